@@ -1,0 +1,12 @@
+"""A new model on old + new: what everything is compared with, so as strong as its budget allows."""
+
+from bench import Fresh, NoRegularizer, OneCycle, Strategy, Uniform
+
+strategy = Strategy(
+    title="Scratch",
+    start=Fresh(),
+    regularizer=NoRegularizer(),
+    selection=Uniform(),
+    schedule=OneCycle(warmup=0.2),
+    horizon=1.0,
+)

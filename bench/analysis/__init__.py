@@ -1,0 +1,1 @@
+"""From records to conclusions: plain functions on numbers and data frames. Reads no file, draws nothing."""

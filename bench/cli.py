@@ -1,0 +1,195 @@
+"""The command line: arguments, progress, exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from platformdirs import user_cache_path
+from rich.console import Console
+
+from bench import __version__
+from bench.catalog import find_scenario, find_strategy, scenario_names, strategy_names
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.scenario import Scenario
+
+_BASELINES = ("scratch", "naive", "optimized")
+_CACHE = user_cache_path("compute-to-accuracy", appauthor=False)
+
+
+class _Commands(click.Group):
+    """Turns a user's mistake into one line and its exit code; a bug keeps its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BenchError as cause:
+            click.echo(f"bench: {cause}", err=True)
+            ctx.exit(cause.exit_code)
+        except KeyboardInterrupt:
+            click.echo("bench: stopped. The same command goes on from the last evaluation.", err=True)
+            ctx.exit(130)
+
+
+class Seeds(click.ParamType):
+    """Seeds as "0-4", "3" or "0,2,5-7"."""
+
+    name = "seeds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        seeds: list[int] = []
+        for part in str(value).split(","):
+            first, dash, last = part.strip().partition("-")
+            if not first.isdecimal() or (dash and not last.isdecimal()):
+                self.fail(f"{value!r}: expected whole numbers like 0-4 or 0,2,5. Change it.", param, ctx)
+            span = range(int(first), int(last or first) + 1)
+            if not span or len(span) > 1000:
+                self.fail(f"{value!r}: {part} is an empty or endless range. Change it.", param, ctx)
+            seeds.extend(span)
+        if len(set(seeds)) != len(seeds):
+            self.fail(f"{value!r}: a seed stands there twice. Remove it.", param, ctx)
+        return tuple(seeds)
+
+
+_results = click.option(
+    "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Folder of records."
+)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="bench")
+def main() -> None:
+    """What does updating a trained model cost, compared with training again, at the same accuracy?"""
+
+
+@main.command()
+@click.option("--scenario", default="digits-7-3", show_default=True, help="Name, or path of a .toml file.")
+@click.option(
+    "--strategy",
+    "strategies",
+    multiple=True,
+    default=_BASELINES,
+    show_default=True,
+    help="Name, or path of a .py file.",
+)
+@click.option("--seeds", type=Seeds(), default="0-2", show_default=True, help="Like 0-4 or 0,2,5.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--data-root",
+    type=click.Path(path_type=Path),
+    default=_CACHE / "data",
+    show_default="the user's cache folder",
+    help="Where image sets lie, or are downloaded to.",
+)
+@_results
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    default=_CACHE,
+    show_default="the user's cache folder",
+    help="Base models and checkpoints.",
+)
+@click.option(
+    "--compile/--no-compile", "compiled", default=None, help="Use torch.compile; default: as the scenario says."
+)
+@click.option("--fresh", is_flag=True, help="Run finished trials again, replacing their records.")
+def run(
+    scenario: str,
+    strategies: tuple[str, ...],
+    seeds: tuple[int, ...],
+    device: str,
+    data_root: Path,
+    results: Path,
+    cache: Path,
+    compiled: bool | None,
+    fresh: bool,
+) -> None:
+    """Train strategies on a scenario, and print the leaderboard.
+
+    What is finished is kept; what was cut off goes on from its last evaluation.
+    """
+    asked = _load(scenario)
+    paths = [find_strategy(name) for name in strategies]
+    from bench.execution.local import LocalRun
+    from bench.reporting.progress import progress_for
+    from bench.strategies.strategy import load_strategy
+
+    entrants = [load_strategy(path) for path in paths]
+    local = LocalRun(
+        asked,
+        entrants,
+        seeds,
+        device=device,
+        data_root=data_root,
+        results=results,
+        cache=cache,
+        compiled=compiled,
+        fresh=fresh,
+    )
+    with progress_for(Console(stderr=True)) as listener:
+        local.run(listener)
+    click.echo(f"records: {results / asked.name}")
+    _print_leaderboard(results, asked.name)
+
+
+@main.command("list")
+def list_() -> None:
+    """List the shipped scenarios and strategies."""
+    from bench.reporting.tables import scenario_table
+
+    Console().print(scenario_table([_load(name) for name in scenario_names()]))
+    click.echo(f"strategies: {', '.join(strategy_names())}, or the path of a .py file")
+
+
+@main.command()
+@click.option("--scenario", default=None, help="Name; default: every scenario with records.")
+@_results
+def leaderboard(scenario: str | None, results: Path) -> None:
+    """Rank strategies by their speedup over scratch at matched accuracy."""
+    from bench.records.collect import collect
+
+    for name in [scenario] if scenario else collect(results).scenarios():
+        _print_leaderboard(results, name)
+
+
+@main.command()
+@click.option("--scenario", default=None, help="Name; default: every scenario with records.")
+@_results
+@click.option(
+    "--reports", type=click.Path(path_type=Path), default=Path("reports"), show_default=True, help="Folder to write to."
+)
+def report(scenario: str | None, results: Path, reports: Path) -> None:
+    """Draw accuracy against FLOPs (PNG and PDF), with the tables it was drawn from beside it."""
+    from bench.records.collect import collect
+    from bench.records.store import require_writable
+    from bench.reporting.report import write_report
+
+    records = collect(results)
+    names = [scenario] if scenario else records.scenarios()
+    require_writable(reports)
+    for name in names:
+        for path in write_report(records.of(name), reports / name):
+            click.echo(path)
+
+
+def _load(name_or_path: str) -> Scenario:
+    from bench.scenario import load_scenario
+
+    return load_scenario(find_scenario(name_or_path))
+
+
+def _print_leaderboard(results: Path, scenario: str) -> None:
+    from bench.analysis.leaderboard import leaderboard as rank
+    from bench.records.collect import collect
+    from bench.reporting.tables import leaderboard_table
+
+    records = collect(results).of(scenario)
+    wide = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "200"))
+    Console(width=wide).print(*leaderboard_table(rank(records.trials, records.evals)))

@@ -1,0 +1,1 @@
+"""Which trials are due, and who runs them."""

@@ -1,0 +1,1 @@
+"""FLOPs, clock, energy, and the ledger that adds them."""

@@ -1,0 +1,65 @@
+"""The trial's clock: every second belongs to exactly one phase."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+
+Phase = Literal["build", "prepare", "train", "evaluate", "io"]
+PHASES: tuple[Phase, ...] = ("build", "prepare", "train", "evaluate", "io")
+
+
+class PhaseClock:
+    """Adds up seconds by phase. The device is synchronized where a phase begins and ends, never in between.
+
+    seconds: phase -> seconds. wall_seconds: since the clock was made, plus what `restore` brought.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
+        self._begun = time.perf_counter()
+        self._earlier = 0.0
+        self._running: Phase | None = None
+
+    @contextmanager
+    def phase(self, name: Phase) -> Iterator[None]:
+        """Charge what happens inside to `name`. Phases do not nest."""
+        if self._running is not None:
+            raise AssertionError(f"phase {name} inside phase {self._running}")
+        self._running = name
+        self._drain()
+        start = time.perf_counter()
+        try:
+            yield
+            self._drain()
+        finally:
+            self.seconds[name] += time.perf_counter() - start
+            self._running = None
+
+    @property
+    def wall_seconds(self) -> float:
+        return self._earlier + time.perf_counter() - self._begun
+
+    def unaccounted_share(self) -> float:
+        """Return the share of wall time that belongs to no phase: below 0.01 for an honest trial."""
+        wall = self.wall_seconds
+        return (wall - sum(self.seconds.values())) / wall
+
+    def state(self) -> dict[str, float]:
+        """Return what `restore` needs: seconds by phase and in all."""
+        return {**self.seconds, "wall": self.wall_seconds}
+
+    def restore(self, state: dict[str, float]) -> None:
+        """Add the seconds of an earlier sitting of the same trial to this one's."""
+        for name in PHASES:
+            self.seconds[name] += state[name]
+        self._earlier += state["wall"]
+
+    def _drain(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)

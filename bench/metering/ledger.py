@@ -1,0 +1,56 @@
+"""The ledger: the running total of what a trial has cost."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from bench.metering.flops import FlopCount
+
+
+@dataclass
+class Ledger:
+    """Totals since the start of a trial, in every currency but seconds, which the clock keeps.
+
+    images: forward+backward passes of one image, extra passes included. train_flops: model passes of training and of
+    the strategy. aux_flops: element-wise work on the parameters. evaluate_flops: measuring, no part of any cost.
+    """
+
+    flops: FlopCount
+    parameters: int
+    steps: int = 0
+    images: int = 0
+    train_flops: int = 0
+    aux_flops: int = 0
+    evaluate_flops: int = 0
+
+    def charge_step(self, images: int, parameter_passes: int) -> None:
+        """Charge one optimizer step on `images` images, and `parameter_passes` FLOPs for every parameter."""
+        self.steps += 1
+        self.charge_pass(images)
+        self.charge_parameters(parameter_passes)
+
+    def charge_pass(self, images: int) -> None:
+        """Charge a forward and backward pass."""
+        self.images += images
+        self.train_flops += images * self.flops.step
+
+    def charge_scoring(self, images: int) -> None:
+        """Charge a forward pass that the strategy asked for."""
+        self.train_flops += images * self.flops.forward
+
+    def charge_parameters(self, passes: int) -> None:
+        """Charge `passes` FLOPs for every parameter."""
+        self.aux_flops += passes * self.parameters
+
+    def charge_evaluation(self, images: int) -> None:
+        """Charge a forward pass of measuring."""
+        self.evaluate_flops += images * self.flops.forward
+
+    def state(self) -> dict[str, int]:
+        """Return the totals as plain values."""
+        return {key: value for key, value in asdict(self).items() if key not in ("flops", "parameters")}
+
+    def restore(self, state: dict[str, int]) -> None:
+        """Set the totals to those of `state`."""
+        for key, value in state.items():
+            setattr(self, key, value)

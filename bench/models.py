@@ -1,0 +1,104 @@
+"""The model zoo, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.errors import ScenarioError
+from bench.streams import borrowed_generator
+
+
+class Shortcut(nn.Module):
+    """A 1 x 1 convolution at every `stride`-th pixel, and batch normalization.
+
+    The same as a strided convolution; the CPU library's backward of that takes ten times as long.
+    """
+
+    def __init__(self, entering: int, leaving: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv = nn.Conv2d(entering, leaving, 1, bias=False)
+        self.bn = nn.BatchNorm2d(leaving)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, entering, height, width) to (batch, leaving, height / stride, width / stride)."""
+        return self.bn(self.conv(x[:, :, :: self.stride, :: self.stride]))
+
+
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions with a shortcut; a 1 x 1 convolution on it where the shape changes (He et al. 2016, B)."""
+
+    def __init__(self, entering: int, leaving: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(entering, leaving, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(leaving)
+        self.conv2 = nn.Conv2d(leaving, leaving, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(leaving)
+        same = stride == 1 and entering == leaving
+        self.shortcut = nn.Identity() if same else Shortcut(entering, leaving, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, entering, height, width) to (batch, leaving, height / stride, width / stride)."""
+        # In place: batch normalization's backward needs its input, not its output.
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        return F.relu(self.bn2(self.conv2(out)).add_(self.shortcut(x)), inplace=True)
+
+
+class CifarResNet(nn.Module):
+    """A ResNet for small images: a 3 x 3 stem without pooling, groups of basic blocks, the first at full resolution.
+
+    channels: of the images. blocks, widths: per group. classes: width of the head.
+    """
+
+    def __init__(self, channels: int, classes: int, blocks: tuple[int, ...], widths: tuple[int, ...]) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, widths[0], 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        groups = []
+        for number, (entering, leaving) in enumerate(pairwise((widths[0], *widths))):
+            stride = 1 if number == 0 else 2
+            group = [BasicBlock(entering, leaving, stride)]
+            group += [BasicBlock(leaving, leaving, 1) for _ in range(blocks[number] - 1)]
+            groups.append(nn.Sequential(*group))
+        self.groups = nn.Sequential(*groups)
+        self.head = nn.Linear(widths[-1], classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) to logits (batch, classes)."""
+        x = self.groups(F.relu(self.bn1(self.conv1(x)), inplace=True))
+        return self.head(x.mean((2, 3)))
+
+
+def _resnet8(channels: int, classes: int) -> nn.Module:
+    return CifarResNet(channels, classes, (1, 1, 1), (16, 32, 64))
+
+
+def _resnet18_cifar(channels: int, classes: int) -> nn.Module:
+    return CifarResNet(channels, classes, (2, 2, 2, 2), (64, 128, 256, 512))
+
+
+ZOO: dict[str, Callable[[int, int], nn.Module]] = {
+    "resnet8": _resnet8,
+    "resnet18-cifar": _resnet18_cifar,
+}
+
+
+def build_model(name: str, channels: int, classes: int, seed: int, stream: str) -> nn.Module:
+    """Build a newly initialized model on the CPU, in float32 and channels_last, from the stream (seed, stream).
+
+    channels: of the images. classes: width of the head. The global generator stays as it was.
+    Raises ScenarioError for a name that is not in the zoo.
+    """
+    if name not in ZOO:
+        raise ScenarioError(f"model.name {name!r}: unknown, expected one of {', '.join(ZOO)}. Mend the scenario.")
+    with borrowed_generator(seed, "initialization", stream):
+        model = ZOO[name](channels, classes)
+    return model.to(memory_format=torch.channels_last)

@@ -1,0 +1,104 @@
+"""Turning records into data frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from bench.errors import RecordError
+from bench.records.schema import EvalRow, TrialRecord
+from bench.records.store import find_trials, read_evals
+
+_KEY = ["scenario", "strategy", "horizon", "seed"]
+
+
+@dataclass(frozen=True)
+class Records:
+    """Every trial under a results folder.
+
+    trials: a row a trial: scenario, strategy, horizon, seed, title, status, reason, hashes, versions, device, commit,
+    modified, total_steps, scratch_steps, and the summary's fields where it is finished.
+    evals: a row an evaluation of a finished trial: scenario, strategy, horizon, seed, and the fields of EvalRow.
+    """
+
+    trials: pd.DataFrame
+    evals: pd.DataFrame
+
+    def scenarios(self) -> list[str]:
+        """Return the names of the scenarios that have any trial, sorted."""
+        return sorted(self.trials["scenario"].unique())
+
+    def of(self, scenario: str) -> Records:
+        """Return one scenario's part. Raises RecordError where it has no trial."""
+        trials = self.trials[self.trials["scenario"] == scenario]
+        if trials.empty:
+            known = ", ".join(self.scenarios()) or "none"
+            raise RecordError(
+                f"scenario {scenario}: no trials among the results, expected one of: {known}. "
+                f"Run: bench run --scenario {scenario}"
+            )
+        return Records(trials, self.evals[self.evals["scenario"] == scenario])
+
+
+def collect(results: Path) -> Records:
+    """Read every record under `results`.
+
+    Raises RecordError where the folder is not there or a finished trial's record is torn or incomplete.
+    """
+    if not results.is_dir():
+        raise RecordError(f"{results}: no such folder of results. Run bench run first, or name it with --results.")
+    trials, evals = [], []
+    for folder, record in find_trials(results):
+        trials.append(_trial_row(record))
+        if record.status == "finished":
+            rows = read_evals(folder)
+            _check_complete(folder, record, rows)
+            key = _key(record)
+            evals.extend({**key, **row.model_dump()} for row in rows)
+    trial_columns = [*_KEY, "status"]
+    return Records(
+        pd.DataFrame(trials) if trials else pd.DataFrame(columns=trial_columns),
+        pd.DataFrame(evals) if evals else pd.DataFrame(columns=[*_KEY, *EvalRow.model_fields]),
+    )
+
+
+def _key(record: TrialRecord) -> dict[str, object]:
+    return {
+        "scenario": record.scenario["name"],
+        "strategy": record.strategy["name"],
+        "horizon": record.horizon,
+        "seed": record.seed,
+    }
+
+
+def _trial_row(record: TrialRecord) -> dict[str, object]:
+    origin, base = record.provenance, record.base
+    return {
+        **_key(record),
+        "title": record.strategy["title"],
+        "scenario_title": record.scenario["title"],
+        "status": record.status,
+        "reason": record.reason,
+        "scenario_hash": record.scenario_hash,
+        "strategy_hash": record.strategy_hash,
+        "rules_version": record.rules_version,
+        "training_version": record.training_version,
+        "device": origin.cpu if origin.device_type == "cpu" else origin.device,
+        "commit": origin.commit,
+        "modified": origin.modified,
+        "total_steps": record.total_steps,
+        "scratch_steps": record.scratch_steps,
+        "base_flops": base.train_flops + base.aux_flops if base else None,
+        "base_device_seconds": base.device_seconds if base else None,
+        **(record.summary.model_dump() if record.summary else {}),
+    }
+
+
+def _check_complete(folder: Path, record: TrialRecord, rows: list[EvalRow]) -> None:
+    last = rows[-1].step if rows else 0
+    if record.summary is None or last != record.total_steps:
+        raise RecordError(
+            f"{folder}: finished, but its evaluations end at step {last}, expected {record.total_steps}. Run it again."
+        )

@@ -1,0 +1,89 @@
+"""Where a record came from: code, packages, machine. Without torch; what torch knows is handed in."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_PACKAGES = ("torch", "torchvision", "numpy", "fvcore", "scikit-learn")
+_CODE = ("bench", "scenarios", "baselines", "pyproject.toml")
+
+
+def packages() -> dict[str, str]:
+    """Return the versions of the packages that have a say in a trial."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "missing"
+    return found
+
+
+def code_state() -> tuple[str | None, bool | None]:
+    """Return (commit, whether bench, scenarios or baselines differ from it); (None, None) outside a checkout.
+
+    Records themselves do not count as a change, so a run does not mark its own next trial as modified.
+    """
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None, None
+    commit = _git(root, "rev-parse", "HEAD")
+    changes = _git(root, "status", "--porcelain", "--", *_CODE)
+    return commit, None if changes is None else bool(changes)
+
+
+def command_line() -> str:
+    """Return the command as typed, with the program's own path reduced to its name."""
+    return shlex.join(["bench", *sys.argv[1:]])
+
+
+def cpu_name() -> str:
+    """Return the processor's model name."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def cpu_count() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpu_driver() -> str | None:
+    """Return the NVIDIA driver's version, or None where it cannot be asked."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        try:
+            return str(pynvml.nvmlSystemGetDriverVersion())
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return None
+
+
+def load_average() -> float | None:
+    """Return the system's load over the last minute, or None where it has none."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except OSError:
+        return None
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

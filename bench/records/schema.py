@@ -1,0 +1,150 @@
+"""What a record holds.
+
+History of the schema:
+1  first version.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+RULES_VERSION = 1
+
+Status = Literal["running", "finished", "failed"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EvalRow(_Record):
+    """One line of evals.jsonl. Costs are totals since the start of the trial; accuracies are fractions."""
+
+    step: int
+    epoch: float  # images / training images of old + new
+    images: int
+    train_flops: int
+    aux_flops: int
+    evaluate_flops: int
+    train_seconds: float
+    device_seconds: float
+    evaluate_seconds: float
+    gpu_joules: float | None
+    learning_rate: float  # of the last step
+    train_loss: float | None  # mean since the evaluation before; None where it is not finite
+    validation_accuracy: float
+    validation_accuracy_old: float | None  # None for a base model, for which nothing is old
+    validation_accuracy_new: float
+    test_accuracy: float | None = None
+    test_accuracy_old: float | None = None
+    test_accuracy_new: float | None = None
+
+
+class BaseCost(_Record):
+    """What the base model had cost, and how good it was on its own classes."""
+
+    key: str
+    steps: int
+    images: int
+    train_flops: int
+    aux_flops: int
+    train_seconds: float
+    device_seconds: float
+    gpu_joules: float | None
+    validation_accuracy: float
+    test_accuracy: float
+
+
+class Summary(_Record):
+    """How a finished trial ended."""
+
+    steps: int
+    images: int
+    train_flops: int
+    aux_flops: int
+    evaluate_flops: int
+    train_seconds: float
+    device_seconds: float
+    evaluate_seconds: float
+    io_seconds: float
+    prepare_seconds: float
+    build_seconds: float
+    wall_seconds: float
+    unaccounted_share: float  # of wall_seconds; RULES 1 allows 0.01
+    gpu_joules: float | None
+    gpu_joules_reason: str | None
+    sittings: int  # 1 + how often it was cut off and went on
+    validation_accuracy: float
+    test_accuracy: float
+    weights_sha256: str
+
+
+class FlopFacts(_Record):
+    """FLOPs of one image, by both counters."""
+
+    forward: int
+    step: int
+    forward_fvcore: int
+
+
+class Provenance(_Record):
+    """Where a record came from. Holds no absolute path and no host name."""
+
+    bench_version: str
+    commit: str | None  # None where bench was not run from a checkout
+    modified: bool | None  # whether code, scenarios or baselines differed from that commit
+    command: str
+    started: str  # UTC, ISO 8601
+    python: str
+    packages: dict[str, str]
+    platform: str
+    cpu: str
+    cpus: int
+    threads: int
+    device: str  # "cpu" or the GPU's model name
+    device_type: Literal["cpu", "cuda"]
+    driver: str | None
+    precision: str
+    compiled: bool  # by torch.compile
+    allocator: str
+    load_average: float | None  # of the last minute, at the start
+    data_source: str
+    split_hash: str
+
+
+class TrialRecord(_Record):
+    """The content of trial.json."""
+
+    schema_version: int = SCHEMA_VERSION
+    rules_version: int = RULES_VERSION
+    training_version: int
+    scenario: dict[str, Any]
+    scenario_hash: str
+    strategy: dict[str, Any]
+    strategy_hash: str
+    update: int = Field(ge=0)  # the stage that arrives; 0 for a base model
+    seed: int = Field(ge=0)
+    horizon: float
+    total_steps: int
+    scratch_steps: int
+    flops_per_image: FlopFacts
+    parameters: int
+    base: BaseCost | None  # what the old model had cost; None where none was needed
+    provenance: Provenance
+    status: Status
+    reason: str | None = None  # of a failure
+    summary: Summary | None = None
+
+    def identity(self) -> tuple[str, str, int, int, float, int]:
+        """Two records of equal identity are of the same trial."""
+        return (
+            self.scenario_hash,
+            self.strategy_hash,
+            self.update,
+            self.seed,
+            self.horizon,
+            self.training_version,
+        )

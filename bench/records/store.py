@@ -1,0 +1,144 @@
+"""Writing a trial's record so that a kill at any moment leaves it readable, and reading it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from bench.errors import RecordError
+from bench.records.schema import SCHEMA_VERSION, EvalRow, TrialRecord
+
+
+def trial_folder(results: Path, scenario: str, strategy: str, horizon: float, seed: int) -> Path:
+    """Return results/<scenario>/<strategy>/<horizon>/seed-<n>."""
+    return results / scenario / strategy / f"{horizon:g}" / f"seed-{seed}"
+
+
+def require_writable(folder: Path) -> None:
+    """Make `folder` and try it. Raises RecordError where nothing can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as cause:
+        raise RecordError(
+            f"{folder}: cannot be written ({cause.strerror}), expected a writable folder. Name another one."
+        ) from cause
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+class RecordWriter:
+    """Writes one trial's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._evals = folder / "evals.jsonl"
+
+    def begin(self, record: TrialRecord) -> None:
+        """Start the record anew: trial.json, and no evaluations."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._evals.unlink(missing_ok=True)
+        self.save(record)
+
+    def save(self, record: TrialRecord) -> None:
+        """Write trial.json."""
+        write_atomically(self.folder / "trial.json", (record.model_dump_json(indent=1) + "\n").encode())
+
+    def append(self, row: EvalRow) -> None:
+        """Add one evaluation, as one write."""
+        line = (json.dumps(row.model_dump(exclude_unset=True), allow_nan=True) + "\n").encode()
+        handle = os.open(self._evals, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(handle, line)
+        finally:
+            os.close(handle)
+
+    def keep_until(self, step: int) -> None:
+        """Drop the evaluations after `step`, and a torn last line: a trial that was cut off goes on from there."""
+        kept = [row for row in read_evals(self.folder, torn_allowed=True) if row.step <= step]
+        text = "".join(json.dumps(row.model_dump(exclude_unset=True)) + "\n" for row in kept)
+        write_atomically(self._evals, text.encode())
+
+
+def read_trial(folder: Path) -> TrialRecord | None:
+    """Return the record in `folder`, or None where none was begun.
+
+    Raises RecordError where trial.json is not readable, or of another schema version.
+    """
+    path = folder / "trial.json"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except OSError as cause:
+        raise RecordError(f"{path}: cannot be read ({cause.strerror}). Mend its permissions.") from cause
+    try:
+        content = json.loads(text)
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if version != SCHEMA_VERSION:
+            raise RecordError(
+                f"{path}: schema version {version}, expected {SCHEMA_VERSION}. Read it with the bench that wrote it."
+            )
+        return TrialRecord.model_validate(content)
+    except (json.JSONDecodeError, ValidationError) as cause:
+        first = str(cause).splitlines()[0]
+        raise RecordError(
+            f"{path}: not a trial's record ({first}). Delete the folder and run the trial again."
+        ) from cause
+
+
+def read_evals(folder: Path, *, torn_allowed: bool = False) -> list[EvalRow]:
+    """Return the evaluations in `folder`, in order. A torn last line is refused, or skipped where allowed.
+
+    Raises RecordError naming file and line.
+    """
+    path = folder / "evals.jsonl"
+    if not path.is_file():
+        return []
+    lines = path.read_bytes().split(b"\n")
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        torn = number == len(lines)  # a whole line ends in a newline, so the last piece is empty
+        try:
+            if torn:
+                raise ValueError("torn: it has no end")
+            rows.append(EvalRow.model_validate_json(line))
+        except ValueError as cause:
+            if torn and torn_allowed:
+                continue
+            first = str(cause).splitlines()[0]
+            raise RecordError(
+                f"{path}:{number}: not an evaluation ({first}). Run the trial again to mend it."
+            ) from cause
+    return rows
+
+
+def find_trials(results: Path) -> Iterator[tuple[Path, TrialRecord]]:
+    """Yield (folder, record) of every trial under `results`, in the order of their paths."""
+    for path in sorted(results.glob("*/*/*/seed-*/trial.json")):
+        record = read_trial(path.parent)
+        if record is not None:
+            yield path.parent, record
+
+
+def discard(folder: Path) -> None:
+    """Delete a trial's record."""
+    if folder.exists():
+        shutil.rmtree(folder)

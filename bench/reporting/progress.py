@@ -1,0 +1,103 @@
+"""Telling the user how a run goes on: bars in a terminal, a line a trial elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from bench.records.schema import EvalRow, TrialRecord
+
+if TYPE_CHECKING:
+    from bench.execution.local import Listener
+    from bench.execution.plan import PlannedTrial
+
+
+@contextmanager
+def progress_for(console: Console) -> Iterator[Listener]:
+    """Give the listener that fits `console`, and clean up behind it."""
+    if not console.is_terminal:
+        yield _Lines(console)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield _Bars(progress)
+
+
+class _Lines:
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def planned(self, trials: Sequence[PlannedTrial], total_steps: int) -> None:
+        self._print(_plan_in_words(trials))
+
+    def began(self, label: str, total_steps: int, done_steps: int) -> None:
+        self._print(f"{label}: " + (f"goes on after step {done_steps}" if done_steps else f"{total_steps} steps"))
+
+    def evaluated(self, label: str, row: EvalRow, total_steps: int) -> None:
+        pass
+
+    def ended(self, label: str, record: TrialRecord | None) -> None:
+        self._print(f"{label}: {_result_in_words(record)}")
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+class _Bars:
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._all = progress.add_task("all steps", total=None, note="")
+        self._one = progress.add_task("", total=None, note="", visible=False)
+        self._before = 0
+
+    def planned(self, trials: Sequence[PlannedTrial], total_steps: int) -> None:
+        self._progress.console.print(_plan_in_words(trials), highlight=False, markup=False)
+        self._progress.update(self._all, total=total_steps)
+
+    def began(self, label: str, total_steps: int, done_steps: int) -> None:
+        self._progress.reset(self._one, description=label, total=total_steps, visible=True, note="")
+        self._before = 0
+        self._advance(done_steps)
+
+    def evaluated(self, label: str, row: EvalRow, total_steps: int) -> None:
+        self._advance(row.step)
+        self._progress.update(self._one, note=f"validation {row.validation_accuracy:.4f}")
+
+    def ended(self, label: str, record: TrialRecord | None) -> None:
+        self._progress.console.print(f"{label}: {_result_in_words(record)}", highlight=False, markup=False)
+        self._progress.update(self._one, visible=False)
+
+    def _advance(self, step: int) -> None:
+        self._progress.update(self._one, completed=step)
+        self._progress.advance(self._all, step - self._before)
+        self._before = step
+
+
+def _plan_in_words(trials: Sequence[PlannedTrial]) -> str:
+    due = sum(trial.due for trial in trials)
+    return f"{len(trials)} trials: {due} to run, {len(trials) - due} finished already"
+
+
+def _result_in_words(record: TrialRecord | None) -> str:
+    if record is None:
+        return "failed"
+    summary = record.summary
+    if summary is None:
+        return record.status
+    return (
+        f"validation {summary.validation_accuracy:.4f}, test {summary.test_accuracy:.4f}, "
+        f"{summary.train_flops:.3e} FLOPs, {summary.train_seconds:.1f} s of training, "
+        f"{summary.wall_seconds:.1f} s in all"
+    )

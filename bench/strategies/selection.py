@@ -1,0 +1,93 @@
+"""Data selection: which images of old + new an epoch of an update sees."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
+
+import torch
+from torch import Generator, Tensor
+
+from bench.data.batches import Pool
+from bench.errors import StrategyError
+
+# stream(*names) gives a generator at the start of the strategy's own random stream of those names, of this trial's seed.
+Stream = Callable[..., Generator]
+
+
+@runtime_checkable
+class Selection(Protocol):
+    """The third aspect. A frozen dataclass; its fields go into the strategy's hash."""
+
+    needs_speed: ClassVar[bool]
+
+    def choose(self, pool: Pool, epoch: int, stream: Stream) -> Tensor:
+        """Return int64 indices into the pool, those that epoch number `epoch` sees; their order does not matter.
+
+        pool.learning_speed is there where needs_speed is true. stream: the only source of randomness; name the epoch for
+        another draw each epoch, leave it out for the same one. On the clock.
+        Depends on its arguments alone, so that a trial cut off goes on as it would have.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Every image of old + new once an epoch."""
+
+    needs_speed: ClassVar[bool] = False
+
+    def choose(self, pool: Pool, epoch: int, stream: Stream) -> Tensor:
+        return torch.arange(len(pool))
+
+
+@dataclass(frozen=True)
+class OldShare:
+    """All of the new images, and each epoch another random share of the old ones."""
+
+    share: float
+    needs_speed: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _check_shares("OldShare", share=self.share)
+
+    def choose(self, pool: Pool, epoch: int, stream: Stream) -> Tensor:
+        old, new = (~pool.new).nonzero()[:, 0], pool.new.nonzero()[:, 0]
+        kept = torch.randperm(len(old), generator=stream("old share", epoch))[: round(self.share * len(old))]
+        return torch.cat([old[kept], new])
+
+
+@dataclass(frozen=True)
+class LearningSpeed:
+    """Leave out the old images that the base training learned fastest and slowest; new images are all in.
+
+    drop_fastest, drop_slowest: shares of the old images. Ties are broken by the trial's own stream, the same way in
+    every epoch. Source: Hacohen & Tuytelaars 2024 (learning speed as the measure of difficulty).
+    """
+
+    drop_fastest: float
+    drop_slowest: float
+    needs_speed: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check_shares("LearningSpeed", drop_fastest=self.drop_fastest, drop_slowest=self.drop_slowest)
+        if self.drop_fastest + self.drop_slowest >= 1:
+            raise StrategyError("LearningSpeed: drop_fastest + drop_slowest leave no old image, expected below 1.")
+
+    def choose(self, pool: Pool, epoch: int, stream: Stream) -> Tensor:
+        assert pool.learning_speed is not None
+        old, new = (~pool.new).nonzero()[:, 0], pool.new.nonzero()[:, 0]
+        # Speeds take few values. Without the shuffle, ties would leave the set's own order of images, often by class.
+        old = old[torch.randperm(len(old), generator=stream("ties"))]
+        slowest_first = old[torch.argsort(pool.learning_speed[old], stable=True)]
+        first = math.floor(self.drop_slowest * len(old))
+        last = len(old) - math.floor(self.drop_fastest * len(old))
+        return torch.cat([slowest_first[first:last], new])
+
+
+def _check_shares(piece: str, **shares: float) -> None:
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise StrategyError(f"{piece}: {name} {share}, expected in 0..1. Change it.")

@@ -1,0 +1,112 @@
+"""A strategy: how an update is trained. Loading one from a Python file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError, StrategyError
+from bench.scenario import digest
+from bench.strategies.regularizer import NoRegularizer, Regularizer
+from bench.strategies.schedule import Schedule
+from bench.strategies.selection import Selection, Uniform
+from bench.strategies.start import Start
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One choice for each of the four aspects, and the horizon: the planned length as a share of scratch's steps.
+
+    tuned_on: scenario name -> how many trials were spent on tuning the recipe there. For the record; not hashed.
+    """
+
+    title: str
+    start: Start
+    schedule: Schedule
+    regularizer: Regularizer = field(default_factory=NoRegularizer)
+    selection: Selection = field(default_factory=Uniform)
+    horizon: float = 1.0
+    tuned_on: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.horizon <= 10:
+            raise StrategyError(f"Strategy: horizon {self.horizon}, expected above 0 and at most 10. Change it.")
+        for name, kind in _ASPECTS.items():
+            piece = getattr(self, name)
+            if not isinstance(piece, kind) or not dataclasses.is_dataclass(piece) or isinstance(piece, type):
+                raise StrategyError(
+                    f"Strategy: {name} is {piece!r}, expected an instance of a frozen dataclass like those of bench "
+                    f"for {name}. See bench/strategies/{name}.py."
+                )
+
+    @property
+    def needs_base(self) -> bool:
+        """Whether a base model must be there first."""
+        return self.start.needs_base or self.selection.needs_speed
+
+
+_ASPECTS = {"start": Start, "regularizer": Regularizer, "selection": Selection, "schedule": Schedule}
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A strategy as it was loaded: its name (the file's), and what identifies it.
+
+    source_sha256: of the file, where a piece is defined in it rather than in bench; else None.
+    """
+
+    name: str
+    strategy: Strategy
+    source_sha256: str | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """Return the resolved strategy as plain values, as records hold it."""
+        pieces = {name: _describe_piece(getattr(self.strategy, name)) for name in _ASPECTS}
+        return {
+            "name": self.name,
+            "title": self.strategy.title,
+            "horizon": self.strategy.horizon,
+            **pieces,
+            "tuned_on": dict(self.strategy.tuned_on),
+            "source_sha256": self.source_sha256,
+        }
+
+    def hash(self) -> str:
+        """Return 16 hex digits over all that changes training: title, name and tuning notes do not count."""
+        content = self.describe()
+        return digest({key: content[key] for key in (*_ASPECTS, "horizon", "source_sha256")})
+
+
+def load_strategy(path: Path) -> Entrant:
+    """Run a strategy's Python file and return its `strategy`.
+
+    Raises StrategyError where the file fails, or has no Strategy of that name. The file is code and is trusted as such.
+    """
+    module_name = f"bench_strategy_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses look their own module up
+    try:
+        spec.loader.exec_module(module)
+    except BenchError as cause:
+        raise StrategyError(f"{path}: {cause}") from cause
+    except Exception as cause:  # whatever a user's file raises is the user's to mend
+        raise StrategyError(f"{path}: cannot be loaded: {type(cause).__name__}: {cause}. Mend the file.") from cause
+    strategy = getattr(module, "strategy", None)
+    if not isinstance(strategy, Strategy):
+        raise StrategyError(f"{path}: strategy is {strategy!r}, expected a Strategy. Add: strategy = Strategy(...).")
+    own = any(type(getattr(strategy, name)).__module__ == module_name for name in _ASPECTS)
+    source = hashlib.sha256(path.read_bytes()).hexdigest() if own else None
+    return Entrant(path.stem, strategy, source)
+
+
+def _describe_piece(piece: Any) -> dict[str, Any]:
+    return {"type": type(piece).__name__, **dataclasses.asdict(piece)}

@@ -1,0 +1,82 @@
+"""Base models: what training on stage 0 left behind, made once and shared by every strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+
+from bench.data.update import Update
+from bench.records.schema import BaseCost, Provenance, TrialRecord
+from bench.records.store import discard, read_trial
+from bench.scenario import Scenario
+from bench.strategies.schedule import OneCycle
+from bench.strategies.start import Fresh
+from bench.strategies.strategy import Entrant, Strategy
+from bench.training import TRAINING_VERSION
+from bench.training.checkpoint import load_checkpoint, save_checkpoint
+from bench.training.trial import Base, Observer, Trial, TrialSpec
+
+# A base model is trained as scratch is: whoever trained it did not know of the update.
+BASE = Entrant("base", Strategy(title="Base model", start=Fresh(), schedule=OneCycle(warmup=0.2)))
+
+
+@dataclass(frozen=True)
+class BaseStore:
+    """Where base models lie: <cache>/bases/<key>/seed-<n>, one for each scenario, seed, version and device type."""
+
+    cache: Path
+    scenario: Scenario
+    device: torch.device
+
+    @property
+    def key(self) -> str:
+        return f"{self.scenario.name}-{self.scenario.base_hash()}-v{TRAINING_VERSION}-{self.device.type}"
+
+    def folder(self, seed: int) -> Path:
+        return self.cache / "bases" / self.key / f"seed-{seed}"
+
+    def load(self, seed: int) -> Base | None:
+        """Return a finished base model, or None."""
+        record = read_trial(self.folder(seed))
+        saved = load_checkpoint(self.folder(seed) / "base.pt")
+        if record is None or record.summary is None or saved is None:
+            return None
+        return Base(saved["weights"], saved["learning_speed"], _cost(self.key, record))
+
+    def obtain(
+        self,
+        seed: int,
+        old: Callable[[], Update],
+        provenance: Provenance,
+        observer: Observer | None = None,
+    ) -> Base:
+        """Return the base model of `seed`, training it first where it is not there. old: makes stage 0's data."""
+        folder = self.folder(seed)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            there = self.load(seed)
+            if there is not None:
+                return there
+            spec = TrialSpec(self.scenario, BASE, 0, seed)
+            checkpoint = folder.with_suffix(".checkpoint")
+            trial = Trial(spec, old(), None, provenance, folder, checkpoint, self.device, observer)
+            finished = trial.run()
+            save_checkpoint(
+                folder / "base.pt", {"weights": finished.weights, "learning_speed": finished.learning_speed}
+            )
+            checkpoint.unlink(missing_ok=True)
+            return Base(finished.weights, finished.learning_speed, _cost(self.key, finished.record))
+
+    def discard(self, seed: int) -> None:
+        """Forget a base model, so that it is trained again."""
+        discard(self.folder(seed))
+        self.folder(seed).with_suffix(".checkpoint").unlink(missing_ok=True)
+
+
+def _cost(key: str, record: TrialRecord) -> BaseCost:
+    assert record.summary is not None
+    return BaseCost(key=key, **{name: getattr(record.summary, name) for name in BaseCost.model_fields if name != "key"})

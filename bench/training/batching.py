@@ -1,0 +1,58 @@
+"""The order of images: epoch after epoch, each derived from the seed, so any step can be returned to."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bench.data.batches import Pool, TrainingImages
+from bench.errors import StrategyError
+from bench.strategies.selection import Selection
+from bench.streams import torch_stream
+
+
+class BatchOrder:
+    """Yields the batches of a trial. Its whole state is `epoch` and `position`, the batches already taken of it."""
+
+    def __init__(self, images: TrainingImages, pool: Pool, selection: Selection, batch_size: int, seed: int) -> None:
+        self._images = images
+        self._pool = pool
+        self._selection = selection
+        self._size = batch_size
+        self._seed = seed
+        self.epoch = 0
+        self.position = 0
+        self._plan: tuple[Tensor, ...] | None = None
+        self._batches = 0
+
+    def next(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (pixels, labels, indices into the pool) of the next batch, on the device."""
+        if self._plan is None:
+            self._draw()
+        if self.position == self._batches:  # also right after a seek: a checkpoint may stand at an epoch's very end
+            self.epoch += 1
+            self.position = 0
+            self._draw()
+        assert self._plan is not None
+        part = slice(self.position * self._size, (self.position + 1) * self._size)
+        indices, rows, columns, flips = (values[part] for values in self._plan)
+        self.position += 1
+        return self._images.batch(indices, rows, columns, flips), self._images.labels[indices], indices
+
+    def seek(self, epoch: int, position: int) -> None:
+        """Go to where an earlier sitting stopped."""
+        self.epoch, self.position, self._plan = epoch, position, None
+
+    def _draw(self) -> None:
+        chosen = self._selection.choose(
+            self._pool, self.epoch, lambda *names: torch_stream(self._seed, "strategy", *names)
+        )
+        self._batches = len(chosen) // self._size
+        if self._batches == 0:
+            raise StrategyError(
+                f"{type(self._selection).__name__}: chose {len(chosen)} images in epoch {self.epoch}, expected at least one "
+                f"batch of {self._size}. Choose more."
+            )
+        shuffled = chosen[torch.randperm(len(chosen), generator=torch_stream(self._seed, "batch order", self.epoch))]
+        crops = self._images.draw(len(chosen), self._seed, self.epoch)
+        self._plan = (shuffled.to(self._images.device), *crops)

@@ -1,0 +1,35 @@
+"""The device that a run trains on."""
+
+from __future__ import annotations
+
+import torch
+
+from bench.errors import DeviceError
+
+
+def choose_device(asked: str) -> torch.device:
+    """Return the device for "auto" (CUDA when there), "cpu", "cuda" or "cuda:N". Raises DeviceError."""
+    if asked == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(asked)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise DeviceError(f"--device {asked!r}: unknown, expected auto, cpu, cuda or cuda:N. Choose one of these.")
+    if device.type == "cpu":
+        return device
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if (device.index or 0) >= count:
+        raise DeviceError(f"--device {asked}: {count} CUDA devices here. Choose cpu, or mend the driver.")
+    return torch.device("cuda", device.index or 0)
+
+
+def device_name(device: torch.device) -> str:
+    """Return "cpu", or the GPU's model name."""
+    return "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Return the autocast context of a precision, "fp32" or "bf16"."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")

@@ -1,0 +1,42 @@
+"""Measuring accuracy without changing anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from bench.data.batches import HeldOutImages
+from bench.training.device import autocast
+
+_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Fractions of images right, over all classes seen, and over those of old and new ones; None where there are none."""
+
+    all: float
+    old: float | None
+    new: float | None
+
+
+def measure(model: nn.Module, images: HeldOutImages, classes: int, precision: str, device: torch.device) -> Accuracy:
+    """Return the accuracy of `model` among the first `classes` of its head. Weights, buffers and mode stay as they were."""
+    training = model.training
+    model.eval()
+    right = torch.zeros(2, dtype=torch.int64, device=device)
+    seen = torch.zeros(2, dtype=torch.int64, device=device)
+    with torch.inference_mode(), autocast(device, precision):
+        for pixels, labels, new in images.batches(_BATCH):
+            hits = model(pixels)[:, :classes].argmax(1) == labels
+            right += torch.bincount(new.long(), weights=hits.double(), minlength=2).long()
+            seen += torch.bincount(new.long(), minlength=2)
+    model.train(training)
+    (old_right, new_right), (old, new_) = right.tolist(), seen.tolist()
+    return Accuracy(
+        all=(old_right + new_right) / (old + new_),
+        old=old_right / old if old else None,
+        new=new_right / new_ if new_ else None,
+    )

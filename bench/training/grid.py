@@ -1,0 +1,47 @@
+"""On which steps a trial is measured: the same for every seed and strategy of a scenario."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.errors import ScenarioError
+from bench.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class Grid:
+    """steps: the evaluations, ascending, the last one the trial's end. test: those that take test accuracy, too."""
+
+    steps: tuple[int, ...]
+    test: frozenset[int]
+
+
+def scratch_steps(scenario: Scenario, images: int) -> int:
+    """Return scratch's budget in optimizer steps on `images` training images; a last partial batch is dropped.
+
+    Raises ScenarioError where the images do not fill one batch.
+    """
+    batches = images // scenario.training.batch_size
+    if batches == 0:
+        raise ScenarioError(
+            f"{scenario.name}: training.batch_size: {scenario.training.batch_size} found, {images} training images do not "
+            "fill one batch. Lower it."
+        )
+    return scenario.training.epochs * batches
+
+
+def trial_steps(budget: int, horizon: float) -> int:
+    """Return the optimizer steps of a trial: its horizon's share of scratch's `budget`, at least one."""
+    return max(1, round(horizon * budget))
+
+
+def evaluation_grid(scenario: Scenario, budget: int, total: int) -> Grid:
+    """Return the evaluations of a trial of `total` steps on a scratch budget of `budget` steps."""
+    points = min(scenario.evaluation.points, budget)
+    marks: dict[int, int] = {}
+    number = 1
+    while (step := round(number * budget / points)) <= total:
+        marks[step] = number
+        number += 1
+    test = {step for step, number in marks.items() if number % scenario.evaluation.test_every == 0}
+    return Grid(tuple(sorted({*marks, total})), frozenset(test | {total}))

@@ -1,0 +1,45 @@
+"""A trial's provenance: what the records room knows of code and machine, and what torch knows of the device."""
+
+from __future__ import annotations
+
+import platform
+from datetime import UTC, datetime
+
+import torch
+
+from bench import __version__
+from bench.data.sources import ImageSet
+from bench.data.splits import Split
+from bench.records import provenance as origin
+from bench.records.schema import Provenance
+from bench.scenario import Scenario
+from bench.training.device import device_name
+
+
+def describe_run(
+    scenario: Scenario, images: ImageSet, split: Split, device: torch.device, compiled: bool, allocator: str
+) -> Provenance:
+    """Return the provenance of a trial that starts now."""
+    commit, modified = origin.code_state()
+    return Provenance(
+        bench_version=__version__,
+        commit=commit,
+        modified=modified,
+        command=origin.command_line(),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        python=platform.python_version(),
+        packages=origin.packages(),
+        platform=platform.platform(terse=True),
+        cpu=origin.cpu_name(),
+        cpus=origin.cpu_count(),
+        threads=torch.get_num_threads(),
+        device=device_name(device),
+        device_type=device.type,
+        driver=origin.gpu_driver() if device.type == "cuda" else None,
+        precision=scenario.training.precision,
+        compiled=compiled,
+        allocator=allocator,
+        load_average=origin.load_average(),
+        data_source=images.source,
+        split_hash=split.hash(),
+    )
