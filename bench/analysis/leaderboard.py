@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pandas as pd
 
-from bench.analysis.crossing import curves, find_crossing
-from bench.analysis.speedup import Run, compare
-from bench.analysis.target import Target, provisional_target
+from bench.analysis.speedup import Run, Speedup, compare, reference
 from bench.errors import RecordError
 
-# Currency -> how its total is read off an evaluation.
+# Currency -> the fields of an evaluation that add up to it.
 CURRENCIES = {
     "steps": ["step"],
     "images": ["images"],
@@ -18,136 +18,139 @@ CURRENCIES = {
     "device_seconds": ["device_seconds"],
     "gpu_joules": ["gpu_joules"],
 }
-_ONE_DEVICE = {"device_seconds", "gpu_joules"}
 RELATIVE_TARGETS = (0.90, 0.95, 0.98, 0.99)
-
-
-def scratch_target(trials: pd.DataFrame, evals: pd.DataFrame) -> Target:
-    """Return the provisional target of one scenario's records. Raises RecordError where scratch never finished."""
-    return provisional_target(_finals(_scratch(trials, evals)))
+_ONE_DEVICE = {"device_seconds", "gpu_joules"}
+_NOTHING = dict.fromkeys(Speedup.__dataclass_fields__)
 
 
 def leaderboard(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each strategy and horizon of one scenario, the best speedup in FLOPs first.
 
-    trials, evals: as bench.records.collect gives them, of one scenario.
-    Columns: rank, strategy, title, horizon, n, unfinished, reached (share of seeds), target; for each currency <c>:
-    speedup_<c>, relation_<c>, low_<c>, high_<c>, note_<c>, cost_<c> (at the target; whole where censored), bracket_<c>
-    (cost at the evaluation before); speedup_flops_at_<share>, relation_flops_at_<share>; validation_accuracy,
-    test_accuracy and their _std at the end; test_at_crossing; base_flops; device; commit; modified.
+    trials, evals: as bench.records.collect gives them, of one scenario. A strategy is compared with scratch on the
+    seeds that both have finished.
+    Columns: rank, scenario_title, strategy, title, horizon, n, unfinished, missing (seeds that scratch has and the
+    strategy has not), target, target_std, reached (share of seeds); for each currency <c> the fields of Speedup as
+    value_<c>, relation_<c>, cost_<c>, bracket_<c>, low_<c>, high_<c>, note_<c>, empty where the currency was not
+    measured or devices differ; value_flops_at_<share>, relation_flops_at_<share>; validation_accuracy, test_accuracy
+    and their _std at the end; test_at_crossing; base_flops; device; commit; modified.
     Raises RecordError where there is no scratch to compare with, or trials that must not be compared.
     """
     _refuse_mixtures(trials)
-    scratch = _scratch(trials, evals)
-    target = provisional_target(_finals(scratch)).value
-    rows = []
-    for (strategy, horizon), group in trials.groupby(["strategy", "horizon"]):
-        mine = evals[(evals["strategy"] == strategy) & (evals["horizon"] == horizon)]
-        common = sorted(set(mine["seed"]) & set(scratch["seed"]))
-        if common:
-            paired = scratch[scratch["seed"].isin(common)], mine[mine["seed"].isin(common)]
-            rows.append(_row(group, *paired, target))
-    table = pd.DataFrame(rows)
-    held = table["relation_flops"].isin(["=", ">"])
-    order = pd.DataFrame({"held": ~held, "value": -table["speedup_flops"].where(held, table["validation_accuracy"])})
-    table = table.loc[order.sort_values(["held", "value"], kind="stable").index].reset_index(drop=True)
-    table.insert(0, "rank", np.arange(1, len(table) + 1))
-    return table
-
-
-def _row(group: pd.DataFrame, scratch: pd.DataFrame, mine: pd.DataFrame, target: float) -> dict[str, object]:
-    first = group.iloc[0]
-    finished = group[group["status"] == "finished"]
-    is_scratch = first["strategy"] == "scratch" and first["horizon"] == 1.0
-    accuracy = curves(mine, "validation_accuracy")
-    last = mine[mine["step"] == mine["step"].max()]
-    row: dict[str, object] = {
-        "strategy": first["strategy"],
-        "title": first["title"],
-        "scenario_title": first["scenario_title"],
-        "horizon": first["horizon"],
-        "n": accuracy.shape[1],
-        "unfinished": int((group["status"] != "finished").sum()),
-        "target": target,
-    }
-    crossing = find_crossing(accuracy.mean(axis=1).to_numpy(), target)
-    if is_scratch:  # by definition at its full horizon
-        crossing = None
-    for currency in CURRENCIES:
-        old, new = _run(scratch, currency), _run(mine, currency)
-        row |= _currency(currency, old, new, is_scratch, _comparable(currency, old, new, scratch, mine, group))
-        if currency == "flops":
-            row["reached"] = new.reach(target)
-            for share in RELATIVE_TARGETS:
-                relative = compare(old, new, share)
-                row[f"speedup_flops_at_{share:.2f}"] = relative.value
-                row[f"relation_flops_at_{share:.2f}"] = relative.relation
-    row |= {
-        "validation_accuracy": last["validation_accuracy"].mean(),
-        "validation_accuracy_std": last["validation_accuracy"].std(),
-        "test_accuracy": last["test_accuracy"].mean(),
-        "test_accuracy_std": last["test_accuracy"].std(),
-        "test_at_crossing": _test_after(mine, accuracy.index[crossing.index] if crossing else accuracy.index[-1]),
-        "base_flops": finished["base_flops"].mean(),
-        "device": " / ".join(sorted(set(finished["device"]))),
-        "commit": " / ".join(sorted({str(c)[:10] for c in finished["commit"]})),
-        "modified": bool((finished["modified"] != False).any()),  # noqa: E712 - unknown counts as modified
-    }
-    return row
-
-
-def _currency(currency: str, old: Run, new: Run, is_scratch: bool, comparable: bool) -> dict[str, object]:
-    names = ("speedup", "relation", "low", "high", "note", "cost", "bracket")
-    if not comparable:
-        return {f"{name}_{currency}": None for name in names}
-    target = float(old.accuracy[-1].mean())
-    crossing = None if is_scratch else find_crossing(new.accuracy.mean(axis=1), target)
-    cost = new.whole_cost() if crossing is None else float(new.cost[crossing.index].mean())
-    before = None if crossing is None or crossing.before is None else float(new.cost[crossing.before].mean())
-    if is_scratch:
-        values = (1.0, "=", None, None, "by definition", cost, None)
-    else:
-        found = compare(old, new)
-        values = (found.value, found.relation, found.low, found.high, found.interval_note, cost, before)
-    return {f"{name}_{currency}": value for name, value in zip(names, values, strict=True)}
-
-
-def _comparable(
-    currency: str, old: Run, new: Run, scratch: pd.DataFrame, mine: pd.DataFrame, group: pd.DataFrame
-) -> bool:
-    if np.isnan(old.cost).any() or np.isnan(new.cost).any():
-        return False
-    return currency not in _ONE_DEVICE or bool(scratch.attrs["devices"] == set(group["device"]))
-
-
-def _run(evals: pd.DataFrame, currency: str) -> Run:
-    total = evals[CURRENCIES[currency]].astype(float).sum(axis=1, skipna=False)
-    cost = curves(evals.assign(cost=total), "cost").to_numpy()
-    return Run(curves(evals, "validation_accuracy").to_numpy(), cost)
-
-
-def _test_after(evals: pd.DataFrame, step: int) -> float:
-    """Return the mean test accuracy at the first evaluation from `step` on that took it."""
-    taken = evals[(evals["step"] >= step) & evals["test_accuracy"].notna()]
-    return float(taken[taken["step"] == taken["step"].min()]["test_accuracy"].mean())
-
-
-def _scratch(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
-    mine = evals[(evals["strategy"] == "scratch") & (evals["horizon"] == 1.0)]
-    if mine.empty:
+    scratch = _of(evals, "scratch", 1.0)
+    if scratch.empty:
         name = trials["scenario"].iloc[0]
         raise RecordError(
             f"{name}: no finished scratch trial at horizon 1, so there is no target. "
             f"Run: bench run --scenario {name} --strategy scratch"
         )
-    mine = mine.copy()
-    chosen = trials[(trials["strategy"] == "scratch") & (trials["horizon"] == 1.0)]
-    mine.attrs["devices"] = set(chosen["device"])
-    return mine
+    scratch_trials = _of(trials, "scratch", 1.0)
+    rows = []
+    for (strategy, horizon), group in trials.groupby(["strategy", "horizon"]):
+        mine = _of(evals, str(strategy), float(horizon))
+        common = set(mine["seed"]) & set(scratch["seed"])
+        if common:
+            both = [frame[frame["seed"].isin(common)] for frame in (scratch, mine)]
+            one_device = set(group["device"]) == set(scratch_trials["device"])
+            missing = len(set(scratch["seed"]) - common)
+            rows.append({**_facts(group), "missing": missing, **_figures(*both, one_device)})
+    return _ranked(pd.DataFrame(rows))
 
 
-def _finals(evals: pd.DataFrame) -> np.ndarray:
-    return evals[evals["step"] == evals["step"].max()]["validation_accuracy"].to_numpy()
+def mean_curves(trials: pd.DataFrame, evals: pd.DataFrame, currency: str) -> pd.DataFrame:
+    """Return what accuracy against a currency is drawn from: a row for each strategy, horizon and evaluation.
+
+    Columns: strategy, title, horizon, step, cost, accuracy, std (over seeds, NaN for one), low, high (the mean minus
+    and plus std), n.
+    """
+    titles = trials.groupby("strategy")["title"].first()
+    rows = []
+    for (strategy, horizon), mine in evals.groupby(["strategy", "horizon"]):
+        run, steps = _run(mine, currency), np.unique(mine["step"])
+        mean = run.accuracy.mean(axis=1)
+        std = run.accuracy.std(axis=1, ddof=1) if run.seeds > 1 else np.full(len(steps), np.nan)
+        frame = pd.DataFrame({"step": steps, "cost": run.cost.mean(axis=1), "accuracy": mean, "std": std})
+        spread = frame["std"].fillna(0.0)
+        named = frame.assign(low=frame["accuracy"] - spread, high=frame["accuracy"] + spread, n=run.seeds)
+        rows.append(named.assign(strategy=strategy, title=titles[strategy], horizon=horizon))
+    columns = ["strategy", "title", "horizon", "step", "cost", "accuracy", "std", "low", "high", "n"]
+    return pd.concat(rows, ignore_index=True)[columns]
+
+
+def _of(frame: pd.DataFrame, strategy: str, horizon: float) -> pd.DataFrame:
+    return frame[(frame["strategy"] == strategy) & (frame["horizon"] == horizon)]
+
+
+def _facts(group: pd.DataFrame) -> dict[str, object]:
+    """Return what a row says without any comparison."""
+    first, finished = group.iloc[0], group[group["status"] == "finished"]
+    return {
+        "scenario_title": first["scenario_title"],
+        "strategy": first["strategy"],
+        "title": first["title"],
+        "horizon": first["horizon"],
+        "unfinished": len(group) - len(finished),
+        "base_flops": finished["base_flops"].astype(float).mean(),
+        "device": " / ".join(sorted(set(finished["device"]))),
+        "commit": " / ".join(sorted({str(commit)[:10] for commit in finished["commit"]})),
+        "modified": not all(modified is False for modified in finished["modified"]),  # unknown counts as modified
+    }
+
+
+def _figures(scratch: pd.DataFrame, mine: pd.DataFrame, one_device: bool) -> dict[str, object]:
+    """Return what a row says in comparison with scratch, both on the same seeds."""
+    is_scratch = scratch.index.equals(mine.index)
+    old, new = _run(scratch, "flops"), _run(mine, "flops")
+    target = old.final_accuracy()
+    row: dict[str, object] = {"n": new.seeds, "target": target, "target_std": _std(old.accuracy[-1])}
+    row["reached"] = float(np.isfinite(new.seed_costs(target)).mean())
+    for currency in CURRENCIES:
+        runs = _run(scratch, currency), _run(mine, currency)
+        comparable = not any(np.isnan(run.cost).any() for run in runs) and (one_device or currency not in _ONE_DEVICE)
+        found = (reference(runs[0]) if is_scratch else compare(*runs)) if comparable else None
+        row |= {f"{field}_{currency}": value for field, value in (asdict(found) if found else _NOTHING).items()}
+    for share in RELATIVE_TARGETS:
+        relative = compare(old, new, share)
+        row |= {f"value_flops_at_{share:.2f}": relative.value, f"relation_flops_at_{share:.2f}": relative.relation}
+    last = mine[mine["step"] == mine["step"].max()]
+    for column in ("validation_accuracy", "test_accuracy"):
+        row |= {column: last[column].mean(), f"{column}_std": _std(last[column].to_numpy())}
+    crossing = None if is_scratch else new.crossing(target)
+    steps = np.unique(mine["step"])
+    return row | {"test_at_crossing": _test_from(mine, steps[-1 if crossing is None else crossing])}
+
+
+def _run(evals: pd.DataFrame, currency: str) -> Run:
+    """Return one strategy's evaluations as arrays. Raises RecordError where seeds were measured on different steps."""
+    total = evals[CURRENCIES[currency]].astype(float).sum(axis=1, skipna=False)
+    table = evals.assign(total=total).pivot(index="step", columns="seed", values=["validation_accuracy", "total"])
+    if len(table) * evals["seed"].nunique() != len(evals):
+        first = evals.iloc[0]
+        raise RecordError(
+            f"{first['scenario']}: {first['strategy']}: seeds were measured on different steps, expected one common grid. "
+            "Run them again with --fresh."
+        )
+    table = table.sort_index()
+    return Run(table["validation_accuracy"].to_numpy(float), table["total"].to_numpy(float))
+
+
+def _test_from(evals: pd.DataFrame, step: int) -> float:
+    """Return the mean test accuracy at the first evaluation from `step` on that took it."""
+    taken = evals[(evals["step"] >= step) & evals["test_accuracy"].notna()]
+    return float(taken[taken["step"] == taken["step"].min()]["test_accuracy"].mean())
+
+
+def _std(values: np.ndarray) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+
+def _ranked(rows: pd.DataFrame) -> pd.DataFrame:
+    """Put those that reached the target first, by speedup; then the others, by final accuracy."""
+    held = rows["relation_flops"].isin(["=", ">"])
+    key = pd.DataFrame({"censored": ~held, "worse": -rows["value_flops"].where(held, rows["validation_accuracy"])})
+    order = key.sort_values(["censored", "worse"], kind="stable").index
+    rows = rows.loc[order].reset_index(drop=True)
+    rows.insert(0, "rank", np.arange(1, len(rows) + 1))
+    return rows
 
 
 def _refuse_mixtures(trials: pd.DataFrame) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -21,14 +21,17 @@ class Speedup:
 
     relation: "=" for a measured ratio; "<" where the strategy never held the target, so that the value is a bound it
     stays below; ">" where only scratch never did; "undetermined" where neither did (value is NaN).
-    low, high: 95 % interval, or None, and `interval_note` says why there is none.
+    cost: the strategy's at the target, its whole cost where it never held it. bracket: its cost one evaluation before
+    the crossing, or None. low, high: 95 % interval, or None; note says how it was made, or why there is none.
     """
 
     value: float
     relation: Relation
+    cost: float
+    bracket: float | None = None
     low: float | None = None
     high: float | None = None
-    interval_note: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,87 +44,88 @@ class Run:
     accuracy: np.ndarray
     cost: np.ndarray
 
-    def cost_at(self, target: float) -> float | None:
-        """Return the across-seed mean cost where the across-seed mean accuracy crosses; None where it does not."""
-        crossing = find_crossing(self.accuracy.mean(axis=1), target)
-        return None if crossing is None else float(self.cost[crossing.index].mean())
+    @property
+    def seeds(self) -> int:
+        return self.accuracy.shape[1]
 
-    def whole_cost(self) -> float:
-        """Return the across-seed mean cost of the whole horizon."""
-        return float(self.cost[-1].mean())
+    def final_accuracy(self) -> float:
+        """Return the across-seed mean at the end: of scratch at horizon 1, the provisional target."""
+        return float(self.accuracy[-1].mean())
+
+    def crossing(self, target: float) -> int | None:
+        """Return the evaluation from which the across-seed mean holds the target, or None."""
+        return find_crossing(self.accuracy.mean(axis=1), target)
+
+    def mean_cost(self, evaluation: int) -> float:
+        """Return the across-seed mean cost at an evaluation; -1 for the whole."""
+        return float(self.cost[evaluation].mean())
 
     def seed_costs(self, target: float) -> np.ndarray:
         """Return each seed's own cost at the target, (seeds,), infinite for a seed that did not cross."""
-        found = [find_crossing(column, target) for column in self.accuracy.T]
-        return np.array([np.inf if c is None else self.cost[c.index, seed] for seed, c in enumerate(found)])
-
-    def reach(self, target: float) -> float:
-        """Return the share of seeds that crossed."""
-        return float(np.isfinite(self.seed_costs(target)).mean())
+        found = [find_crossing(curve, target) for curve in self.accuracy.T]
+        return np.array([np.inf if place is None else self.cost[place, seed] for seed, place in enumerate(found)])
 
     def take(self, seeds: np.ndarray) -> Run:
         """Return the run of some seeds, by place; a place may come more than once."""
         return Run(self.accuracy[:, seeds], self.cost[:, seeds])
 
 
-def ratio(scratch_cost: float | None, scratch_whole: float, run: Run, target: float) -> tuple[float, Relation]:
-    """Compare costs at the target. scratch_cost: None where scratch is censored; scratch_whole: its whole cost."""
-    cost = run.cost_at(target)
-    if cost is not None and scratch_cost is not None:
-        return scratch_cost / cost, "="
-    if scratch_cost is not None:
-        return scratch_cost / run.whole_cost(), "<"
-    if cost is not None:
-        return scratch_whole / cost, ">"
-    return float("nan"), "undetermined"
+def reference(scratch: Run) -> Speedup:
+    """Return scratch's own row: its cost at the target is its full horizon, by definition."""
+    return Speedup(1.0, "=", scratch.mean_cost(-1), note="by definition")
 
 
 def compare(scratch: Run, strategy: Run, share: float = 1.0, *, seed: int = 0) -> Speedup:
     """Return the strategy's speedup at `share` of the provisional target, with its interval.
 
-    scratch, strategy: paired, the same seeds in the same order. At the full target scratch's cost is its full horizon.
-    seed: of the bootstrap.
+    scratch, strategy: paired, the same seeds in the same order. seed: of the bootstrap.
     """
-    target = share * scratch.accuracy[-1].mean()
-    value, relation = ratio(_scratch_cost(scratch, share), scratch.whole_cost(), strategy, target)
-    n = scratch.accuracy.shape[1]
-    if relation != "=":
-        return Speedup(value, relation, interval_note="censored")
-    if n >= _BOOTSTRAP_FROM:
+    point = _ratio(scratch, strategy, share)
+    if point.relation != "=":
+        return replace(point, note="censored")
+    if scratch.seeds >= _BOOTSTRAP_FROM:
         low, high = _bootstrap(scratch, strategy, share, np.random.default_rng(seed))
-        return Speedup(value, relation, low, high, f"bootstrap over {n} seeds")
-    return _with_t_interval(value, scratch, strategy, share, target)
+        return replace(point, low=low, high=high, note=f"bootstrap, n = {scratch.seeds}")
+    return _with_t_interval(point, scratch, strategy, share)
 
 
-def _scratch_cost(scratch: Run, share: float) -> float | None:
-    target = share * scratch.accuracy[-1].mean()
-    return scratch.whole_cost() if share == 1.0 else scratch.cost_at(target)
+def _ratio(scratch: Run, strategy: Run, share: float) -> Speedup:
+    target = share * scratch.final_accuracy()
+    # At the full target scratch's cost is its full horizon, even where its mean happened to touch the target earlier.
+    theirs = scratch.accuracy.shape[0] - 1 if share == 1.0 else scratch.crossing(target)
+    ours = strategy.crossing(target)
+    scratch_cost = scratch.mean_cost(-1 if theirs is None else theirs)
+    cost = strategy.mean_cost(-1 if ours is None else ours)
+    bracket = strategy.mean_cost(ours - 1) if ours else None
+    if ours is None and theirs is None:
+        return Speedup(float("nan"), "undetermined", cost)
+    relation: Relation = "<" if ours is None else ">" if theirs is None else "="
+    return Speedup(scratch_cost / cost, relation, cost, bracket)
 
 
 def _bootstrap(scratch: Run, strategy: Run, share: float, random: np.random.Generator) -> tuple[float, float]:
     """Resample seeds jointly; average, set the target, cross and compare anew. A miss counts as infinite cost."""
-    n = scratch.accuracy.shape[1]
     values = []
     for _ in range(_RESAMPLES):
-        seeds = random.integers(n, size=n)
-        old, new = scratch.take(seeds), strategy.take(seeds)
-        value, relation = ratio(_scratch_cost(old, share), old.whole_cost(), new, share * old.accuracy[-1].mean())
-        values.append(value if relation == "=" else 0.0)
+        seeds = random.integers(scratch.seeds, size=scratch.seeds)
+        point = _ratio(scratch.take(seeds), strategy.take(seeds), share)
+        values.append(point.value if point.relation == "=" else 0.0)
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
 
 
-def _with_t_interval(value: float, scratch: Run, strategy: Run, share: float, target: float) -> Speedup:
-    """Student's t on the paired log ratios of per-seed costs; none where it would say nothing."""
-    n = scratch.accuracy.shape[1]
+def _with_t_interval(point: Speedup, scratch: Run, strategy: Run, share: float) -> Speedup:
+    """Add Student's t interval on the paired log ratios of per-seed costs; none where it would say nothing."""
+    n, target = scratch.seeds, share * scratch.final_accuracy()
     ours = strategy.seed_costs(target)
     theirs = scratch.cost[-1] if share == 1.0 else scratch.seed_costs(target)
     if n < 3:
-        return Speedup(value, "=", interval_note=f"n = {n} is too small")
+        return replace(point, note=f"n = {n} is too small")
     if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
-        return Speedup(value, "=", interval_note="not every seed crossed")
+        return replace(point, note=f"none: {np.isfinite(ours).sum()} of {n} seeds crossed")
     logs = np.log(theirs / ours)
     if np.ptp(logs) < 1e-12:
-        return Speedup(value, "=", interval_note="all seeds crossed at the same evaluation")
+        return replace(point, note=f"none: all {n} seeds crossed at one evaluation")
     half = stats.t.ppf(0.975, n - 1) * logs.std(ddof=1) / np.sqrt(n)
-    return Speedup(value, "=", float(np.exp(logs.mean() - half)), float(np.exp(logs.mean() + half)), f"t, n = {n}")
+    middle = logs.mean()
+    return replace(point, low=float(np.exp(middle - half)), high=float(np.exp(middle + half)), note=f"t, n = {n}")

@@ -1,4 +1,4 @@
-"""Tables for the terminal."""
+"""Tables for the terminal and for a paper's draft."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.scenario import Scenario
+
+_LEFT = {"strategy", "95 % interval"}
 
 
 def scenario_table(scenarios: Sequence[Scenario]) -> Table:
@@ -28,47 +30,71 @@ def scenario_table(scenarios: Sequence[Scenario]) -> Table:
 
 def leaderboard_table(rows: pd.DataFrame) -> tuple[Text, Table, Text]:
     """Return (heading, table, notes) of one scenario's leaderboard, as bench.analysis.leaderboard gives it."""
-    first = rows.iloc[0]
-    heading = Text(
-        f"{first['scenario_title']}\n"
-        f"target: {first['target']:.4f} validation accuracy (provisional: mean of scratch's own {first['n']} seeds)",
-        style="bold",
-    )
+    cells = [_cells(row) for _, row in rows.iterrows()]
     table = Table(box=None, header_style="bold")
-    table.add_column("rank", justify="right")
-    table.add_column("strategy")
-    for heading_ in ("horizon", "seeds", "reached", "speedup, FLOPs", "95 % interval", "steps", "device s"):
-        table.add_column(heading_, justify="right")
-    for heading_ in ("FLOPs to target", "of base", "validation", "test"):
-        table.add_column(heading_, justify="right")
-    for _, row in rows.iterrows():
-        table.add_row(
-            str(row["rank"]),
-            Text(row["strategy"]),
-            f"{row['horizon']:g}",
-            str(row["n"]) + (f" (+{row['unfinished']} unfinished)" if row["unfinished"] else ""),
-            f"{row['reached']:.0%}",
-            speedup_text(row, "flops"),
-            interval_text(row, "flops"),
-            speedup_text(row, "steps"),
-            speedup_text(row, "device_seconds"),
-            f"{row['cost_flops']:.3e}",
-            f"{row['base_flops']:.3e}" if _there(row["base_flops"]) else "-",
-            accuracy_text(row, "validation_accuracy"),
-            accuracy_text(row, "test_accuracy"),
-        )
+    for heading in cells[0]:
+        table.add_column(heading, justify="left" if heading in _LEFT else "right")
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row.values()))
+    return Text(_heading(rows), style="bold"), table, Text("\n".join(_notes(rows)), style="dim")
+
+
+def markdown_table(rows: pd.DataFrame) -> str:
+    """Return the same as Markdown."""
+    cells = [_cells(row) for _, row in rows.iterrows()]
+    lines = [
+        "| " + " | ".join(cells[0]) + " |",
+        "|" + "|".join(" --- " if heading in _LEFT else " ---: " for heading in cells[0]) + "|",
+        *("| " + " | ".join(cell.replace("|", "\\|") for cell in row.values()) + " |" for row in cells),
+    ]
+    heading, *target = _heading(rows).split("\n")
+    return "\n".join([f"**{heading}**", "", *target, "", *lines, "", *(f"{note}  " for note in _notes(rows))]) + "\n"
+
+
+def _heading(rows: pd.DataFrame) -> str:
+    scratch = rows[rows["strategy"] == "scratch"].iloc[0]
+    spread = f" ± {scratch['target_std']:.4f}" if _there(scratch["target_std"]) else ""
+    return (
+        f"{scratch['scenario_title']}\n"
+        f"Target: validation accuracy {scratch['target']:.4f}{spread}, provisional (mean of scratch's {scratch['n']} seeds)"
+    )
+
+
+def _cells(row: Any) -> dict[str, str]:
+    gaps = [f"{row[what]} {what}" for what in ("unfinished", "missing") if row[what]]
+    return {
+        "rank": str(row["rank"]),
+        "strategy": row["strategy"],
+        "horizon": f"{row['horizon']:g}",
+        "seeds": str(row["n"]) + (f" ({', '.join(gaps)})" if gaps else ""),
+        "reached": f"{row['reached']:.0%}",
+        "speedup, FLOPs": speedup_text(row, "flops"),
+        "95 % interval": interval_text(row, "flops"),
+        "steps": speedup_text(row, "steps"),
+        "device s": speedup_text(row, "device_seconds"),
+        "FLOPs": f"{row['cost_flops']:.3e}",
+        "+ base": f"{row['cost_flops'] + row['base_flops']:.3e}" if _there(row["base_flops"]) else "-",
+        "validation": accuracy_text(row, "validation_accuracy"),
+        "test": accuracy_text(row, "test_accuracy"),
+        "test at crossing": f"{row['test_at_crossing']:.4f}",
+    }
+
+
+def _notes(rows: pd.DataFrame) -> list[str]:
     notes = [
-        f"device: {first['device']}",
-        "speedup: scratch's cost at the target / the strategy's; < is a bound: censored",
+        "Speedup: scratch's cost at the target / the strategy's, in FLOPs, steps and device seconds. "
+        "'<' is a bound: the strategy did not hold the target within its horizon (censored).",
+        "FLOPs: to the target, or in all where censored; '+ base' adds what the old model had cost. "
+        f"Device: {', '.join(sorted(set(rows['device'])))}. Commit: {', '.join(sorted(set(rows['commit'])))}.",
     ]
     if rows["modified"].any():
-        notes.append("modified: some trials ran on code that differs from its commit")
-    return heading, table, Text("\n".join(notes), style="dim")
+        notes.append("Modified: some trials ran on code that differs from its commit, or whose commit is unknown.")
+    return notes
 
 
 def speedup_text(row: Any, currency: str) -> str:
     """Return "2.31", a bound like "< 0.87", or "-" where it cannot be compared."""
-    value, relation = row[f"speedup_{currency}"], row[f"relation_{currency}"]
+    value, relation = row[f"value_{currency}"], row[f"relation_{currency}"]
     if relation == "undetermined":
         return "undetermined"
     if not _there(value):
@@ -77,9 +103,9 @@ def speedup_text(row: Any, currency: str) -> str:
 
 
 def interval_text(row: Any, currency: str) -> str:
-    """Return "1.9 to 2.7", or why there is none."""
-    low, high = row[f"low_{currency}"], row[f"high_{currency}"]
-    return f"{low:.2f} to {high:.2f}" if _there(low) and _there(high) else row[f"note_{currency}"] or "-"
+    """Return "1.90 to 2.70 (t, n = 5)", or why there is none."""
+    low, high, note = (row[f"{name}_{currency}"] for name in ("low", "high", "note"))
+    return f"{low:.2f} to {high:.2f} ({note})" if _there(low) and _there(high) else note or "-"
 
 
 def accuracy_text(row: Any, column: str) -> str:

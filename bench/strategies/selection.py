@@ -81,7 +81,8 @@ class LearningSpeed:
         old, new = (~pool.new).nonzero()[:, 0], pool.new.nonzero()[:, 0]
         # Speeds take few values. Without the shuffle, ties would leave the set's own order of images, often by class.
         old = old[torch.randperm(len(old), generator=stream("ties"))]
-        slowest_first = old[torch.argsort(pool.learning_speed[old], stable=True)]
+        speed = pool.learning_speed[old].nan_to_num(0.0)  # an image that the base training never saw is not learned
+        slowest_first = old[torch.argsort(speed, stable=True)]
         first = math.floor(self.drop_slowest * len(old))
         last = len(old) - math.floor(self.drop_fastest * len(old))
         return torch.cat([slowest_first[first:last], new])

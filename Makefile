@@ -1,0 +1,33 @@
+# make run    install into .venv, run the embedded scenario, print its table and draw its figure
+# make test   install into .venv, run the tests
+# make check  lint, format and types
+
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := build/run
+
+.PHONY: run test check clean
+
+run: .venv/installed
+	$(BIN)/bench run --scenario digits-7-3 --seeds 0-2 --results $(RUN)/results
+	$(BIN)/bench report --scenario digits-7-3 --results $(RUN)/results --reports $(RUN)/reports
+
+test: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+check: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist

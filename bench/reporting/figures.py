@@ -1,0 +1,83 @@
+"""Figures, drawn from tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+
+mpl.use("Agg")  # files only; no screen is needed
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+_STYLE = {
+    "pdf.fonttype": 42,  # embedded TrueType, which journals ask for
+    "svg.hashsalt": "bench",
+    "font.size": 9,
+    "axes.labelsize": 9,
+    "legend.fontsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "savefig.dpi": 300,
+}
+_DASHES = ["-", "--", "-.", ":"]  # so that grey print tells them apart, too
+_PAGE_INCHES = (5.5, 3.6)
+
+
+def draw_accuracy_against_flops(curves: pd.DataFrame, ranking: pd.DataFrame, paths: Sequence[Path]) -> None:
+    """Draw each strategy's mean validation accuracy against its cost, and save it at each of `paths`.
+
+    curves: as mean_curves gives it. ranking: as leaderboard gives it. The band is one standard deviation over seeds;
+    the dashed line is the target; a dot marks a crossing, an x a strategy's end that did not hold the target.
+    """
+    with sns.axes_style("whitegrid", {"grid.color": "0.9"}), mpl.rc_context(_STYLE):
+        figure, axes = plt.subplots(figsize=_PAGE_INCHES, layout="constrained")
+        strategies = list(curves.groupby(["strategy", "horizon"]).groups)
+        colours = sns.color_palette("colorblind", len(strategies))
+        for place, (strategy, horizon) in enumerate(sorted(strategies, key=_in_order)):
+            curve = curves[(curves["strategy"] == strategy) & (curves["horizon"] == horizon)]
+            row = ranking[(ranking["strategy"] == strategy) & (ranking["horizon"] == horizon)]
+            _draw_curve(axes, curve, row, colours[place], _DASHES[place % len(_DASHES)])
+        target = ranking.loc[ranking["strategy"] == "scratch", "target"].iloc[0]
+        axes.axhline(target, color="0.25", linestyle=(0, (5, 3)), linewidth=1)
+        axes.annotate(
+            f"target {target:.3f}",
+            (0.01, target),
+            xycoords=("axes fraction", "data"),
+            va="bottom",
+            fontsize=8,
+            color="0.25",
+        )
+        axes.set(xlabel="training FLOPs of the update", ylabel="validation accuracy")
+        axes.set_xlim(left=0)
+        axes.set_title(ranking["scenario_title"].iloc[0], fontsize=9)
+        axes.legend(loc="lower right", frameon=True)
+        sns.despine(figure)
+        for path in paths:
+            # No date in the file: the same records give the same bytes.
+            metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
+            figure.savefig(path, metadata=metadata)
+        plt.close(figure)
+
+
+def _draw_curve(axes: Axes, curve: pd.DataFrame, row: pd.DataFrame, colour: object, dashes: str) -> None:
+    first = curve.iloc[0]
+    label = f"{first['title']} (horizon {first['horizon']:g}, n = {first['n']})"
+    axes.plot(curve["cost"], curve["accuracy"], color=colour, linestyle=dashes, linewidth=1.6, label=label)
+    axes.fill_between(curve["cost"], curve["low"], curve["high"], color=colour, alpha=0.18, linewidth=0)
+    if row.empty:
+        return
+    found = row.iloc[0]
+    crossed = found["relation_flops"] in ("=", ">")
+    where = (curve["cost"] - found["cost_flops"]).abs().idxmin()
+    marker = {"marker": "o", "markersize": 6} if crossed else {"marker": "x", "markersize": 7, "markeredgewidth": 2}
+    axes.plot(curve["cost"][where], curve["accuracy"][where], color=colour, linestyle="none", zorder=5, **marker)
+
+
+def _in_order(key: tuple[str, float]) -> tuple[bool, str, float]:
+    """Scratch first, so that it has the same colour in every figure."""
+    strategy, horizon = key
+    return strategy != "scratch", strategy, horizon

@@ -1,0 +1,89 @@
+"""Shared fixtures. Tests run on one thread, on the CPU, without network."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.catalog import find_scenario
+from bench.data.sources import ImageSet, load_images
+from bench.data.splits import Split, cut
+from bench.data.update import Update, build_update
+from bench.scenario import Scenario, load_scenario
+from bench.strategies.schedule import OneCycle
+from bench.strategies.start import Fresh
+from bench.strategies.strategy import Entrant, Strategy
+from bench.training.provenance import describe_run
+from bench.training.trial import Base, Finished, Observer, Trial, TrialSpec
+
+torch.set_num_threads(1)
+
+CPU = torch.device("cpu")
+
+
+def shorten(scenario: Scenario, *, points: int = 4, **training: object) -> Scenario:
+    """Return a scenario with another training part, small enough for a test."""
+    changed = scenario.training.model_copy(update={"epochs": 2, **training})
+    evaluation = scenario.evaluation.model_copy(update={"points": points, "test_every": 2})
+    return scenario.model_copy(update={"name": "short", "training": changed, "evaluation": evaluation})
+
+
+@pytest.fixture(scope="session")
+def digits() -> ImageSet:
+    return load_images("digits", Path("nowhere"))
+
+
+@pytest.fixture(scope="session")
+def short() -> Scenario:
+    """digits-7-3 in two epochs: 32 steps of 64 images."""
+    return shorten(load_scenario(find_scenario("digits-7-3")))
+
+
+@pytest.fixture(scope="session")
+def split(short: Scenario, digits: ImageSet) -> Split:
+    return cut(short, digits)
+
+
+@pytest.fixture(scope="session")
+def updates(short: Scenario, digits: ImageSet, split: Split) -> tuple[Update, Update]:
+    """(stage 0 alone, old + new)."""
+    return build_update(short, digits, split, 0, CPU), build_update(short, digits, split, 1, CPU)
+
+
+@pytest.fixture
+def scratch() -> Entrant:
+    return Entrant("scratch", Strategy(title="Scratch", start=Fresh(), schedule=OneCycle(warmup=0.2)))
+
+
+RunTrial = Callable[..., Finished]
+
+
+@pytest.fixture
+def run_trial(
+    short: Scenario, digits: ImageSet, split: Split, updates: tuple[Update, Update], tmp_path: Path
+) -> RunTrial:
+    """Return a function that runs one short trial in tmp_path / name."""
+
+    def run(
+        entrant: Entrant,
+        *,
+        name: str = "trial",
+        seed: int = 0,
+        base: Base | None = None,
+        scenario: Scenario = short,
+        update: int = 1,
+        observer: Observer | None = None,
+    ) -> Finished:
+        provenance = describe_run(scenario, digits, split, CPU, False, "test")
+        folder, checkpoint = tmp_path / name, tmp_path / f"{name}.pt"
+        spec = TrialSpec(scenario, entrant, update, seed)
+        return Trial(spec, updates[update], base, provenance, folder, checkpoint, CPU, observer).run()
+
+    return run

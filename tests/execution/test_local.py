@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.catalog import shipped_folder
+from bench.errors import RecordError, StrategyError
+from bench.execution.local import LocalRun
+from bench.records.store import read_evals, read_trial, trial_folder
+from bench.scenario import Scenario
+from bench.strategies.strategy import Entrant, load_strategy
+
+BASELINES = [load_strategy(shipped_folder("baselines") / f"{name}.py") for name in ("scratch", "naive", "optimized")]
+
+
+class Log:
+    """A listener that remembers what began."""
+
+    def __init__(self) -> None:
+        self.began_: list[tuple[str, int]] = []
+        self.total_steps = 0
+
+    def planned(self, trials, total_steps) -> None:
+        self.total_steps = total_steps
+
+    def began(self, label, total_steps, done_steps) -> None:
+        self.began_.append((label, done_steps))
+
+    def evaluated(self, label, row, total_steps) -> None:
+        pass
+
+    def ended(self, label, record) -> None:
+        pass
+
+
+Make = Callable[..., LocalRun]
+
+
+@pytest.fixture
+def make(short: Scenario, tmp_path: Path) -> Make:
+    def build(entrants=BASELINES, seeds=(0,), scenario=short, fresh: bool = False) -> LocalRun:
+        folders = {"data_root": tmp_path, "results": tmp_path / "results", "cache": tmp_path / "cache"}
+        return LocalRun(scenario, entrants, seeds, device="cpu", **folders, fresh=fresh)
+
+    return build
+
+
+def begun(run: LocalRun) -> list[str]:
+    log = Log()
+    run.run(log)
+    return [label for label, _ in log.began_]
+
+
+def test_asking_twice_runs_once_and_the_base_is_made_once(make: Make):
+    assert begun(make()) == ["scratch seed 0", "base seed 0", "naive seed 0", "optimized seed 0"]
+    assert begun(make()) == []
+    assert begun(make(seeds=(0, 1), entrants=BASELINES[1:])) == ["base seed 1", "naive seed 1", "optimized seed 1"]
+
+
+def test_fresh_runs_again_and_keeps_the_base(make: Make):
+    begun(make())
+    assert begun(make(fresh=True)) == ["scratch seed 0", "naive seed 0", "optimized seed 0"]
+
+
+def test_the_base_models_cost_is_in_every_record_that_used_it(make: Make, tmp_path: Path, short: Scenario):
+    begun(make())
+    horizon = BASELINES[2].strategy.horizon
+    scratch, naive, optimized = (
+        read_trial(trial_folder(tmp_path / "results", "short", name, share, 0))
+        for name, share in (("scratch", 1.0), ("naive", 1.0), ("optimized", horizon))
+    )
+    assert scratch.base is None
+    assert naive.base == optimized.base
+    assert naive.base.steps == 2 * (761 // 64)
+    assert naive.base.train_flops == naive.base.images * naive.flops_per_image.step
+    assert naive.base.validation_accuracy > 0.3
+
+
+def test_the_steps_foretold_are_the_steps_taken(make: Make):
+    run, log = make(), Log()
+    run.run(log)
+    horizon = BASELINES[2].strategy.horizon
+    assert log.total_steps == 32 + 22 + 32 + round(horizon * 32)
+
+
+def test_a_record_of_another_scenario_is_not_overwritten(make: Make, short: Scenario):
+    begun(make(BASELINES[:1]))
+    other = short.model_copy(update={"training": short.training.model_copy(update={"learning_rate": 0.05})})
+    with pytest.raises(RecordError, match=r"holds a trial of another scenario .*--results.*--fresh"):
+        make(BASELINES[:1], scenario=other)
+
+
+def test_a_record_of_another_strategy_is_not_overwritten(make: Make):
+    begun(make(BASELINES[:1]))
+    impostor = Entrant("scratch", BASELINES[1].strategy)
+    with pytest.raises(RecordError, match="another strategy"):
+        make([impostor])
+
+
+def test_two_strategies_of_one_name_are_refused(make: Make):
+    with pytest.raises(StrategyError, match="two of one name"):
+        make([BASELINES[0], BASELINES[0]])
+
+
+def test_a_trial_killed_by_sigkill_goes_on_with_the_same_command(short: Scenario, tmp_path: Path):
+    scenario = tmp_path / "short.toml"
+    text = (shipped_folder("scenarios") / "digits-7-3.toml").read_text()
+    scenario.write_text(text.replace("epochs = 30", "epochs = 6"))
+    command = [sys.executable, "-m", "bench", "run", "--scenario", str(scenario), "--strategy", "scratch"]
+    command += ["--seeds", "0", "--device", "cpu", "--cache", str(tmp_path / "cache"), "--results"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True, env=environment)
+    folder = trial_folder(tmp_path / "cut", "digits-7-3", "scratch", 1.0, 0)
+    victim = subprocess.Popen([*command, str(tmp_path / "cut")], stderr=subprocess.DEVNULL, env=environment)
+    while len(read_evals(folder, torn_allowed=True)) < 3 and victim.poll() is None:
+        time.sleep(0.005)
+    victim.send_signal(signal.SIGKILL)
+    assert victim.wait() == -signal.SIGKILL
+    assert read_trial(folder).status == "running"
+    done = subprocess.run(
+        [*command, str(tmp_path / "cut")], check=True, capture_output=True, text=True, env=environment
+    )
+    assert "goes on after step" in done.stderr
+    whole = read_trial(trial_folder(tmp_path / "whole", "digits-7-3", "scratch", 1.0, 0))
+    cut = read_trial(folder)
+    assert cut.summary.sittings == 2
+    assert cut.summary.weights_sha256 == whole.summary.weights_sha256

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.metering.flops import FlopCount
+from bench.metering.ledger import Ledger
+
+
+def ledger() -> Ledger:
+    return Ledger(FlopCount(forward=100, step=290, forward_fvcore=100), parameters=7)
+
+
+def test_a_step_is_forward_and_backward_of_its_images():
+    book = ledger()
+    book.charge_step(64, 8)
+    assert book.state() == {
+        "steps": 1,
+        "images": 64,
+        "train_flops": 64 * 290,
+        "aux_flops": 56,
+        "evaluate_flops": 0,
+    }
+
+
+def test_a_scoring_pass_is_charged_as_forward_and_counts_no_image_trained():
+    book = ledger()
+    book.charge_scoring(10)
+    assert (book.train_flops, book.images, book.steps) == (1000, 0, 0)
+
+
+def test_an_extra_pass_is_images_and_flops_but_no_step():
+    book = ledger()
+    book.charge_pass(10)
+    assert (book.train_flops, book.images, book.steps) == (2900, 10, 0)
+
+
+def test_evaluating_is_no_cost_of_training():
+    book = ledger()
+    book.charge_evaluation(10)
+    assert (book.evaluate_flops, book.train_flops, book.images) == (1000, 0, 0)
+
+
+@given(st.lists(st.tuples(st.integers(1, 500), st.integers(0, 20)), max_size=20))
+def test_the_ledger_is_additive(steps: list[tuple[int, int]]):
+    whole, parts = ledger(), [ledger() for _ in steps]
+    for (images, passes), part in zip(steps, parts, strict=True):
+        whole.charge_step(images, passes)
+        part.charge_step(images, passes)
+    for key, value in whole.state().items():
+        assert value == sum(part.state()[key] for part in parts)
+
+
+def test_a_restored_ledger_goes_on():
+    first, second = ledger(), ledger()
+    first.charge_step(5, 1)
+    second.restore(first.state())
+    second.charge_step(5, 1)
+    assert (second.steps, second.images) == (2, 10)

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.errors import RecordError
+from bench.records.schema import EvalRow
+from bench.records.store import RecordWriter, read_evals, read_trial, require_writable, trial_folder, write_atomically
+from bench.strategies.strategy import Entrant
+from tests.conftest import RunTrial
+
+
+def row(step: int, **more: float) -> EvalRow:
+    numbers = {name: 0 for name in EvalRow.model_fields if not name.startswith("test")}
+    return EvalRow.model_validate({**numbers, "step": step, "gpu_joules": None, **more})
+
+
+def test_a_trial_has_a_folder_of_its_own():
+    assert trial_folder(Path("results"), "s", "naive", 0.35, 2) == Path("results/s/naive/0.35/seed-2")
+    assert trial_folder(Path("results"), "s", "naive", 1.0, 2) == Path("results/s/naive/1/seed-2")
+
+
+def test_what_is_written_is_read(tmp_path: Path):
+    writer = RecordWriter(tmp_path)
+    rows = [row(1), row(2, test_accuracy=0.5)]
+    for one in rows:
+        writer.append(one)
+    assert read_evals(tmp_path) == rows
+    first = json.loads((tmp_path / "evals.jsonl").read_text().splitlines()[0])
+    assert "test_accuracy" not in first
+
+
+def test_a_torn_last_line_is_refused_by_readers_and_dropped_by_the_writer(tmp_path: Path):
+    writer = RecordWriter(tmp_path)
+    for step in (1, 2):
+        writer.append(row(step))
+    with (tmp_path / "evals.jsonl").open("ab") as file:
+        file.write(b'{"step": 3')
+    with pytest.raises(RecordError, match=r"evals\.jsonl:3: not an evaluation \(torn"):
+        read_evals(tmp_path)
+    writer.keep_until(1)
+    assert read_evals(tmp_path) == [row(1)]
+
+
+def test_a_line_broken_in_the_middle_is_refused_even_by_the_writer(tmp_path: Path):
+    (tmp_path / "evals.jsonl").write_text("nonsense\n" + row(2).model_dump_json() + "\n")
+    with pytest.raises(RecordError, match=r"evals\.jsonl:1"):
+        read_evals(tmp_path, torn_allowed=True)
+
+
+def test_an_unknown_key_in_an_evaluation_is_refused(tmp_path: Path):
+    (tmp_path / "evals.jsonl").write_text(json.dumps({**row(1).model_dump(), "extra": 1}) + "\n")
+    with pytest.raises(RecordError, match="not an evaluation"):
+        read_evals(tmp_path)
+
+
+def test_another_schema_version_is_refused(tmp_path: Path):
+    (tmp_path / "trial.json").write_text('{"schema_version": 99}')
+    with pytest.raises(RecordError, match="schema version 99, expected 1"):
+        read_trial(tmp_path)
+
+
+def test_a_broken_record_is_refused_and_a_missing_one_is_none(tmp_path: Path):
+    assert read_trial(tmp_path) is None
+    (tmp_path / "trial.json").write_text("{")
+    with pytest.raises(RecordError, match=r"trial\.json: not a trial's record"):
+        read_trial(tmp_path)
+
+
+def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+
+    def fail(self: Path, target: Path) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path):
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(RecordError, match="cannot be written"):
+        require_writable(file / "results")
+
+
+def test_a_record_names_no_path_of_this_machine(run_trial: RunTrial, scratch: Entrant, tmp_path: Path):
+    run_trial(scratch)
+    provenance = read_trial(tmp_path / "trial").provenance.model_dump()
+    provenance.pop("command")  # the user's own words
+    text = json.dumps(provenance)
+    assert str(tmp_path) not in text
+    assert str(Path.cwd()) not in text
+    assert str(Path.home()) not in text
+
+
+def test_reading_records_needs_no_torch():
+    code = "import sys, bench.records.collect, bench.analysis.leaderboard; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from bench.analysis.leaderboard import leaderboard
+from bench.records.collect import Records
+from bench.reporting.report import write_report
+from bench.reporting.tables import leaderboard_table, markdown_table
+from tests.analysis.test_leaderboard import FAST, SCRATCH, WEAK, records
+
+
+@pytest.fixture
+def three() -> Records:
+    return Records(*records(SCRATCH | FAST | WEAK))
+
+
+def test_a_report_is_a_figure_and_the_tables_it_was_drawn_from(three: Records, tmp_path: Path):
+    paths = {path.name: path for path in write_report(three, tmp_path)}
+    assert set(paths) == {
+        "leaderboard.csv",
+        "leaderboard.md",
+        "accuracy-flops.csv",
+        "accuracy-flops.png",
+        "accuracy-flops.pdf",
+    }
+    assert paths["accuracy-flops.png"].read_bytes().startswith(b"\x89PNG")
+    assert paths["accuracy-flops.pdf"].read_bytes().startswith(b"%PDF")
+    assert len(pd.read_csv(paths["accuracy-flops.csv"])) == 4 + 2 + 4
+    assert pd.read_csv(paths["leaderboard.csv"])["strategy"].tolist() == ["fast", "scratch", "weak"]
+
+
+def test_the_same_records_give_the_same_bytes(three: Records, tmp_path: Path):
+    first, second = (write_report(three, tmp_path / name) for name in ("a", "b"))
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.name
+
+
+def test_a_printed_figure_embeds_its_fonts_as_truetype(three: Records, tmp_path: Path):
+    write_report(three, tmp_path)
+    content = (tmp_path / "accuracy-flops.pdf").read_bytes()
+    assert b"/FontFile2" in content
+    assert b"/Type3" not in content
+
+
+@pytest.mark.parametrize("curves", [SCRATCH, SCRATCH | WEAK, {("scratch", 1.0): {0: [0.5, 0.8]}}])
+def test_a_report_is_drawn_for_one_strategy_all_censored_and_one_seed(curves: dict, tmp_path: Path):
+    assert len(write_report(Records(*records(curves)), tmp_path)) == 5
+
+
+def test_the_table_says_bounds_seeds_and_where_the_target_comes_from(three: Records):
+    console = Console(width=220, record=True, file=Path("/dev/null").open("w"))  # noqa: SIM115
+    console.print(*leaderboard_table(leaderboard(three.trials, three.evals)))
+    text = console.export_text()
+    assert "Target: validation accuracy 0.8000 ± 0.0000, provisional (mean of scratch's 2 seeds)" in text
+    weak = next(line for line in text.splitlines() if " weak " in line)
+    assert "< 1.00" in weak
+    assert "censored" in weak
+    fast = next(line for line in text.splitlines() if " fast " in line)
+    assert "2.00" in fast
+    assert "2.520e+04" in fast  # 20,200 of the update and 5,000 of the base
+    assert "n = 2 is too small" in fast
+
+
+def test_markdown_has_a_row_a_strategy_and_as_many_cells_as_headings(three: Records):
+    lines = [line for line in markdown_table(leaderboard(three.trials, three.evals)).splitlines() if line[:1] == "|"]
+    assert len(lines) == 2 + 3
+    assert len({line.count("|") for line in lines}) == 1

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench import (
+    Cosine,
+    Fresh,
+    Keep,
+    L2Init,
+    LearningSpeed,
+    Linear,
+    MultiStep,
+    NoRegularizer,
+    OldShare,
+    OneCycle,
+    Pool,
+    ShrinkAndPerturb,
+    Uniform,
+)
+from bench.errors import StrategyError
+from bench.streams import torch_stream
+
+BASE = {"weight": torch.tensor([1.0, -2.0]), "bn.weight": torch.tensor([3.0]), "bn.running_mean": torch.tensor([5.0])}
+FRESH = {"weight": torch.tensor([0.5, 0.5]), "bn.weight": torch.tensor([1.0]), "bn.running_mean": torch.tensor([0.0])}
+PARAMETERS = frozenset({"weight", "bn.weight"})
+
+
+def stream(*names: str | int) -> torch.Generator:
+    return torch_stream(0, "strategy", *names)
+
+
+class TestStart:
+    def test_fresh_takes_nothing_of_the_base(self):
+        assert Fresh().weights({}, FRESH, PARAMETERS, pytest.fail) is FRESH
+
+    def test_keep_takes_all_of_the_base(self):
+        assert Keep().weights(BASE, FRESH, PARAMETERS, pytest.fail) is BASE
+
+    def test_shrink_and_perturb_by_hand(self):
+        charged: list[int] = []
+        mixed = ShrinkAndPerturb(0.4, 0.1).weights(BASE, FRESH, PARAMETERS, charged.append)
+        assert torch.allclose(mixed["weight"], torch.tensor([0.45, -0.75]))
+        assert torch.allclose(mixed["bn.weight"], torch.tensor([1.3]))
+        assert mixed["bn.running_mean"] == 5.0
+        assert charged == [3]
+
+    def test_fresh_buffers_are_an_argument(self):
+        mixed = ShrinkAndPerturb(0.4, 0.1, buffers="fresh").weights(BASE, FRESH, PARAMETERS, lambda passes: None)
+        assert mixed["bn.running_mean"] == 0.0
+
+    def test_a_shrink_out_of_range_is_refused(self):
+        with pytest.raises(StrategyError, match=r"shrink 1\.4"):
+            ShrinkAndPerturb(1.4, 0.1)
+
+
+class TestRegularizer:
+    def test_l2_init_adds_the_gradient_of_its_penalty(self):
+        parameters = [torch.randn(3, 2, requires_grad=True), torch.randn(4, requires_grad=True)]
+        anchors = [torch.randn(3, 2), torch.randn(4)]
+        for parameter in parameters:
+            parameter.grad = torch.ones_like(parameter)
+        penalty = sum(0.01 * ((p - a) ** 2).sum() for p, a in zip(parameters, anchors, strict=True))
+        expected = torch.autograd.grad(penalty, parameters)
+        L2Init(strength=0.01).apply(parameters, anchors)
+        for parameter, gradient in zip(parameters, expected, strict=True):
+            assert torch.allclose(parameter.grad, 1 + gradient, atol=1e-6)
+
+    def test_no_regularizer_costs_nothing(self):
+        assert NoRegularizer().passes == 0
+
+    @pytest.mark.parametrize("strength", [0.0, -1.0, math.nan])
+    def test_a_strength_that_is_not_positive_is_refused(self, strength: float):
+        with pytest.raises(StrategyError, match="L2Init: strength"):
+            L2Init(strength)
+
+
+class TestSelection:
+    pool = Pool(
+        labels=torch.arange(100) % 10,
+        new=torch.arange(100) >= 60,
+        learning_speed=torch.cat([torch.arange(60) / 60, torch.full((40,), math.nan)]),
+    )
+
+    def test_uniform_takes_everything_once(self):
+        assert sorted(Uniform().choose(self.pool, 0, stream).tolist()) == list(range(100))
+
+    def test_old_share_takes_all_new_and_another_share_each_epoch(self):
+        first, second = (OldShare(0.25).choose(self.pool, epoch, stream) for epoch in (0, 1))
+        for chosen in (first, second):
+            assert (chosen >= 60).sum() == 40
+            assert len(chosen.unique()) == len(chosen) == 55
+        assert set(first.tolist()) != set(second.tolist())
+
+    def test_learning_speed_leaves_out_the_fastest_and_slowest_old(self):
+        chosen = LearningSpeed(drop_fastest=0.2, drop_slowest=0.1).choose(self.pool, 0, stream)
+        # 60 old: the 6 slowest (0..5) and the 12 fastest (48..59) go.
+        assert sorted(chosen.tolist()) == [*range(6, 48), *range(60, 100)]
+
+    def test_ties_do_not_fall_by_the_sets_own_order(self):
+        flat = Pool(self.pool.labels, self.pool.new, torch.where(self.pool.new, math.nan, 0.5))
+        chosen = LearningSpeed(drop_fastest=0.5, drop_slowest=0.0).choose(flat, 0, stream)
+        old = chosen[chosen < 60]
+        assert len(old) == 30
+        assert 8 <= (old < 30).sum() <= 22  # 15 expected; all 30 without the shuffle
+        again = LearningSpeed(drop_fastest=0.5, drop_slowest=0.0).choose(flat, 1, stream)
+        assert set(again.tolist()) == set(chosen.tolist())
+
+    def test_dropping_everything_is_refused(self):
+        with pytest.raises(StrategyError, match="leave no old image"):
+            LearningSpeed(0.6, 0.4)
+
+
+class TestSchedule:
+    @pytest.mark.parametrize(
+        "schedule",
+        [OneCycle(0.2), OneCycle(0.0), OneCycle(0.3, peak=0.5), Cosine(), Cosine(0.1), Linear(), MultiStep()],
+    )
+    @given(steps=st.integers(1, 300))
+    def test_there_is_a_factor_in_range_for_every_step(self, schedule, steps: int):
+        factors = schedule.factors(steps)
+        assert len(factors) == steps
+        assert all(0 < factor <= 1 for factor in factors)
+
+    def test_one_cycle_by_hand(self):
+        assert OneCycle(warmup=0.4).factors(5) == pytest.approx([0.5, 1.0, 0.75, 0.5, 0.25])
+
+    def test_cosine_by_hand(self):
+        assert Cosine().factors(4) == pytest.approx([1.0, 0.853553, 0.5, 0.146447], abs=1e-6)
+
+    def test_multi_step_by_hand(self):
+        assert MultiStep((0.5, 0.75), gamma=0.1).factors(4) == pytest.approx([1.0, 1.0, 0.1, 0.01])
+
+    @pytest.mark.parametrize("schedule", [OneCycle(0.2), Cosine(0.1), Linear()])
+    def test_each_ends_near_zero_with_the_horizon(self, schedule):
+        assert schedule.factors(1000)[-1] < 0.005
+
+    def test_a_warmup_out_of_range_is_refused(self):
+        with pytest.raises(StrategyError, match=r"OneCycle: warmup 1\.5"):
+            OneCycle(warmup=1.5)

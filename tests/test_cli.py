@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bench.catalog import scenario_names, shipped_folder
+from bench.cli import main
+
+
+def bench(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], prog_name="bench")
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """digits-7-3 in one epoch of 16 steps."""
+    text = (shipped_folder("scenarios") / "digits-7-3.toml").read_text()
+    path = tmp_path / "tiny.toml"
+    path.write_text(
+        text.replace("digits-7-3", "tiny").replace("epochs = 30", "epochs = 1").replace("points = 20", "points = 2")
+    )
+    return path
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[str]:
+    return ["--results", str(tmp_path / "results"), "--cache", str(tmp_path / "cache"), "--device", "cpu"]
+
+
+def refused(result: Result) -> str:
+    """Check that a user's mistake is one line and exit code 2, and return the line."""
+    assert result.exit_code == 2, result.output
+    lines = result.stderr.strip().splitlines()
+    assert "Traceback" not in result.stderr
+    assert len([line for line in lines if not line.startswith(("Usage:", "Try ")) and line]) == 1, lines
+    return lines[-1]
+
+
+def test_a_run_prints_the_leaderboard_and_where_the_records_are(tiny: Path, folders: list[str], tmp_path: Path):
+    result = bench("run", "--scenario", tiny, "--seeds", "0-1", *folders)
+    assert result.exit_code == 0, result.output
+    for name in ("scratch", "naive", "optimized", "provisional (mean of scratch's 2 seeds)"):
+        assert name in result.stdout
+    assert f"records: {tmp_path / 'results' / 'tiny'}" in result.stdout
+    assert "6 trials: 6 to run, 0 finished already" in result.stderr
+    again = bench("run", "--scenario", tiny, "--seeds", "0-1", *folders)
+    assert "6 trials: 0 to run, 6 finished already" in again.stderr
+    ranked = bench("leaderboard", "--results", tmp_path / "results")
+    assert ranked.stdout in again.stdout
+    drawn = bench("report", "--results", tmp_path / "results", "--reports", tmp_path / "reports")
+    assert drawn.exit_code == 0, drawn.output
+    assert all(Path(line).is_file() for line in drawn.stdout.splitlines())
+    assert len(drawn.stdout.splitlines()) == 5
+
+
+def test_a_users_own_strategy_takes_part_by_path(tiny: Path, folders: list[str], tmp_path: Path):
+    mine = tmp_path / "mine.py"
+    mine.write_text("from bench import *\nstrategy = Strategy('Mine', start=Keep(), schedule=Linear(), horizon=0.5)\n")
+    result = bench("run", "--scenario", tiny, "--seeds", "0", "--strategy", "scratch", "--strategy", mine, *folders)
+    assert result.exit_code == 0, result.output
+    assert " mine " in result.stdout
+
+
+def test_list_names_every_shipped_scenario_and_strategy():
+    result = bench("list")
+    assert result.exit_code == 0
+    for name in (*scenario_names(), "scratch", "naive", "optimized"):
+        assert name in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--scenario", "cifar100"], "scenario 'cifar100': not shipped"),
+        (["--scenario", "./nowhere.toml"], "no such .toml file"),
+        (["--strategy", "scrach"], "Did you mean scratch?"),
+        (["--seeds", "x"], "'x': expected whole numbers like 0-4 or 0,2,5"),
+        (["--seeds", "4-0"], "empty or endless range"),
+        (["--seeds", "1,1"], "stands there twice"),
+        (["--device", "tpu"], "expected auto, cpu, cuda or cuda:N"),
+        (["--scenario", "cifar10-5-5", "--data-root", "{tmp}/cifar"], "cifar10.npz"),
+        (["--results", "{tmp}/file/results"], "cannot be written"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    arguments: list[str], complaint: str, folders: list[str], tmp_path: Path
+):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "cifar").mkdir()
+    (tmp_path / "cifar" / "cifar10.npz").write_bytes(b"torn")
+    given = [argument.replace("{tmp}", str(tmp_path)) for argument in arguments]
+    assert complaint in refused(bench("run", *folders, *given))
+    assert not (tmp_path / "results").exists() or not any((tmp_path / "results").iterdir())
+
+
+def test_a_bad_scenario_file_names_file_and_key(tiny: Path, folders: list[str]):
+    tiny.write_text(tiny.read_text().replace("batch_size = 64", "batch_size = -1"))
+    line = refused(bench("run", "--scenario", tiny, *folders))
+    assert f"{tiny}: training.batch_size: found -1, expected greater than 0" in line
+
+
+def test_a_leaderboard_without_records_says_what_to_run(tmp_path: Path):
+    assert "no such folder of results" in refused(bench("leaderboard", "--results", tmp_path / "none"))
+    tmp_path.joinpath("results").mkdir()
+    line = refused(bench("leaderboard", "--scenario", "digits-7-3", "--results", tmp_path / "results"))
+    assert "no trials among the results" in line
+    assert "no trials" in refused(bench("leaderboard", "--results", tmp_path / "results"))
+    assert "no trials" in refused(bench("report", "--results", tmp_path / "results", "--reports", tmp_path))
+
+
+def test_a_failed_trial_does_not_stop_the_others_and_exits_with_1(tiny: Path, folders: list[str], tmp_path: Path):
+    broken = tmp_path / "broken.py"
+    broken.write_text(
+        "from bench import *\nfrom dataclasses import dataclass\n"
+        "@dataclass(frozen=True)\nclass Bad:\n    passes = 0\n    anchor = None\n"
+        "    def apply(self, parameters, anchors):\n        raise RuntimeError('no good')\n"
+        "strategy = Strategy('Broken', start=Fresh(), schedule=Linear(), regularizer=Bad())\n"
+    )
+    result = bench("run", "--scenario", tiny, "--seeds", "0", "--strategy", broken, "--strategy", "scratch", *folders)
+    assert result.exit_code == 1
+    assert "1 of 2 trials failed: broken seed 0 (RuntimeError: no good)" in result.stderr
+    assert (
+        "1 to run, 1 finished already"
+        in bench(
+            "run", "--scenario", tiny, "--seeds", "0", "--strategy", broken, "--strategy", "scratch", *folders
+        ).stderr
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["leaderboard", "--help"], ["list"]])
+def test_commands_that_train_nothing_do_not_import_torch(arguments: list[str]):
+    code = f"import sys; sys.argv = ['bench', *{arguments!r}]\nimport bench.cli\n"
+    code += "try:\n    bench.cli.main()\nexcept SystemExit as end:\n    assert not end.code\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from bench import Fresh, Keep, L2Init, LearningSpeed, OneCycle, ShrinkAndPerturb, Strategy
+from bench.errors import StrategyError
+from bench.models import build_model
+from bench.records.store import read_evals, read_trial
+from bench.scenario import Scenario
+from bench.strategies.strategy import Entrant
+from bench.training.base import BASE
+from bench.training.checkpoint import weights_sha256
+from bench.training.trial import Base, Finished
+from tests.conftest import RunTrial, shorten
+
+
+class Killed(BaseException):
+    """Stands for a signal: nothing in a trial may catch it."""
+
+
+@dataclass
+class KillAfter:
+    """Ends a trial right after the evaluation at `step`."""
+
+    step: int
+
+    def began(self, total_steps: int, done_steps: int) -> None:
+        pass
+
+    def evaluated(self, row) -> None:
+        if row.step == self.step:
+            raise Killed
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A learning rate of nothing but a factor; 0 leaves the weights where they start."""
+
+    factor: float
+
+    def factors(self, steps: int) -> list[float]:
+        return [self.factor] * steps
+
+
+@pytest.fixture
+def base(run_trial: RunTrial) -> Base:
+    finished = run_trial(BASE, name="base", update=0)
+    return as_base(finished)
+
+
+def as_base(finished: Finished) -> Base:
+    from bench.training.base import _cost
+
+    return Base(finished.weights, finished.learning_speed, _cost("key", finished.record))
+
+
+OPTIMIZED = Entrant(
+    "optimized",
+    Strategy(
+        title="Optimized",
+        start=ShrinkAndPerturb(0.7, 0.1),
+        regularizer=L2Init(1e-3),
+        selection=LearningSpeed(0.2, 0.1),
+        schedule=OneCycle(warmup=0.2),
+        horizon=0.75,
+    ),
+)
+NAIVE = Entrant("naive", Strategy(title="Naive", start=Keep(), schedule=OneCycle(warmup=0.2)))
+
+
+def learned(folder: Path) -> list[dict]:
+    """Return what a trial learned, without what a clock says."""
+    rows = [row.model_dump() for row in read_evals(folder)]
+    return [{key: value for key, value in row.items() if not key.endswith("seconds")} for row in rows]
+
+
+def test_evaluating_changes_nothing(run_trial: RunTrial, scratch: Entrant, short: Scenario):
+    often = run_trial(scratch, name="often", scenario=shorten(short, points=16))
+    once = run_trial(scratch, name="once", scenario=shorten(short, points=1))
+    assert often.record.summary.weights_sha256 == once.record.summary.weights_sha256
+
+
+def test_training_leaves_the_global_generators_alone(run_trial: RunTrial, scratch: Entrant):
+    torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    run_trial(scratch)
+    assert torch.equal(torch.get_rng_state(), torch_before)
+    assert (np.random.get_state()[1] == numpy_before).all()
+
+
+def test_a_trial_does_not_depend_on_the_global_generator(run_trial: RunTrial, scratch: Entrant):
+    first = run_trial(scratch, name="a")
+    torch.rand(17)
+    assert run_trial(scratch, name="b").record.summary.weights_sha256 == first.record.summary.weights_sha256
+
+
+def test_another_seed_learns_something_else(run_trial: RunTrial, scratch: Entrant):
+    hashes = {run_trial(scratch, name=str(seed), seed=seed).record.summary.weights_sha256 for seed in range(3)}
+    assert len(hashes) == 3
+
+
+# 8 and 24 stand inside an epoch of 16 steps, 16 at its very end.
+@pytest.mark.parametrize("step", [8, 16, 24, 32])
+def test_a_trial_cut_off_goes_on_bit_identically(run_trial: RunTrial, scratch: Entrant, tmp_path: Path, step: int):
+    whole = run_trial(scratch, name="whole")
+    with pytest.raises(Killed):
+        run_trial(scratch, name="cut", observer=KillAfter(step))
+    assert read_trial(tmp_path / "cut").status == "running"
+    resumed = run_trial(scratch, name="cut")
+    assert resumed.record.summary.sittings == 2
+    assert resumed.record.summary.weights_sha256 == whole.record.summary.weights_sha256
+    assert learned(tmp_path / "cut") == learned(tmp_path / "whole")
+    assert torch.allclose(resumed.learning_speed, whole.learning_speed, rtol=0, atol=0, equal_nan=True)
+
+
+def test_an_optimized_trial_cut_off_goes_on_bit_identically(run_trial: RunTrial, base: Base, tmp_path: Path):
+    whole = run_trial(OPTIMIZED, name="whole", base=base)
+    with pytest.raises(Killed):
+        run_trial(OPTIMIZED, name="cut", base=base, observer=KillAfter(16))
+    resumed = run_trial(OPTIMIZED, name="cut", base=base)
+    assert resumed.record.summary.sittings == 2
+    assert resumed.record.summary.weights_sha256 == whole.record.summary.weights_sha256
+    assert learned(tmp_path / "cut") == learned(tmp_path / "whole")
+
+
+def test_what_was_written_after_the_checkpoint_is_written_anew(run_trial: RunTrial, scratch: Entrant, tmp_path: Path):
+    run_trial(scratch, name="whole")
+    with pytest.raises(Killed):
+        run_trial(scratch, name="cut", observer=KillAfter(16))
+    checkpoint = (tmp_path / "cut.pt").read_bytes()
+    with pytest.raises(Killed):
+        run_trial(scratch, name="cut", observer=KillAfter(24))
+    (tmp_path / "cut.pt").write_bytes(checkpoint)  # as if the kill fell between the evaluation and its checkpoint,
+    with (tmp_path / "cut" / "evals.jsonl").open("ab") as file:
+        file.write(b'{"step": 32, "ep')  # and in the middle of a line
+    run_trial(scratch, name="cut")
+    assert learned(tmp_path / "cut") == learned(tmp_path / "whole")
+
+
+def test_a_checkpoint_whose_record_is_gone_is_not_gone_on_from(run_trial: RunTrial, scratch: Entrant, tmp_path: Path):
+    with pytest.raises(Killed):
+        run_trial(scratch, name="cut", observer=KillAfter(16))
+    (tmp_path / "cut" / "evals.jsonl").unlink()
+    assert run_trial(scratch, name="cut").record.summary.sittings == 1
+    assert [row.step for row in read_evals(tmp_path / "cut")] == [8, 16, 24, 32]
+
+
+def test_naive_starts_from_the_base_and_scratch_from_nothing_of_it(run_trial: RunTrial, base: Base):
+    still = Constant(0.0)
+    keep = run_trial(Entrant("k", Strategy("k", Keep(), still)), name="k", base=base)
+    fresh = run_trial(Entrant("f", Strategy("f", Fresh(), still)), name="f")
+    parameters = [key for key in base.weights if "running" not in key and "num_batches" not in key]
+    assert all(torch.equal(keep.weights[key], base.weights[key]) for key in parameters)
+    own = build_model("resnet8", 1, 10, 0, "update").state_dict()
+    assert all(torch.equal(fresh.weights[key], own[key]) for key in parameters)
+    assert not torch.equal(fresh.weights["conv1.weight"], base.weights["conv1.weight"])
+    # Buffers, too: naive's count goes on from the base's batches, scratch's starts at none.
+    steps = keep.record.total_steps
+    assert keep.weights["bn1.num_batches_tracked"] == base.weights["bn1.num_batches_tracked"] + steps
+    assert fresh.weights["bn1.num_batches_tracked"] == steps
+
+
+def test_the_ledger_is_steps_times_the_counted_step(run_trial: RunTrial, base: Base, tmp_path: Path):
+    record = run_trial(OPTIMIZED, base=base).record
+    summary, flops = record.summary, record.flops_per_image
+    assert record.total_steps == summary.steps == 24  # 0.75 of 32
+    assert summary.images == 24 * 64
+    assert summary.train_flops == summary.images * flops.step
+    # SGD's 8 and L2-init's 4 at every step, and 3 once for shrinking and perturbing.
+    assert summary.aux_flops == (24 * 12 + 3) * record.parameters
+    rows = read_evals(tmp_path / "trial")
+    validated, tested = 267, 445
+    tests = sum(row.test_accuracy is not None for row in rows)
+    assert summary.evaluate_flops == (len(rows) * validated + tests * tested) * flops.forward
+
+
+def test_seconds_add_up_to_the_wall(run_trial: RunTrial, scratch: Entrant):
+    summary = run_trial(scratch).record.summary
+    phases = ("build", "prepare", "train", "evaluate", "io")
+    added = sum(getattr(summary, f"{phase}_seconds") for phase in phases)
+    assert added == pytest.approx(summary.wall_seconds, rel=0.01)
+    assert summary.device_seconds == summary.train_seconds
+    assert abs(summary.unaccounted_share) < 0.01
+
+
+def test_records_hold_exactly_the_documented_keys(run_trial: RunTrial, base: Base, tmp_path: Path):
+    run_trial(OPTIMIZED, base=base)
+    lines = [json.loads(line) for line in (tmp_path / "trial" / "evals.jsonl").read_text().splitlines()]
+    costs = "step epoch images train_flops aux_flops evaluate_flops train_seconds device_seconds evaluate_seconds"
+    always = {*costs.split(), "gpu_joules", "learning_rate", "train_loss"}
+    always |= {f"validation_accuracy{part}" for part in ("", "_old", "_new")}
+    tested = {f"test_accuracy{part}" for part in ("", "_old", "_new")}
+    assert [set(line) for line in lines] == [always, always | tested, always | tested]
+    assert [line["step"] for line in lines] == [8, 16, 24]
+
+
+def test_accuracy_of_all_is_made_of_old_and_new(run_trial: RunTrial, scratch: Entrant, tmp_path: Path, updates):
+    run_trial(scratch)
+    new = updates[1].validation.new.float().mean().item()
+    for row in read_evals(tmp_path / "trial"):
+        mixed = (1 - new) * row.validation_accuracy_old + new * row.validation_accuracy_new
+        assert row.validation_accuracy == pytest.approx(mixed)
+
+
+def test_a_base_model_never_learns_or_predicts_an_absent_class(run_trial: RunTrial, tmp_path: Path):
+    finished = run_trial(BASE, update=0, name="base")
+    fresh = build_model("resnet8", 1, 10, 0, "base").state_dict()
+    decay = finished.weights["head.weight"][7:] / fresh["head.weight"][7:]
+    assert torch.allclose(decay, decay.mean(), atol=1e-4)  # nothing but weight decay, the same for every weight
+    assert finished.record.summary.validation_accuracy > 0.3
+    rows = read_evals(tmp_path / "base")
+    assert all(row.validation_accuracy_old is None for row in rows)
+
+
+def test_learning_speed_is_the_share_of_epochs_predicted_right(run_trial: RunTrial, short: Scenario):
+    finished = run_trial(BASE, update=0, name="base", scenario=shorten(short, epochs=4))
+    speed = finished.learning_speed
+    assert len(speed) == 761
+    seen = speed[~speed.isnan()]
+    assert len(seen) > 700
+    # At most four looks at an image: the share is a fraction of 1, 2, 3 or 4.
+    possible = torch.tensor(sorted({a / b for b in range(1, 5) for a in range(b + 1)}))
+    assert torch.isin(seen, possible).all()
+    assert seen.unique().numel() > 3
+
+
+def test_dropped_images_are_never_trained_on(run_trial: RunTrial, base: Base):
+    finished = run_trial(OPTIMIZED, base=base)
+    old = len(base.learning_speed)
+    dropped = finished.learning_speed[:old].isnan().float().mean()
+    # 30 % are left out for good; 24 steps of 64 images reach each of the others at least once in two of three epochs.
+    assert 0.29 < dropped < 0.45
+
+
+def test_a_failure_is_recorded_with_its_reason(run_trial: RunTrial, tmp_path: Path, base: Base):
+    @dataclass(frozen=True)
+    class Nothing:
+        needs_speed: ClassVar[bool] = False
+
+        def choose(self, pool, epoch, stream):
+            return torch.arange(10)
+
+    greedy = Entrant("greedy", Strategy("Greedy", Fresh(), OneCycle(0.2), selection=Nothing()))
+    with pytest.raises(StrategyError, match="Nothing: chose 10 images in epoch 0"):
+        run_trial(greedy)
+    record = read_trial(tmp_path / "trial")
+    assert record.status == "failed"
+    assert "chose 10 images" in record.reason
+    assert record.summary is None
+
+
+def test_the_fingerprint_sees_every_weight():
+    weights = {"a": torch.zeros(3), "b": torch.zeros(2)}
+    changed = {"a": torch.zeros(3), "b": torch.tensor([0.0, 1e-7])}
+    assert weights_sha256(weights) != weights_sha256(changed)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_trial_on_cuda_starts_from_the_same_weights_and_learns(short, digits, split, tmp_path):
+    from bench.data.update import build_update
+    from bench.training.provenance import describe_run
+    from bench.training.trial import Trial, TrialSpec
+
+    cuda = torch.device("cuda:0")
+    provenance = describe_run(short, digits, split, cuda, False, "test")
+    spec = TrialSpec(short, BASE, 1, 0)
+    update = build_update(short, digits, split, 1, cuda)
+    record = Trial(spec, update, None, provenance, tmp_path / "t", tmp_path / "t.pt", cuda).run().record
+    assert record.provenance.device_type == "cuda"
+    assert record.summary.validation_accuracy > 0.3
+    assert abs(record.summary.unaccounted_share) < 0.01
