@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from platformdirs import user_cache_path
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from bench import __version__
 from bench.catalog import find_scenario, find_strategy, scenario_names, strategy_names
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
+    from bench.records.collect import Records
     from bench.scenario import Scenario
 
 _BASELINES = ("scratch", "naive", "optimized")
@@ -118,6 +117,7 @@ def run(
     asked = _load(scenario)
     paths = [find_strategy(name) for name in strategies]
     from bench.execution.local import LocalRun
+    from bench.records.collect import collect
     from bench.reporting.progress import progress_for
     from bench.strategies.strategy import load_strategy
 
@@ -136,7 +136,7 @@ def run(
     with progress_for(Console(stderr=True)) as listener:
         local.run(listener)
     click.echo(f"records: {results / asked.name}")
-    _print_leaderboard(results, asked.name)
+    _print_leaderboard(collect(results).of(asked.name))
 
 
 @main.command("list")
@@ -144,7 +144,7 @@ def list_() -> None:
     """List the shipped scenarios and strategies."""
     from bench.reporting.tables import scenario_table
 
-    Console().print(scenario_table([_load(name) for name in scenario_names()]))
+    _print(scenario_table([_load(name) for name in scenario_names()]))
     click.echo(f"strategies: {', '.join(strategy_names())}, or the path of a .py file")
 
 
@@ -155,8 +155,8 @@ def leaderboard(scenario: str | None, results: Path) -> None:
     """Rank strategies by their speedup over scratch at matched accuracy."""
     from bench.records.collect import collect
 
-    for name in [scenario] if scenario else collect(results).scenarios():
-        _print_leaderboard(results, name)
+    for part in collect(results).parts(scenario):
+        _print_leaderboard(part)
 
 
 @main.command()
@@ -171,11 +171,10 @@ def report(scenario: str | None, results: Path, reports: Path) -> None:
     from bench.records.store import require_writable
     from bench.reporting.report import write_report
 
-    records = collect(results)
-    names = [scenario] if scenario else records.scenarios()
+    parts = collect(results).parts(scenario)
     require_writable(reports)
-    for name in names:
-        for path in write_report(records.of(name), reports / name):
+    for part in parts:
+        for path in write_report(part, reports / part.name):
             click.echo(path)
 
 
@@ -185,11 +184,15 @@ def _load(name_or_path: str) -> Scenario:
     return load_scenario(find_scenario(name_or_path))
 
 
-def _print_leaderboard(results: Path, scenario: str) -> None:
+def _print_leaderboard(records: Records) -> None:
     from bench.analysis.leaderboard import leaderboard as rank
-    from bench.records.collect import collect
     from bench.reporting.tables import leaderboard_table
 
-    records = collect(results).of(scenario)
-    wide = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "200"))
-    Console(width=wide).print(*leaderboard_table(rank(records.trials, records.evals)))
+    _print(*leaderboard_table(rank(records.trials, records.evals)))
+
+
+def _print(*parts: RenderableType) -> None:
+    """Print at full width: a table that a narrow terminal folds can still be read, one that is squeezed cannot."""
+    console = Console(soft_wrap=True)
+    console.width = max(console.width, 240)
+    console.print(*parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import numpy as np
@@ -45,14 +46,14 @@ def leaderboard(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
         )
     scratch_trials = _of(trials, "scratch", 1.0)
     rows = []
-    for (strategy, horizon), group in trials.groupby(["strategy", "horizon"]):
-        mine = _of(evals, str(strategy), float(horizon))
+    for strategy, horizon, group in _by_strategy(trials):
+        mine = _of(evals, strategy, horizon)
         common = set(mine["seed"]) & set(scratch["seed"])
         if common:
-            both = [frame[frame["seed"].isin(common)] for frame in (scratch, mine)]
+            theirs, ours = (frame[frame["seed"].isin(list(common))] for frame in (scratch, mine))
             one_device = set(group["device"]) == set(scratch_trials["device"])
             missing = len(set(scratch["seed"]) - common)
-            rows.append({**_facts(group), "missing": missing, **_figures(*both, one_device)})
+            rows.append({**_facts(group), "missing": missing, **_figures(theirs, ours, one_device)})
     return _ranked(pd.DataFrame(rows))
 
 
@@ -62,9 +63,9 @@ def mean_curves(trials: pd.DataFrame, evals: pd.DataFrame, currency: str) -> pd.
     Columns: strategy, title, horizon, step, cost, accuracy, std (over seeds, NaN for one), low, high (the mean minus
     and plus std), n.
     """
-    titles = trials.groupby("strategy")["title"].first()
+    titles = dict(zip(trials["strategy"], trials["title"], strict=True))
     rows = []
-    for (strategy, horizon), mine in evals.groupby(["strategy", "horizon"]):
+    for strategy, horizon, mine in _by_strategy(evals):
         run, steps = _run(mine, currency), np.unique(mine["step"])
         mean = run.accuracy.mean(axis=1)
         std = run.accuracy.std(axis=1, ddof=1) if run.seeds > 1 else np.full(len(steps), np.nan)
@@ -74,6 +75,12 @@ def mean_curves(trials: pd.DataFrame, evals: pd.DataFrame, currency: str) -> pd.
         rows.append(named.assign(strategy=strategy, title=titles[strategy], horizon=horizon))
     columns = ["strategy", "title", "horizon", "step", "cost", "accuracy", "std", "low", "high", "n"]
     return pd.concat(rows, ignore_index=True)[columns]
+
+
+def _by_strategy(frame: pd.DataFrame) -> Iterator[tuple[str, float, pd.DataFrame]]:
+    """Yield (strategy, horizon, its rows), in order."""
+    for key in sorted(set(zip(frame["strategy"], frame["horizon"], strict=True))):
+        yield *key, _of(frame, *key)
 
 
 def _of(frame: pd.DataFrame, strategy: str, horizon: float) -> pd.DataFrame:
@@ -160,7 +167,7 @@ def _refuse_mixtures(trials: pd.DataFrame) -> None:
         found = sorted(map(str, trials[column].unique()))
         if len(found) > 1:
             raise RecordError(f"{name}: trials of different {column}: {', '.join(found)}. Keep them in folders apart.")
-    for (strategy, horizon), group in trials.groupby(["strategy", "horizon"]):
+    for strategy, horizon, group in _by_strategy(trials):
         if group["strategy_hash"].nunique() > 1:
             raise RecordError(
                 f"{name}: {strategy} at horizon {horizon:g}: trials of different strategies under one name. "

@@ -59,9 +59,9 @@ def _digits() -> Arrays:
     """scikit-learn's digits: 1,797 images of 8 x 8, 17 grey levels; a quarter of every class is the test part."""
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
-    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
-    labels = bunch.target.astype(np.int64)
+    pixels, target = load_digits(return_X_y=True)
+    images = np.rint(np.asarray(pixels).reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    labels = np.asarray(target, dtype=np.int64)
     test = np.zeros(len(labels), dtype=bool)
     for label in range(10):
         members = np.flatnonzero(labels == label)

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -74,9 +75,14 @@ def _count_fvcore(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
         shadow = copy.deepcopy(model).to("cpu").float().eval()
         analysis = FlopCountAnalysis(shadow, torch.zeros(1, *image_shape))
         # fvcore counts these by element; a handle is needed, for None leaves its own one in place.
-        analysis.set_op_handle(**{f"aten::{name}": lambda inputs, outputs: 0 for name in _BY_ELEMENT})
+        for name in _BY_ELEMENT:
+            analysis.set_op_handle(f"aten::{name}", _free)
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         return int(analysis.total())
+
+
+def _free(inputs: list[Any], outputs: list[Any]) -> int:
+    return 0
 
 
 @contextmanager

@@ -26,9 +26,21 @@ class Records:
     trials: pd.DataFrame
     evals: pd.DataFrame
 
+    @property
+    def name(self) -> str:
+        """The scenario's name, of one scenario's part."""
+        return self.trials["scenario"].iloc[0]
+
     def scenarios(self) -> list[str]:
         """Return the names of the scenarios that have any trial, sorted."""
         return sorted(self.trials["scenario"].unique())
+
+    def parts(self, scenario: str | None) -> list[Records]:
+        """Return one scenario's part, or every scenario's. Raises RecordError where there is no trial at all."""
+        names = [scenario] if scenario else self.scenarios()
+        if not names:
+            raise RecordError("no trials among the results, expected some. Run: bench run")
+        return [self.of(name) for name in names]
 
     def of(self, scenario: str) -> Records:
         """Return one scenario's part. Raises RecordError where it has no trial."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
@@ -12,8 +13,9 @@ import seaborn as sns
 mpl.use("Agg")  # files only; no screen is needed
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "pdf.fonttype": 42,  # embedded TrueType, which journals ask for
     "svg.hashsalt": "bench",
     "font.size": 9,
@@ -35,9 +37,9 @@ def draw_accuracy_against_flops(curves: pd.DataFrame, ranking: pd.DataFrame, pat
     """
     with sns.axes_style("whitegrid", {"grid.color": "0.9"}), mpl.rc_context(_STYLE):
         figure, axes = plt.subplots(figsize=_PAGE_INCHES, layout="constrained")
-        strategies = list(curves.groupby(["strategy", "horizon"]).groups)
+        strategies = sorted(set(zip(curves["strategy"], curves["horizon"], strict=True)), key=_in_order)
         colours = sns.color_palette("colorblind", len(strategies))
-        for place, (strategy, horizon) in enumerate(sorted(strategies, key=_in_order)):
+        for place, (strategy, horizon) in enumerate(strategies):
             curve = curves[(curves["strategy"] == strategy) & (curves["horizon"] == horizon)]
             row = ranking[(ranking["strategy"] == strategy) & (ranking["horizon"] == horizon)]
             _draw_curve(axes, curve, row, colours[place], _DASHES[place % len(_DASHES)])
@@ -51,7 +53,8 @@ def draw_accuracy_against_flops(curves: pd.DataFrame, ranking: pd.DataFrame, pat
             fontsize=8,
             color="0.25",
         )
-        axes.set(xlabel="training FLOPs of the update", ylabel="validation accuracy")
+        axes.set(xlabel="training cost of the update (FLOPs)", ylabel="validation accuracy")
+        axes.xaxis.set_major_formatter(EngFormatter(sep="\N{NO-BREAK SPACE}"))
         axes.set_xlim(left=0)
         axes.set_title(ranking["scenario_title"].iloc[0], fontsize=9)
         axes.legend(loc="lower right", frameon=True)

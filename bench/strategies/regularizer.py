@@ -71,5 +71,5 @@ class L2Init:
                 f"L2Init: {len(anchors)} anchors for {len(gradients)} gradients. Every parameter needs one."
             )
         with torch.no_grad():
-            torch._foreach_add_(gradients, list(parameters), alpha=2 * self.strength)
-            torch._foreach_add_(gradients, list(anchors), alpha=-2 * self.strength)
+            for gradient, parameter, anchor in zip(gradients, parameters, anchors, strict=True):
+                gradient.add_(parameter, alpha=2 * self.strength).sub_(anchor, alpha=2 * self.strength)

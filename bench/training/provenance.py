@@ -34,7 +34,7 @@ def describe_run(
         cpus=origin.cpu_count(),
         threads=torch.get_num_threads(),
         device=device_name(device),
-        device_type=device.type,
+        device_type="cuda" if device.type == "cuda" else "cpu",
         driver=origin.gpu_driver() if device.type == "cuda" else None,
         precision=scenario.training.precision,
         compiled=compiled,

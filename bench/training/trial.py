@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 import torch._dynamo.utils
@@ -271,19 +271,20 @@ class Trial:
         return found
 
     def _row(self, loss: float, accuracies: dict[str, float | None]) -> EvalRow:
-        costs: dict[str, Any] = {
-            "epoch": self._ledger.images / len(self._update.train),
-            **self._ledger.state(),
-            "train_seconds": self._clock.seconds["train"],
-            "device_seconds": self._clock.seconds["train"],  # one device
-            "evaluate_seconds": self._clock.seconds["evaluate"],
-            "gpu_joules": None,
-        }
-        return EvalRow(
-            **{"step": costs.pop("steps"), **costs},
-            learning_rate=self._rates[self._ledger.steps - 1],
-            train_loss=loss if math.isfinite(loss) else None,
-            **accuracies,  # pyright: ignore[reportArgumentType]
+        totals = self._ledger.state()
+        return EvalRow.model_validate(
+            {
+                "step": totals.pop("steps"),
+                "epoch": self._ledger.images / len(self._update.train),
+                **totals,
+                "train_seconds": self._clock.seconds["train"],
+                "device_seconds": self._clock.seconds["train"],  # one device
+                "evaluate_seconds": self._clock.seconds["evaluate"],
+                "gpu_joules": None,
+                "learning_rate": self._rates[self._ledger.steps - 1],
+                "train_loss": loss if math.isfinite(loss) else None,
+                **accuracies,
+            }
         )
 
     def _save(self) -> None:
@@ -327,20 +328,20 @@ class Trial:
             last = read_evals(self._writer.folder)[-1]
             weights = {key: value.detach().cpu() for key, value in self._model.state_dict().items()}
             fingerprint = weights_sha256(weights)
-        assert last.test_accuracy is not None
-        seconds = self._clock.seconds
-        summary = Summary(
-            **self._ledger.state(),
-            **{f"{phase}_seconds": seconds[phase] for phase in seconds},
-            device_seconds=seconds["train"],
-            wall_seconds=self._clock.wall_seconds,
-            unaccounted_share=self._clock.unaccounted_share(),
-            gpu_joules=None,
-            gpu_joules_reason="energy is not metered by this version",
-            sittings=self._sittings,
-            validation_accuracy=last.validation_accuracy,
-            test_accuracy=last.test_accuracy,
-            weights_sha256=fingerprint,
+        summary = Summary.model_validate(
+            {
+                **self._ledger.state(),
+                **{f"{phase}_seconds": spent for phase, spent in self._clock.seconds.items()},
+                "device_seconds": self._clock.seconds["train"],
+                "wall_seconds": self._clock.wall_seconds,
+                "unaccounted_share": self._clock.unaccounted_share(),
+                "gpu_joules": None,
+                "gpu_joules_reason": "energy is not metered by this version",
+                "sittings": self._sittings,
+                "validation_accuracy": last.validation_accuracy,
+                "test_accuracy": last.test_accuracy,
+                "weights_sha256": fingerprint,
+            }
         )
         record = self._record.model_copy(update={"status": "finished", "summary": summary})
         seen, right = self._seen.cpu()
