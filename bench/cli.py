@@ -47,13 +47,13 @@ class Seeds(click.ParamType):
         for part in str(value).split(","):
             first, dash, last = part.strip().partition("-")
             if not first.isdecimal() or (dash and not last.isdecimal()):
-                self.fail(f"{value!r}: expected whole numbers like 0-4 or 0,2,5. Change it.", param, ctx)
+                raise BenchError(f"--seeds {value!r}: expected whole numbers like 0-4 or 0,2,5. Change it.")
             span = range(int(first), int(last or first) + 1)
             if not span or len(span) > 1000:
-                self.fail(f"{value!r}: {part} is an empty or endless range. Change it.", param, ctx)
+                raise BenchError(f"--seeds {value!r}: {part} is an empty or endless range. Change it.")
             seeds.extend(span)
         if len(set(seeds)) != len(seeds):
-            self.fail(f"{value!r}: a seed stands there twice. Remove it.", param, ctx)
+            raise BenchError(f"--seeds {value!r}: a seed stands there twice. Remove it.")
         return tuple(seeds)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -63,6 +64,9 @@ class LocalRun:
         fresh: bool = False,
     ) -> None:
         self._allocator = keep_freed_memory()
+        logging.getLogger("torch.utils.cpp_extension").setLevel(
+            logging.ERROR
+        )  # it warns of CUDA wherever there is none
         names = [entrant.name for entrant in entrants]
         if len(set(names)) != len(names):
             raise StrategyError(f"--strategy: two of one name among {', '.join(names)}. Rename one of the files.")
