@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from filelock import FileLock, Timeout
@@ -18,8 +17,9 @@ from bench.data.splits import cut
 from bench.data.update import Update, build_update
 from bench.errors import RecordError, StrategyError, TrialError
 from bench.execution.plan import PlannedTrial, plan_trials
-from bench.records.schema import EvalRow, Provenance, TrialRecord
+from bench.records.schema import EvalRow, Provenance
 from bench.records.store import discard, read_trial, require_writable
+from bench.reporting.progress import Listener
 from bench.scenario import Scenario, digest
 from bench.strategies.strategy import Entrant
 from bench.training import TRAINING_VERSION
@@ -29,18 +29,6 @@ from bench.training.device import choose_device
 from bench.training.grid import scratch_steps, trial_steps
 from bench.training.provenance import describe_run
 from bench.training.trial import Base, Trial, TrialSpec
-
-
-class Listener(Protocol):
-    """Who is told how a run goes on. `label` names a trial, or a base model, in words.
-
-    total_steps: of all that is due, or of the one trial. done_steps: those that an earlier sitting took.
-    """
-
-    def planned(self, trials: Sequence[PlannedTrial], total_steps: int) -> None: ...
-    def began(self, label: str, total_steps: int, done_steps: int) -> None: ...
-    def evaluated(self, label: str, row: EvalRow, total_steps: int) -> None: ...
-    def ended(self, label: str, record: TrialRecord | None) -> None: ...
 
 
 class LocalRun:
@@ -64,9 +52,8 @@ class LocalRun:
         fresh: bool = False,
     ) -> None:
         self._allocator = keep_freed_memory()
-        logging.getLogger("torch.utils.cpp_extension").setLevel(
-            logging.ERROR
-        )  # it warns of CUDA wherever there is none
+        # Compiling for the CPU, torch warns that there is no CUDA.
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         names = [entrant.name for entrant in entrants]
         if len(set(names)) != len(names):
             raise StrategyError(f"--strategy: two of one name among {', '.join(names)}. Rename one of the files.")
@@ -90,7 +77,7 @@ class LocalRun:
         Raises TrialError at the end where any failed, RecordError where another process holds a trial.
         """
         due = [trial for trial in self.trials if trial.due]
-        listener.planned(self.trials, self._steps(due))
+        listener.planned(len(self.trials), len(due), self._steps(due))
         if self._device.type == "cuda":
             torch.backends.cudnn.benchmark = True
         failed = []

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bench.records.schema import EvalRow, TrialRecord
 
-if TYPE_CHECKING:
-    from bench.execution.local import Listener
-    from bench.execution.plan import PlannedTrial
+
+class Listener(Protocol):
+    """Who is told how a run goes on. `label` names a trial, or a base model, in words.
+
+    asked, due: how many trials. total_steps: of all that is due, or of the one trial. done_steps: those that an earlier
+    sitting took. record: None for a trial that failed.
+    """
+
+    def planned(self, asked: int, due: int, total_steps: int) -> None: ...
+    def began(self, label: str, total_steps: int, done_steps: int) -> None: ...
+    def evaluated(self, label: str, row: EvalRow, total_steps: int) -> None: ...
+    def ended(self, label: str, record: TrialRecord | None) -> None: ...
 
 
 @contextmanager
@@ -31,7 +40,8 @@ def progress_for(console: Console) -> Iterator[Listener]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=console) as progress:
+    # News come at evaluations, minutes apart in a long trial; a shorter window would see no speed.
+    with Progress(*columns, console=console, speed_estimate_period=1800) as progress:
         yield _Bars(progress)
 
 
@@ -39,8 +49,8 @@ class _Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def planned(self, trials: Sequence[PlannedTrial], total_steps: int) -> None:
-        self._print(_plan_in_words(trials))
+    def planned(self, asked: int, due: int, total_steps: int) -> None:
+        self._print(_plan_in_words(asked, due))
 
     def began(self, label: str, total_steps: int, done_steps: int) -> None:
         self._print(f"{label}: " + (f"goes on after step {done_steps}" if done_steps else f"{total_steps} steps"))
@@ -62,8 +72,8 @@ class _Bars:
         self._one = progress.add_task("", total=None, note="", visible=False)
         self._before = 0
 
-    def planned(self, trials: Sequence[PlannedTrial], total_steps: int) -> None:
-        self._progress.console.print(_plan_in_words(trials), highlight=False, markup=False)
+    def planned(self, asked: int, due: int, total_steps: int) -> None:
+        self._progress.console.print(_plan_in_words(asked, due), highlight=False, markup=False)
         self._progress.update(self._all, total=total_steps)
 
     def began(self, label: str, total_steps: int, done_steps: int) -> None:
@@ -85,9 +95,8 @@ class _Bars:
         self._before = step
 
 
-def _plan_in_words(trials: Sequence[PlannedTrial]) -> str:
-    due = sum(trial.due for trial in trials)
-    return f"{len(trials)} trials: {due} to run, {len(trials) - due} finished already"
+def _plan_in_words(asked: int, due: int) -> str:
+    return f"{asked} trials: {due} to run, {asked - due} finished already"
 
 
 def _result_in_words(record: TrialRecord | None) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
 import torch
-import torch._dynamo.utils
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -350,4 +350,6 @@ class Trial:
 
 
 def _compiled_graphs() -> int:
-    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    """Return how many graphs torch.compile has made in this process; its modules are slow to load, so not asked for."""
+    compiler = sys.modules.get("torch._dynamo.utils")
+    return compiler.counters["stats"]["unique_graphs"] if compiler else 0

@@ -27,7 +27,7 @@ class Log:
         self.began_: list[tuple[str, int]] = []
         self.total_steps = 0
 
-    def planned(self, trials, total_steps) -> None:
+    def planned(self, asked, due, total_steps) -> None:
         self.total_steps = total_steps
 
     def began(self, label, total_steps, done_steps) -> None:

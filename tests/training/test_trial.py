@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from bench import Fresh, Keep, L2Init, LearningSpeed, OneCycle, ShrinkAndPerturb, Strategy
-from bench.errors import StrategyError
+from bench.errors import StrategyError, TrialError
 from bench.models import build_model
 from bench.records.store import read_evals, read_trial
 from bench.scenario import Scenario
 from bench.strategies.strategy import Entrant
+from bench.training import trial
 from bench.training.base import BASE
 from bench.training.checkpoint import weights_sha256
 from bench.training.trial import Base, Finished
@@ -253,6 +254,16 @@ def test_a_failure_is_recorded_with_its_reason(run_trial: RunTrial, tmp_path: Pa
     assert record.status == "failed"
     assert "chose 10 images" in record.reason
     assert record.summary is None
+
+
+def test_compiling_on_the_clock_fails_the_trial(
+    run_trial: RunTrial, scratch: Entrant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    graphs = iter(range(100))
+    monkeypatch.setattr(trial, "_compiled_graphs", lambda: next(graphs))
+    with pytest.raises(TrialError, match="compiled on the clock before step 8"):
+        run_trial(scratch)
+    assert read_trial(tmp_path / "trial").status == "failed"
 
 
 def test_the_fingerprint_sees_every_weight():
