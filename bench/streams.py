@@ -22,7 +22,7 @@ def torch_stream(seed: int, *names: str | int) -> torch.Generator:
 
 
 def numpy_stream(seed: int, *names: str | int) -> np.random.Generator:
-    """Return a fresh NumPy generator (PCG64, stable over NumPy versions for permutations) at the start of a stream."""
+    """Return a fresh NumPy generator (PCG64) at the start of a stream."""
     return np.random.Generator(np.random.PCG64(stream_seed(seed, *names)))
 
 

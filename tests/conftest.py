@@ -81,7 +81,7 @@ def run_trial(
         update: int = 1,
         observer: Observer | None = None,
     ) -> Finished:
-        provenance = describe_run(scenario, digits, split, CPU, False, "test")
+        provenance = describe_run(scenario, digits.source, split.hash(), CPU, False, "test")
         folder, checkpoint = tmp_path / name, tmp_path / f"{name}.pt"
         spec = TrialSpec(scenario, entrant, update, seed)
         return Trial(spec, updates[update], base, provenance, folder, checkpoint, CPU, observer).run()

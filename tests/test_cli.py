@@ -21,7 +21,7 @@ def tiny(tmp_path: Path) -> Path:
     text = (shipped_folder("scenarios") / "digits-7-3.toml").read_text()
     path = tmp_path / "tiny.toml"
     path.write_text(
-        text.replace("digits-7-3", "tiny").replace("epochs = 30", "epochs = 1").replace("points = 20", "points = 2")
+        text.replace("digits-7-3", "tiny").replace("epochs = 24", "epochs = 1").replace("points = 20", "points = 2")
     )
     return path
 
@@ -121,7 +121,7 @@ def test_a_failed_trial_does_not_stop_the_others_and_exits_with_1(tiny: Path, fo
     )
     result = bench("run", "--scenario", tiny, "--seeds", "0", "--strategy", broken, "--strategy", "scratch", *folders)
     assert result.exit_code == 1
-    assert "1 of 2 trials failed: broken seed 0 (RuntimeError: no good)" in result.stderr
+    assert "1 of 2 trials failed: broken seed 0 (StrategyError: Bad: failed with RuntimeError: no good" in result.stderr
     assert (
         "1 to run, 1 finished already"
         in bench(

@@ -28,7 +28,7 @@ def leaderboard(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each strategy and horizon of one scenario, the best speedup in FLOPs first.
 
     trials, evals: as bench.records.collect gives them, of one scenario. A strategy is compared with scratch on the
-    seeds that both have finished.
+    seeds that both have finished; one that shares none has a row with n = 0 and nothing else.
     Columns: rank, scenario_title, strategy, title, horizon, n, unfinished, missing (seeds that scratch has and the
     strategy has not), target, target_std, reached (share of seeds); for each currency <c> the fields of Speedup as
     value_<c>, relation_<c>, cost_<c>, bracket_<c>, low_<c>, high_<c>, note_<c>, empty where the currency was not
@@ -51,9 +51,11 @@ def leaderboard(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
         common = set(mine["seed"]) & set(scratch["seed"])
         if common:
             theirs, ours = (frame[frame["seed"].isin(list(common))] for frame in (scratch, mine))
-            one_device = set(group["device"]) == set(scratch_trials["device"])
+            one_device = len({*group["machine"], *scratch_trials["machine"]}) == 1
             missing = len(set(scratch["seed"]) - common)
             rows.append({**_facts(group), "missing": missing, **_figures(theirs, ours, one_device)})
+        else:  # nothing to compare, and not to be hidden
+            rows.append({**_facts(group), "missing": scratch["seed"].nunique(), "n": 0})
     return _ranked(pd.DataFrame(rows))
 
 
@@ -123,7 +125,9 @@ def _figures(scratch: pd.DataFrame, mine: pd.DataFrame, one_device: bool) -> dic
         row |= {column: last[column].mean(), f"{column}_std": _std(last[column].to_numpy())}
     crossing = None if is_scratch else new.crossing(target)
     steps = np.unique(mine["step"])
-    return row | {"test_at_crossing": _test_from(mine, steps[-1 if crossing is None else crossing])}
+    if is_scratch:
+        crossing = -1
+    return row | {"test_at_crossing": None if crossing is None else _test_from(mine, steps[crossing])}
 
 
 def _run(evals: pd.DataFrame, currency: str) -> Run:
@@ -154,7 +158,7 @@ def _ranked(rows: pd.DataFrame) -> pd.DataFrame:
     """Put those that reached the target first, by speedup; then the others, by final accuracy."""
     held = rows["relation_flops"].isin(["=", ">"])
     key = pd.DataFrame({"censored": ~held, "worse": -rows["value_flops"].where(held, rows["validation_accuracy"])})
-    order = key.sort_values(["censored", "worse"], kind="stable").index
+    order = key.sort_values(["censored", "worse"], kind="stable", na_position="last").index
     rows = rows.loc[order].reset_index(drop=True)
     rows.insert(0, "rank", np.arange(1, len(rows) + 1))
     return rows
@@ -163,7 +167,7 @@ def _ranked(rows: pd.DataFrame) -> pd.DataFrame:
 def _refuse_mixtures(trials: pd.DataFrame) -> None:
     """Raise RecordError where trials of one row, or of one table, do not ask the same."""
     name = trials["scenario"].iloc[0]
-    for column in ("scenario_hash", "rules_version", "training_version"):
+    for column in ("scenario_hash", "data_hash", "rules_version", "training_version"):
         found = sorted(map(str, trials[column].unique()))
         if len(found) > 1:
             raise RecordError(f"{name}: trials of different {column}: {', '.join(found)}. Keep them in folders apart.")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,14 @@ class ImageSet:
     y_test: np.ndarray
     class_names: tuple[str, ...]
     source: str
+
+    def hash(self) -> str:
+        """Return 16 hex digits over every pixel and label."""
+        running = hashlib.sha256()
+        for array in (self.x_train, self.y_train, self.x_test, self.y_test):
+            running.update(repr(array.shape).encode())
+            running.update(np.ascontiguousarray(array).tobytes())
+        return running.hexdigest()[:16]
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -126,7 +136,7 @@ def _read_npz(path: Path) -> Arrays:
             if missing:
                 raise DataError(f"{path}: no array {missing[0]!r}, expected {', '.join(_KEYS)}. Pack the set again.")
             return {key: archive[key] for key in (*_KEYS, "classes") if key in archive.files}
-    except (OSError, ValueError, BadZipFile, EOFError) as cause:
+    except (OSError, ValueError, BadZipFile, EOFError, zlib.error) as cause:
         raise DataError(f"{path}: not a readable .npz archive ({cause}). Pack or copy the set again.") from cause
 
 
@@ -147,7 +157,7 @@ def _read_idx(path: Path) -> np.ndarray:
         dimensions = raw[3]
         shape = np.frombuffer(raw, dtype=">u4", count=dimensions, offset=4)
         return np.frombuffer(raw, dtype=np.uint8, offset=4 + 4 * dimensions).reshape(tuple(int(n) for n in shape))
-    except (OSError, EOFError, ValueError, IndexError) as cause:
+    except (OSError, EOFError, ValueError, IndexError, zlib.error) as cause:
         raise DataError(f"{path}: not a readable idx file ({cause}). Install the package again.") from cause
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,8 +15,8 @@ from filelock import FileLock, Timeout
 from bench.data.sources import load_images
 from bench.data.splits import cut
 from bench.data.update import Update, build_update
-from bench.errors import RecordError, StrategyError, TrialError
-from bench.execution.plan import PlannedTrial, plan_trials
+from bench.errors import MeterError, RecordError, StrategyError, TrialError
+from bench.execution.plan import PlannedTrial, plan_trial, plan_trials
 from bench.records.schema import EvalRow, Provenance
 from bench.records.store import discard, read_trial, require_writable
 from bench.reporting.progress import Listener
@@ -66,26 +66,31 @@ class LocalRun:
         require_writable(cache)
         # Seed by seed, and strategies in turn within one, so that their seconds come from the same minutes.
         specs = [TrialSpec(scenario, entrant, 1, seed) for seed in seeds for entrant in entrants]
-        self.trials = plan_trials(specs, results, self._device.type, fresh=fresh)
+        self._results = results
         self._images = load_images(scenario.data.set, data_root)
         self._split = cut(scenario, self._images)
-        self._bases = BaseStore(cache, scenario, self._device)
+        self._data_hash = digest([self._images.hash(), self._split.hash()])
+        self.trials = plan_trials(specs, results, self._device.type, self._data_hash, fresh=fresh)
+        self._bases = BaseStore(cache, scenario, self._device, self._data_hash)
 
     def run(self, listener: Listener) -> None:
         """Run what is due. A failed trial is recorded and the others go on.
 
-        Raises TrialError at the end where any failed, RecordError where another process holds a trial.
+        Raises TrialError at the end where any failed, and at once what is no single trial's fault: RecordError where
+        another process holds a trial, and whatever is a bug.
         """
         due = [trial for trial in self.trials if trial.due]
         listener.planned(len(self.trials), len(due), self._steps(due))
         if self._device.type == "cuda":
             torch.backends.cudnn.benchmark = True
+            torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32; bf16 autocast does not ask
         failed = []
         for trial in due:
             try:
                 self._run_trial(trial, listener)
-            except (RuntimeError, ArithmeticError, MemoryError, TrialError) as cause:
-                failed.append(f"{_label(trial.spec)} ({type(cause).__name__}: {str(cause).splitlines()[0]})")
+            except (RuntimeError, ArithmeticError, MemoryError, TrialError, MeterError, StrategyError) as cause:
+                reason = (str(cause).splitlines() or ["no reason given"])[0]
+                failed.append(f"{_label(trial.spec)} ({type(cause).__name__}: {reason})")
                 listener.ended(_label(trial.spec), None)
         if failed:
             raise TrialError(
@@ -117,7 +122,9 @@ class LocalRun:
         checkpoint = self._checkpoint(trial)
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(checkpoint.with_suffix(".lock"), timeout=0):
+            with FileLock(_lock_of(trial.folder), timeout=0):
+                if not plan_trial(spec, self._results, self._device.type, self._data_hash, fresh=self._fresh).due:
+                    return  # another process has finished it since
                 if self._fresh:
                     checkpoint.unlink(missing_ok=True)
                     discard(trial.folder)
@@ -150,13 +157,14 @@ class LocalRun:
             spec.update,
             spec.seed,
             self._device.type,
-            self._compiled,
+            self._data_hash,
+            str(trial.folder.resolve()),
         ]
-        place = hashlib.sha256(str(trial.folder.resolve()).encode()).hexdigest()
-        return self._cache / "checkpoints" / f"{digest([*identity, place])}.pt"
+        return self._cache / "checkpoints" / f"{digest(identity)}.pt"
 
     def _provenance(self) -> Provenance:
-        return describe_run(self._scenario, self._images, self._split, self._device, self._compiled, self._allocator)
+        source = self._images.source
+        return describe_run(self._scenario, source, self._data_hash, self._device, self._compiled, self._allocator)
 
 
 @dataclass
@@ -173,6 +181,13 @@ class _Labelled:
 
     def evaluated(self, row: EvalRow) -> None:
         self.listener.evaluated(self.label, row, self.total_steps)
+
+
+def _lock_of(folder: Path) -> Path:
+    """Return the lock file of a record's folder: the same for every process on this machine, whatever its cache."""
+    locks = Path(tempfile.gettempdir()) / "compute-to-accuracy-locks"
+    locks.mkdir(exist_ok=True)
+    return locks / f"{digest(str(folder.resolve()))}.lock"
 
 
 def _label(spec: TrialSpec) -> str:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from bench.errors import RecordError
-from bench.records.store import read_trial, trial_folder
+from bench.records.store import evaluations_complete, read_trial, trial_folder
 from bench.training import TRAINING_VERSION
 from bench.training.trial import TrialSpec
 
-State = Literal["due", "cut off", "failed before", "finished"]
+State = Literal["due", "cut off", "failed before", "damaged", "finished"]
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,19 @@ class PlannedTrial:
         return self.state != "finished"
 
 
-def plan_trials(specs: Sequence[TrialSpec], results: Path, device_type: str, *, fresh: bool) -> list[PlannedTrial]:
-    """Look at what is there already. fresh: run everything again.
+def plan_trials(
+    specs: Sequence[TrialSpec], results: Path, device_type: str, data_hash: str, *, fresh: bool
+) -> list[PlannedTrial]:
+    """Look at what is there already. data_hash: see Provenance. fresh: run everything again.
 
     Raises RecordError where a record of another trial, or of the same from another kind of device, stands in the way;
     nothing is overwritten unasked.
     """
-    return [_plan(spec, results, device_type, fresh) for spec in specs]
+    return [plan_trial(spec, results, device_type, data_hash, fresh=fresh) for spec in specs]
 
 
-def _plan(spec: TrialSpec, results: Path, device_type: str, fresh: bool) -> PlannedTrial:
+def plan_trial(spec: TrialSpec, results: Path, device_type: str, data_hash: str, *, fresh: bool) -> PlannedTrial:
+    """Do what plan_trials does, for one."""
     name = spec.entrant.name
     folder = trial_folder(results, spec.scenario.name, name, spec.horizon, spec.seed)
     record = None if fresh else read_trial(folder)
@@ -47,6 +50,7 @@ def _plan(spec: TrialSpec, results: Path, device_type: str, fresh: bool) -> Plan
         ("scenario", record.scenario_hash, spec.scenario.hash()),
         ("strategy", record.strategy_hash, spec.entrant.hash()),
         ("training version", record.training_version, TRAINING_VERSION),
+        ("data", record.provenance.data_hash, data_hash),
         ("device", record.provenance.device_type, device_type),
     ]
     for what, found, expected in differences:
@@ -56,4 +60,7 @@ def _plan(spec: TrialSpec, results: Path, device_type: str, fresh: bool) -> Plan
                 "Name another folder with --results, or run it again with --fresh, which replaces it."
             )
     states: dict[str, State] = {"finished": "finished", "failed": "failed before", "running": "cut off"}
-    return PlannedTrial(spec, folder, states[record.status])
+    state = states[record.status]
+    if state == "finished" and not evaluations_complete(folder, record):
+        state = "damaged"
+    return PlannedTrial(spec, folder, state)

@@ -98,6 +98,8 @@ def _trial_row(record: TrialRecord) -> dict[str, object]:
         "rules_version": record.rules_version,
         "training_version": record.training_version,
         "device": origin.cpu if origin.device_type == "cpu" else origin.device,
+        "machine": origin.machine(),
+        "data_hash": origin.data_hash,
         "commit": origin.commit,
         "modified": origin.modified,
         "total_steps": record.total_steps,

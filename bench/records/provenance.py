@@ -39,8 +39,9 @@ def code_state() -> tuple[str | None, bool | None]:
 
 
 def command_line() -> str:
-    """Return the command as typed, with the program's own path reduced to its name."""
-    return shlex.join(["bench", *sys.argv[1:]])
+    """Return the command as typed, with absolute paths, the program's own among them, reduced to their last part."""
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return shlex.join(["bench", *words])
 
 
 def cpu_name() -> str:

@@ -112,7 +112,23 @@ class Provenance(_Record):
     allocator: str
     load_average: float | None  # of the last minute, at the start
     data_source: str
-    split_hash: str
+    data_hash: str  # over pixels, labels and the split: trials of unlike data are not compared
+
+    def machine(self) -> str:
+        """Return what must be equal for seconds to be compared, as text."""
+        names = (
+            "cpu",
+            "cpus",
+            "threads",
+            "device",
+            "driver",
+            "precision",
+            "compiled",
+            "allocator",
+            "python",
+            "packages",
+        )
+        return "; ".join(str(getattr(self, name)) for name in names)
 
 
 class TrialRecord(_Record):

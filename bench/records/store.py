@@ -130,6 +130,15 @@ def read_evals(folder: Path, *, torn_allowed: bool = False) -> list[EvalRow]:
     return rows
 
 
+def evaluations_complete(folder: Path, record: TrialRecord) -> bool:
+    """Return whether a finished trial's evaluations are all there and readable."""
+    try:
+        rows = read_evals(folder)
+    except RecordError:
+        return False
+    return record.summary is not None and bool(rows) and rows[-1].step == record.total_steps
+
+
 def find_trials(results: Path) -> Iterator[tuple[Path, TrialRecord]]:
     """Yield (folder, record) of every trial under `results`, in the order of their paths."""
     for path in sorted(results.glob("*/*/*/seed-*/trial.json")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,22 @@ from rich.text import Text
 
 from bench.scenario import Scenario
 
+_HEADINGS = (
+    "rank",
+    "strategy",
+    "horizon",
+    "seeds",
+    "reached",
+    "speedup, FLOPs",
+    "95 % interval",
+    "steps",
+    "device s",
+    "FLOPs",
+    "+ base",
+    "validation",
+    "test",
+    "test at crossing",
+)
 _LEFT = {"strategy", "95 % interval"}
 
 
@@ -32,7 +49,7 @@ def leaderboard_table(rows: pd.DataFrame) -> tuple[Text, Table, Text]:
     """Return (heading, table, notes) of one scenario's leaderboard, as bench.analysis.leaderboard gives it."""
     cells = [_cells(row) for _, row in rows.iterrows()]
     table = Table(box=None, header_style="bold")
-    for heading in cells[0]:
+    for heading in _HEADINGS:
         table.add_column(heading, justify="left" if heading in _LEFT else "right")
     for row in cells:
         table.add_row(*(Text(cell) for cell in row.values()))
@@ -43,8 +60,8 @@ def markdown_table(rows: pd.DataFrame) -> str:
     """Return the same as Markdown."""
     cells = [_cells(row) for _, row in rows.iterrows()]
     lines = [
-        "| " + " | ".join(cells[0]) + " |",
-        "|" + "|".join(" --- " if heading in _LEFT else " ---: " for heading in cells[0]) + "|",
+        "| " + " | ".join(_HEADINGS) + " |",
+        "|" + "|".join(" --- " if heading in _LEFT else " ---: " for heading in _HEADINGS) + "|",
         *("| " + " | ".join(cell.replace("|", "\\|") for cell in row.values()) + " |" for row in cells),
     ]
     heading, *target = _heading(rows).split("\n")
@@ -61,23 +78,24 @@ def _heading(rows: pd.DataFrame) -> str:
 
 
 def _cells(row: Any) -> dict[str, str]:
+    """Return a row's cells by heading; "-" where there is nothing to say."""
     gaps = [f"{row[what]} {what}" for what in ("unfinished", "missing") if row[what]]
-    return {
-        "rank": str(row["rank"]),
-        "strategy": row["strategy"],
-        "horizon": f"{row['horizon']:g}",
-        "seeds": str(row["n"]) + (f" ({', '.join(gaps)})" if gaps else ""),
-        "reached": f"{row['reached']:.0%}",
-        "speedup, FLOPs": speedup_text(row, "flops"),
-        "95 % interval": interval_text(row, "flops"),
-        "steps": speedup_text(row, "steps"),
-        "device s": speedup_text(row, "device_seconds"),
-        "FLOPs": f"{row['cost_flops']:.3e}",
-        "+ base": f"{row['cost_flops'] + row['base_flops']:.3e}" if _there(row["base_flops"]) else "-",
-        "validation": accuracy_text(row, "validation_accuracy"),
-        "test": accuracy_text(row, "test_accuracy"),
-        "test at crossing": f"{row['test_at_crossing']:.4f}",
-    }
+    found = [str(row["rank"]), row["strategy"], f"{row['horizon']:g}"]
+    found.append(str(row["n"]) + (f" ({', '.join(gaps)})" if gaps else ""))
+    if row["n"]:
+        found += [
+            f"{row['reached']:.0%}",
+            speedup_text(row, "flops"),
+            interval_text(row, "flops"),
+            speedup_text(row, "steps"),
+            speedup_text(row, "device_seconds"),
+            f"{row['cost_flops']:.3e}",
+            f"{row['cost_flops'] + row['base_flops']:.3e}" if _there(row["base_flops"]) else "-",
+            accuracy_text(row, "validation_accuracy"),
+            accuracy_text(row, "test_accuracy"),
+            f"{row['test_at_crossing']:.4f}" if _there(row["test_at_crossing"]) else "-",
+        ]
+    return dict(zip_longest(_HEADINGS, found, fillvalue="-"))
 
 
 def _notes(rows: pd.DataFrame) -> list[str]:
@@ -85,7 +103,7 @@ def _notes(rows: pd.DataFrame) -> list[str]:
         "Speedup: scratch's cost at the target / the strategy's, in FLOPs, steps and device seconds. "
         "'<' is a bound: the strategy did not hold the target within its horizon (censored).",
         "FLOPs: to the target, or in all where censored; '+ base' adds what the old model had cost. "
-        f"Device: {', '.join(sorted(set(rows['device'])))}. Commit: {', '.join(sorted(set(rows['commit'])))}.",
+        f"Device: {_each(rows['device'])}. Commit: {_each(rows['commit'])}.",
     ]
     if rows["modified"].any():
         notes.append("Modified: some trials ran on code that differs from its commit, or whose commit is unknown.")
@@ -112,6 +130,10 @@ def accuracy_text(row: Any, column: str) -> str:
     """Return mean and standard deviation over seeds."""
     std = row[f"{column}_std"]
     return f"{row[column]:.4f}" + (f" ± {std:.4f}" if _there(std) else "")
+
+
+def _each(values: pd.Series) -> str:
+    return ", ".join(sorted(set(filter(None, values))))
 
 
 def _there(value: Any) -> bool:

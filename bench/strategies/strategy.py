@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,12 +58,12 @@ _ASPECTS = {"start": Start, "regularizer": Regularizer, "selection": Selection, 
 class Entrant:
     """A strategy as it was loaded: its name (the file's), and what identifies it.
 
-    source_sha256: of the file, where a piece is defined in it rather than in bench; else None.
+    source: the file's text, where a piece is defined in it rather than in bench; else None.
     """
 
     name: str
     strategy: Strategy
-    source_sha256: str | None = None
+    source: str | None = None
 
     def describe(self) -> dict[str, Any]:
         """Return the resolved strategy as plain values, as records hold it."""
@@ -74,13 +74,13 @@ class Entrant:
             "horizon": self.strategy.horizon,
             **pieces,
             "tuned_on": dict(self.strategy.tuned_on),
-            "source_sha256": self.source_sha256,
+            "source": self.source,
         }
 
     def hash(self) -> str:
         """Return 16 hex digits over all that changes training: title, name and tuning notes do not count."""
         content = self.describe()
-        return digest({key: content[key] for key in (*_ASPECTS, "horizon", "source_sha256")})
+        return digest({key: content[key] for key in (*_ASPECTS, "horizon", "source")})
 
 
 def load_strategy(path: Path) -> Entrant:
@@ -104,8 +104,23 @@ def load_strategy(path: Path) -> Entrant:
     if not isinstance(strategy, Strategy):
         raise StrategyError(f"{path}: strategy is {strategy!r}, expected a Strategy. Add: strategy = Strategy(...).")
     own = any(type(getattr(strategy, name)).__module__ == module_name for name in _ASPECTS)
-    source = hashlib.sha256(path.read_bytes()).hexdigest() if own else None
-    return Entrant(path.stem, strategy, source)
+    return Entrant(path.stem, strategy, path.read_text(encoding="utf-8") if own else None)
+
+
+@contextmanager
+def running(piece: object) -> Iterator[None]:
+    """Turn what a user's own piece raises into a StrategyError; a bug in one of bench's keeps its traceback."""
+    try:
+        yield
+    except BenchError:
+        raise
+    except Exception as cause:
+        if type(piece).__module__.startswith("bench."):
+            raise
+        name = type(piece).__name__
+        raise StrategyError(
+            f"{name}: failed with {type(cause).__name__}: {cause}. Mend the strategy's file."
+        ) from cause
 
 
 def _describe_piece(piece: Any) -> dict[str, Any]:

@@ -26,15 +26,23 @@ BASE = Entrant("base", Strategy(title="Base model", start=Fresh(), schedule=OneC
 
 @dataclass(frozen=True)
 class BaseStore:
-    """Where base models lie: <cache>/bases/<key>/seed-<n>, one for each scenario, seed, version and device type."""
+    """Where base models lie: <cache>/bases/<key>/seed-<n>, one for each scenario, data, seed, version, device type."""
 
     cache: Path
     scenario: Scenario
     device: torch.device
+    data_hash: str
 
     @property
     def key(self) -> str:
-        return f"{self.scenario.name}-{self.scenario.base_hash()}-v{TRAINING_VERSION}-{self.device.type}"
+        parts = (
+            self.scenario.name,
+            self.scenario.base_hash(),
+            self.data_hash,
+            f"v{TRAINING_VERSION}",
+            self.device.type,
+        )
+        return "-".join(parts)
 
     def folder(self, seed: int) -> Path:
         return self.cache / "bases" / self.key / f"seed-{seed}"

@@ -8,6 +8,7 @@ from torch import Tensor
 from bench.data.batches import Pool, TrainingImages
 from bench.errors import StrategyError
 from bench.strategies.selection import Selection
+from bench.strategies.strategy import running
 from bench.streams import torch_stream
 
 
@@ -44,9 +45,10 @@ class BatchOrder:
         self.epoch, self.position, self._plan = epoch, position, None
 
     def _draw(self) -> None:
-        chosen = self._selection.choose(
-            self._pool, self.epoch, lambda *names: torch_stream(self._seed, "strategy", *names)
-        )
+        with running(self._selection):
+            chosen = self._selection.choose(
+                self._pool, self.epoch, lambda *names: torch_stream(self._seed, "strategy", *names)
+            )
         self._batches = len(chosen) // self._size
         if self._batches == 0:
             raise StrategyError(

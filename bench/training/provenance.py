@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 import torch
 
 from bench import __version__
-from bench.data.sources import ImageSet
-from bench.data.splits import Split
 from bench.records import provenance as origin
 from bench.records.schema import Provenance
 from bench.scenario import Scenario
@@ -17,9 +15,9 @@ from bench.training.device import device_name
 
 
 def describe_run(
-    scenario: Scenario, images: ImageSet, split: Split, device: torch.device, compiled: bool, allocator: str
+    scenario: Scenario, source: str, data_hash: str, device: torch.device, compiled: bool, allocator: str
 ) -> Provenance:
-    """Return the provenance of a trial that starts now."""
+    """Return the provenance of a trial that starts now. source, data_hash: of its images and their split."""
     commit, modified = origin.code_state()
     return Provenance(
         bench_version=__version__,
@@ -40,6 +38,6 @@ def describe_run(
         compiled=compiled,
         allocator=allocator,
         load_average=origin.load_average(),
-        data_source=images.source,
-        split_hash=split.hash(),
+        data_source=source,
+        data_hash=data_hash,
     )

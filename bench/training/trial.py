@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from bench.data.batches import Pool
 from bench.data.update import Update
-from bench.errors import TrialError
+from bench.errors import RecordError, StrategyError, TrialError
 from bench.metering.clock import PhaseClock
 from bench.metering.flops import count_flops
 from bench.metering.ledger import Ledger
@@ -22,7 +22,7 @@ from bench.models import build_model
 from bench.records.schema import BaseCost, EvalRow, FlopFacts, Provenance, Summary, TrialRecord
 from bench.records.store import RecordWriter, read_evals
 from bench.scenario import Scenario
-from bench.strategies.strategy import Entrant
+from bench.strategies.strategy import Entrant, running
 from bench.streams import torch_stream
 from bench.training import TRAINING_VERSION
 from bench.training.batching import BatchOrder
@@ -106,13 +106,13 @@ class Trial:
     def run(self) -> Finished:
         """Train to the end of the horizon, from the checkpoint where there is one, and return the finished record.
 
-        A failure is written into the record before it goes on to the caller.
+        Once the trial is built, a failure is written into the record before it goes on to the caller.
         """
         with self._clock.phase("build"):
             self._build()
-        with self._clock.phase("prepare"):
-            self._prepare()
         try:
+            with self._clock.phase("prepare"):
+                self._prepare()
             with self._clock.phase("io"):
                 resumed = self._resume()
             if not resumed:
@@ -128,6 +128,7 @@ class Trial:
             return self._close()
         except Exception as cause:
             reason = f"{type(cause).__name__}: {cause}"
+            self._writer.folder.mkdir(parents=True, exist_ok=True)
             self._writer.save(self._record.model_copy(update={"status": "failed", "reason": reason}))
             raise
 
@@ -138,14 +139,22 @@ class Trial:
         model = build_model(spec.scenario.model.name, channels, spec.scenario.classes, spec.seed, stream)
         flops = count_flops(model, (channels, height, width))
         self._model = model.to(self._device)
-        self._forward = torch.compile(self._model) if self._provenance.compiled else self._model
+        # A full graph: a model that cannot be compiled whole is an error, not a part of it run slowly.
+        self._forward = torch.compile(self._model, fullgraph=True) if self._provenance.compiled else self._model
         self._parameters = list(self._model.parameters())
         self._anchors: list[Tensor] = []
         self._ledger = Ledger(flops, sum(p.numel() for p in self._parameters))
         budget = scratch_steps(spec.scenario, len(self._update.train))
         total = trial_steps(budget, spec.horizon)
         self._grid = evaluation_grid(spec.scenario, budget, total)
-        self._rates = [self._training.learning_rate * factor for factor in strategy.schedule.factors(total)]
+        with running(strategy.schedule):
+            factors = list(strategy.schedule.factors(total))
+        if len(factors) != total:
+            name = type(strategy.schedule).__name__
+            raise StrategyError(
+                f"{name}: gave {len(factors)} factors for {total} steps, expected one for each. Mend it."
+            )
+        self._rates = [self._training.learning_rate * factor for factor in factors]
         self._optimizer = self._new_optimizer(self._parameters)
         speed = self._base.learning_speed if self._base else None
         if speed is not None:
@@ -206,7 +215,9 @@ class Trial:
         fresh = {key: value.clone() for key, value in self._model.state_dict().items()}
         base = {key: value.to(self._device) for key, value in self._base.weights.items()} if self._base else {}
         names = frozenset(name for name, _ in self._model.named_parameters())
-        self._model.load_state_dict(dict(strategy.start.weights(base, fresh, names, self._ledger.charge_parameters)))
+        with running(strategy.start):
+            weights = dict(strategy.start.weights(base, fresh, names, self._ledger.charge_parameters))
+            self._model.load_state_dict(weights)
         source = {"start": self._model.state_dict(), "fresh": fresh, None: None}[strategy.regularizer.anchor]
         if source is not None:
             self._anchors = [source[name].detach().clone() for name, _ in self._model.named_parameters()]
@@ -226,7 +237,7 @@ class Trial:
             self._observer.evaluated(row)
 
     def _train(self, steps: int) -> float:
-        """Take `steps` optimizer steps and return the sum of their losses. Nothing here waits for the device but the end."""
+        """Take `steps` optimizer steps and return the sum of their losses. No step waits for the device; the end does."""
         compiled = _compiled_graphs()
         regularizer = self._spec.entrant.strategy.regularizer
         passes = _SGD_PASSES + regularizer.passes
@@ -235,7 +246,8 @@ class Trial:
             pixels, labels, indices = self._order.next()
             self._optimizer.param_groups[0]["lr"] = self._rates[self._ledger.steps]
             loss, logits = self._forward_backward(pixels, labels)
-            regularizer.apply(self._parameters, self._anchors)
+            with running(regularizer):
+                regularizer.apply(self._parameters, self._anchors)
             self._optimizer.step()
             total += loss
             hits = logits.argmax(1) == labels
@@ -299,18 +311,26 @@ class Trial:
                 "ledger": self._ledger.state(),
                 "clock": self._clock.state(),
                 "sittings": self._sittings,
+                "provenance": self._record.provenance.model_dump(),
             },
         )
 
     def _resume(self) -> bool:
-        """Go to where the last whole checkpoint stands. False where there is none, or the record does not reach it."""
+        """Go to where the last whole checkpoint stands.
+
+        False where there is none, where the record does not reach it, or where it was made on another machine or by
+        other packages: the trial then begins anew, for its seconds would mean nothing.
+        """
         saved = load_checkpoint(self._checkpoint, self._device)
         if saved is None:
             return False
-        step = saved["ledger"]["steps"]
-        written = [row.step for row in read_evals(self._writer.folder, torn_allowed=True) if row.step <= step]
-        if written != [mark for mark in self._grid.steps if mark <= step]:
+        step, before = saved["ledger"]["steps"], Provenance.model_validate(saved["provenance"])
+        if before.machine() != self._provenance.machine() or not self._recorded(step):
             return False
+        mixed = before.commit != self._provenance.commit or bool(before.modified)
+        if mixed:  # of several states of the code, so no one commit made it
+            provenance = self._provenance.model_copy(update={"modified": True})
+            self._record = self._record.model_copy(update={"provenance": provenance})
         self._writer.keep_until(step)
         self._model.load_state_dict(saved["model"])
         self._optimizer.load_state_dict(saved["optimizer"])
@@ -322,6 +342,14 @@ class Trial:
         self._sittings = saved["sittings"] + 1
         self._writer.save(self._record)
         return True
+
+    def _recorded(self, step: int) -> bool:
+        """Return whether the record holds every evaluation up to `step`."""
+        try:
+            written = [row.step for row in read_evals(self._writer.folder, torn_allowed=True) if row.step <= step]
+        except RecordError:
+            return False
+        return written == [mark for mark in self._grid.steps if mark <= step]
 
     def _close(self) -> Finished:
         with self._clock.phase("io"):

@@ -17,6 +17,7 @@ def records(curves: dict[tuple[str, float], dict[int, list[float]]], **changes: 
             key = {"scenario": "s", "strategy": strategy, "horizon": horizon, "seed": seed}
             facts = {"title": strategy.title(), "scenario_title": "S", "status": "finished", "scenario_hash": "h"}
             facts |= {"strategy_hash": strategy, "rules_version": 1, "training_version": 1, "device": "d"}
+            facts |= {"machine": "m", "data_hash": "d"}
             facts |= {"commit": "c" * 40, "modified": False, "base_flops": None if strategy == "scratch" else 5000.0}
             trials.append({**key, **facts})
             for place, accuracy in enumerate(accuracies, 1):
@@ -54,7 +55,7 @@ def test_every_currency_is_compared_and_what_was_not_measured_is_empty():
 
 def test_seconds_of_unlike_devices_are_not_compared():
     trials, evals = records(SCRATCH | FAST)
-    trials.loc[trials["strategy"] == "fast", "device"] = "other"
+    trials.loc[trials["strategy"] == "fast", "machine"] = "other"
     fast = leaderboard(trials, evals).iloc[0]
     assert fast["value_flops"] == 2.0
     assert fast["value_device_seconds"] is None or pd.isna(fast["value_device_seconds"])
@@ -74,12 +75,27 @@ def test_without_scratch_there_is_no_target():
         leaderboard(*records(FAST))
 
 
-@pytest.mark.parametrize("column", ["scenario_hash", "rules_version", "training_version"])
+@pytest.mark.parametrize("column", ["scenario_hash", "data_hash", "rules_version", "training_version"])
 def test_trials_that_do_not_ask_the_same_are_not_mixed(column: str):
     trials, evals = records(SCRATCH | FAST)
     trials.loc[0, column] = 2 if trials[column].dtype == int else "other"
     with pytest.raises(RecordError, match=column):
         leaderboard(trials, evals)
+
+
+def test_the_same_mixture_of_machines_on_both_sides_is_no_comparison_either():
+    trials, evals = records(SCRATCH | FAST)
+    trials["machine"] = ["a", "b", "b", "a"]
+    fast = leaderboard(trials, evals).iloc[0]
+    assert fast["value_flops"] == 2.0
+    assert pd.isna(fast["value_device_seconds"])
+
+
+def test_a_strategy_that_shares_no_seed_has_a_row_all_the_same():
+    table = leaderboard(*records(SCRATCH | {("late", 0.5): {5: [0.9]}}))
+    assert table["strategy"].tolist() == ["scratch", "late"]
+    assert (table.loc[1, "n"], table.loc[1, "missing"]) == (0, 2)
+    assert pd.isna(table.loc[1, "value_flops"])
 
 
 def test_two_strategies_under_one_name_are_refused():

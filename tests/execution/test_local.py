@@ -97,6 +97,34 @@ def test_a_record_of_another_scenario_is_not_overwritten(make: Make, short: Scen
         make(BASELINES[:1], scenario=other)
 
 
+def test_a_finished_record_that_lost_its_end_is_run_again(make: Make, tmp_path: Path):
+    begun(make(BASELINES[:1]))
+    evals = trial_folder(tmp_path / "results", "short", "scratch", 1.0, 0) / "evals.jsonl"
+    whole = evals.read_text()
+    evals.write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    assert begun(make(BASELINES[:1])) == ["scratch seed 0"]
+    assert len(evals.read_text().splitlines()) == len(whole.splitlines())
+
+
+def test_records_and_bases_of_other_images_are_not_used(make: Make, tmp_path: Path, digits):
+    begun(make(BASELINES[:2]))
+    arrays = {"x_train": digits.x_train, "y_train": digits.y_train, "x_test": digits.x_test, "y_test": digits.y_test}
+    order = list(range(len(digits.x_train)))[::-1]
+    reversed_ = {**arrays, "x_train": digits.x_train[order], "y_train": digits.y_train[order]}
+    import numpy as np
+
+    np.savez(tmp_path / "digits.npz", **reversed_)
+    with pytest.raises(RecordError, match="holds a trial of another data"):
+        make(BASELINES[:2])
+    assert "base seed 0" in begun(make(BASELINES[1:2], fresh=True))
+
+
+def test_what_another_process_has_finished_is_not_run_again(make: Make):
+    late = make(BASELINES[:1])
+    begun(make(BASELINES[:1]))
+    assert begun(late) == []
+
+
 def test_a_record_of_another_strategy_is_not_overwritten(make: Make):
     begun(make(BASELINES[:1]))
     impostor = Entrant("scratch", BASELINES[1].strategy)
@@ -112,7 +140,7 @@ def test_two_strategies_of_one_name_are_refused(make: Make):
 def test_a_trial_killed_by_sigkill_goes_on_with_the_same_command(short: Scenario, tmp_path: Path):
     scenario = tmp_path / "short.toml"
     text = (shipped_folder("scenarios") / "digits-7-3.toml").read_text()
-    scenario.write_text(text.replace("epochs = 30", "epochs = 6"))
+    scenario.write_text(text.replace("epochs = 24", "epochs = 6"))
     command = [sys.executable, "-m", "bench", "run", "--scenario", str(scenario), "--strategy", "scratch"]
     command += ["--seeds", "0", "--device", "cpu", "--cache", str(tmp_path / "cache"), "--results"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

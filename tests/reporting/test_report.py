@@ -65,6 +65,11 @@ def test_the_table_says_bounds_seeds_and_where_the_target_comes_from(three: Reco
     assert "n = 2 is too small" in fast
 
 
+def test_a_strategy_without_a_common_seed_is_in_the_table():
+    table = leaderboard(*records(SCRATCH | {("late", 0.5): {5: [0.9]}}))
+    assert "| 2 | late | 0.5 | 0 (2 missing) | - | - |" in markdown_table(table)
+
+
 def test_markdown_has_a_row_a_strategy_and_as_many_cells_as_headings(three: Records):
     lines = [line for line in markdown_table(leaderboard(three.trials, three.evals)).splitlines() if line[:1] == "|"]
     assert len(lines) == 2 + 3
