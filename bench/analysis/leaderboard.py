@@ -32,7 +32,7 @@ def leaderboard(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
     Columns: rank, scenario_title, strategy, title, horizon, n, unfinished, missing (seeds that scratch has and the
     strategy has not), target, target_std, reached (share of seeds); for each currency <c> the fields of Speedup as
     value_<c>, relation_<c>, cost_<c>, bracket_<c>, low_<c>, high_<c>, note_<c>, empty where the currency was not
-    measured or devices differ; value_flops_at_<share>, relation_flops_at_<share>; validation_accuracy, test_accuracy
+    measured or machines differ; value_flops_at_<share>, relation_flops_at_<share>; validation_accuracy, test_accuracy
     and their _std at the end; test_at_crossing; base_flops; device; commit; modified.
     Raises RecordError where there is no scratch to compare with, or trials that must not be compared.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ _STYLE: dict[Any, Any] = {
     "savefig.dpi": 300,
 }
 _DASHES = ["-", "--", "-.", ":"]  # so that grey print tells them apart, too
-_PAGE_INCHES = (5.5, 3.6)
+_WIDTH_INCHES, _HEIGHT_INCHES = 5.5, 3.4  # without the legend
+_LEGEND_COLUMNS = 2
 
 
 def draw_accuracy_against_flops(curves: pd.DataFrame, ranking: pd.DataFrame, paths: Sequence[Path]) -> None:
@@ -36,8 +38,9 @@ def draw_accuracy_against_flops(curves: pd.DataFrame, ranking: pd.DataFrame, pat
     the dashed line is the target; a dot marks a crossing, an x a strategy's end that did not hold the target.
     """
     with sns.axes_style("whitegrid", {"grid.color": "0.9"}), mpl.rc_context(_STYLE):
-        figure, axes = plt.subplots(figsize=_PAGE_INCHES, layout="constrained")
         strategies = sorted(set(zip(curves["strategy"], curves["horizon"], strict=True)), key=_in_order)
+        legend_inches = 0.18 * math.ceil(len(strategies) / _LEGEND_COLUMNS)
+        figure, axes = plt.subplots(figsize=(_WIDTH_INCHES, _HEIGHT_INCHES + legend_inches), layout="constrained")
         colours = sns.color_palette("colorblind", len(strategies))
         for place, (strategy, horizon) in enumerate(strategies):
             curve = curves[(curves["strategy"] == strategy) & (curves["horizon"] == horizon)]
@@ -57,7 +60,8 @@ def draw_accuracy_against_flops(curves: pd.DataFrame, ranking: pd.DataFrame, pat
         axes.xaxis.set_major_formatter(EngFormatter(sep="\N{NO-BREAK SPACE}"))
         axes.set_xlim(left=0)
         axes.set_title(ranking["scenario_title"].iloc[0], fontsize=9)
-        axes.legend(loc="lower right", frameon=True)
+        # Below the axes: inside, twelve strategies would hide a curve.
+        figure.legend(loc="outside lower center", ncols=_LEGEND_COLUMNS, frameon=False)
         sns.despine(figure)
         for path in paths:
             # No date in the file: the same records give the same bytes.
@@ -71,9 +75,9 @@ def _draw_curve(axes: Axes, curve: pd.DataFrame, row: pd.DataFrame, colour: obje
     label = f"{first['title']} (horizon {first['horizon']:g}, n = {first['n']})"
     axes.plot(curve["cost"], curve["accuracy"], color=colour, linestyle=dashes, linewidth=1.6, label=label)
     axes.fill_between(curve["cost"], curve["low"], curve["high"], color=colour, alpha=0.18, linewidth=0)
-    if row.empty:
-        return
     found = row.iloc[0]
+    if not found["n"]:  # no seed in common with scratch: neither crossed nor missed
+        return
     crossed = found["relation_flops"] in ("=", ">")
     where = (curve["cost"] - found["cost_flops"]).abs().idxmin()
     marker = {"marker": "o", "markersize": 6} if crossed else {"marker": "x", "markersize": 7, "markeredgewidth": 2}

@@ -46,8 +46,18 @@ def test_a_printed_figure_embeds_its_fonts_as_truetype(three: Records, tmp_path:
     assert b"/Type3" not in content
 
 
-@pytest.mark.parametrize("curves", [SCRATCH, SCRATCH | WEAK, {("scratch", 1.0): {0: [0.5, 0.8]}}])
-def test_a_report_is_drawn_for_one_strategy_all_censored_and_one_seed(curves: dict, tmp_path: Path):
+@pytest.mark.parametrize(
+    "curves",
+    [
+        SCRATCH,
+        SCRATCH | WEAK,
+        {("scratch", 1.0): {0: [0.5, 0.8]}},
+        SCRATCH | {("late", 0.5): {5: [0.9]}},
+        SCRATCH | {(f"s{n}", 0.5): {0: [0.1 * n], 1: [0.1 * n]} for n in range(1, 10)},
+    ],
+    ids=["scratch alone", "all censored", "one seed", "no common seed", "ten strategies"],
+)
+def test_a_report_is_drawn_whatever_is_there(curves: dict, tmp_path: Path):
     assert len(write_report(Records(*records(curves)), tmp_path)) == 5
 
 

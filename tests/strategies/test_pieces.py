@@ -36,7 +36,7 @@ def stream(*names: str | int) -> torch.Generator:
 
 class TestStart:
     def test_fresh_takes_nothing_of_the_base(self):
-        assert Fresh().weights({}, FRESH, PARAMETERS, pytest.fail) is FRESH
+        assert Fresh().weights(BASE, FRESH, PARAMETERS, pytest.fail) is FRESH
 
     def test_keep_takes_all_of_the_base(self):
         assert Keep().weights(BASE, FRESH, PARAMETERS, pytest.fail) is BASE
