@@ -16,7 +16,8 @@ from bench.streams import borrowed_generator
 class Shortcut(nn.Module):
     """A 1 x 1 convolution at every `stride`-th pixel, and batch normalization.
 
-    The same as a strided convolution; the CPU library's backward of that takes ten times as long.
+    The same as a strided convolution, whose backward is slow on a CPU: in ResNet-8 at batch 128 one profile gave 7.6 and
+    1.1 ms a step for the two strided ones, 0.6 and 0.6 for these.
     """
 
     def __init__(self, entering: int, leaving: int, stride: int) -> None:

@@ -1,4 +1,4 @@
-"""Keeping freed memory: without it a training step on the CPU spends a fifth of its time on page faults."""
+"""Keeping freed memory: without it a training step spends a fifth of its CPU time in the system, on page faults."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _SETTINGS = {-1: (1 << 31) - 1, -3: 1 << 30, -8: 1}  # M_TRIM_THRESHOLD, M_MMAP_
 def keep_freed_memory() -> str:
     """Tell glibc's malloc to reuse large blocks rather than return them; report what allocator is now in use.
 
-    Changes no result. Elsewhere than on glibc nothing is done. Measured on 2 cores, ResNet-8, fp32, batch 128:
-    1,360 to 1,780 images/s.
+    Changes no result. Elsewhere than on glibc nothing is done. Measured on 2 cores in three alternating pairs of 60 steps of
+    cifar100-70-30-lite: 1,574 to 1,645 images/s without, 2,076 to 2,147 with; 18,900 page faults a step without, 0 with.
     """
     if sys.platform != "linux":
         return "system"

@@ -48,7 +48,7 @@ def test_counting_changes_nothing():
 
 def test_counters_that_disagree_are_an_error():
     class Hidden(nn.Module):
-        """An einsum over a sparse product that only one of the counters sees."""
+        """A recurrent layer, which the two counters do not count alike."""
 
         def __init__(self) -> None:
             super().__init__()
