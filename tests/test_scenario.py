@@ -27,6 +27,22 @@ def test_the_headline_is_what_the_study_asks_for():
     assert headline.training.precision == "bf16"
 
 
+# scenario -> (hash, base hash). Records that are published hold the first, their base models' keys the second.
+_HASHES = {
+    "cifar10-5-5": ("716c2ac5449c8907", "41a5441f0e54f410"),
+    "cifar100-70-30": ("5357dc4bc75f3ec9", "dac07415a94222b2"),
+    "cifar100-70-30-lite": ("828284621ba0a7e0", "b07707513df07d3c"),
+    "digits-7-3": ("e2c91577f78fd8a9", "4cfe9bce75203d32"),
+    "fashion-mnist-7-3": ("681977f83a67e6cc", "aace62b9be11d212"),
+}
+
+
+@pytest.mark.parametrize("name", _HASHES)
+def test_a_published_scenario_keeps_its_hash(name: str):
+    scenario = load_scenario(find_scenario(name))
+    assert (scenario.hash(), scenario.base_hash()) == _HASHES[name]
+
+
 def test_an_unknown_key_is_refused_by_name(content: dict[str, Any]):
     content["training"]["epoch"] = 3
     with pytest.raises(ScenarioError, match=r"^mine\.toml: training\.epoch: unknown key"):
@@ -80,3 +96,90 @@ def test_another_evaluation_grid_keeps_the_base_model(content: dict[str, Any]):
     second = parse_scenario(content, "")
     assert first.hash() != second.hash()
     assert first.base_hash() == second.base_hash()
+
+
+def test_a_new_field_at_its_default_is_not_hashed_and_elsewhere_it_is(content: dict[str, Any]):
+    first = parse_scenario(content, "").hash()
+    content["stages"][1]["old_share"] = 1.0
+    content["data"]["image_size"] = None
+    assert parse_scenario(content, "").hash() == first
+    content["stages"][1]["old_share"] = 0.2
+    assert parse_scenario(content, "").hash() != first
+
+
+def test_where_a_scenario_was_read_from_is_neither_hashed_nor_recorded(tmp_path: Path):
+    shipped = find_scenario("digits-7-3")
+    copy = tmp_path / "copy.toml"
+    copy.write_text(shipped.read_text())
+    first, second = load_scenario(shipped), load_scenario(copy)
+    assert (second.root, first.hash()) == (tmp_path, second.hash())
+    assert "root" not in second.model_dump()
+    with pytest.raises(ScenarioError, match=r"mine\.toml: root: unknown key"):
+        parse_scenario({**second.model_dump(mode="json"), "root": "elsewhere"}, "mine.toml")
+
+
+FOLDERS = [{"folder": "old"}, {"folder": "new"}]
+OWN = {"set": None, "class_order_seed": None, "test_share": 0.2, "image_size": 32}
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"kind": "other"}, r"kind: found 'other', expected 'class-incremental', 'domain-incremental' or"),
+        (
+            {"kind": "domain-incremental"},
+            r"stages\[0\]: found classes in a domain-incremental scenario, expected domain",
+        ),
+        (
+            {"stages": [{"classes": 7}, {}]},
+            r"stages\[1\]: found none of classes, domain, share, folder, expected exactly",
+        ),
+        ({"stages": [{"classes": 7}, {"classes": 3, "share": 0.1}]}, r"stages\[1\]: found classes and share of"),
+        ({"stages": [{"classes": 7}, {"folder": "x"}]}, "stages: classes and folder mixed"),
+        ({"stages": [{"classes": 7, "old_share": 0.5}, {"classes": 3}]}, r"stages\[0\]\.old_share: found in the first"),
+        (
+            {"stages": [{"classes": 7}, {"classes": 3, "old_share": 0.0}]},
+            r"stages\[1\]\.old_share: found 0\.0, expected",
+        ),
+        ({"kind": "data-incremental", "stages": [{"share": 0.6}, {"share": 0.5}]}, r"stages: shares sum to 1\.1"),
+        (
+            {"kind": "domain-incremental", "stages": [{"domain": "a"}, {"domain": "a"}]},
+            "stages: 'a' stands there twice",
+        ),
+        ({"stages": FOLDERS}, r"data\.set: found 'digits' beside stages of folders"),
+        (
+            {"stages": FOLDERS, "data": {**OWN, "test_share": None}},
+            r"data\.test_share: missing; stages of folders need",
+        ),
+        ({"stages": FOLDERS, "data": {**OWN, "image_size": None}}, r"data\.image_size: missing"),
+        (
+            {"stages": FOLDERS, "data": {**OWN, "class_order_seed": 1}},
+            r"data\.class_order_seed: found, but the stages'",
+        ),
+        ({"data": {"classes": ["a", "b"]}}, r"data\.classes: 2 names found, the stages ask for 10"),
+        ({"data": {"classes": ["a", "a"]}}, r"data\.classes: 'a' stands there twice"),
+        ({"training": {"crop_scale": 0.5}}, r"training\.crop_padding: found 1 beside crop_scale, expected 0"),
+    ],
+)
+def test_what_does_not_hold_together_is_one_line(content: dict[str, Any], changes: dict[str, Any], line: str):
+    for key, value in changes.items():
+        content[key] = {**content[key], **value} if isinstance(value, dict) else value
+    with pytest.raises(ScenarioError, match=rf"^mine\.toml: {line}") as caught:
+        parse_scenario(content, "mine.toml")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stages": [{"classes": 4}, {"classes": 2}, {"classes": 2, "old_share": 0.5}, {"classes": 2}]},
+        {"kind": "domain-incremental", "stages": [{"domain": "photo"}, {"domain": "sketch"}]},
+        {"kind": "data-incremental", "stages": [{"share": 0.3}, {"share": 0.3}, {"share": 0.4}]},
+        {"stages": FOLDERS, "data": OWN, "model": {"checkpoint": "old.pt"}},
+    ],
+)
+def test_every_kind_of_stage_can_be_asked_for_and_goes_through_plain_values(content, changes):
+    for key, value in changes.items():
+        content[key] = {**content[key], **value} if isinstance(value, dict) else value
+    scenario = parse_scenario(content, "")
+    assert parse_scenario(scenario.model_dump(mode="json"), "") == scenario
