@@ -67,7 +67,7 @@ class LocalRun:
         # Seed by seed, and strategies in turn within one, so that their seconds come from the same minutes.
         specs = [TrialSpec(scenario, entrant, 1, seed) for seed in seeds for entrant in entrants]
         self._results = results
-        self._images = load_images(scenario.data.set, data_root)
+        self._images = load_images(scenario, data_root)
         self._split = cut(scenario, self._images)
         self._data_hash = digest([self._images.hash(), self._split.hash()])
         self.trials = plan_trials(specs, results, self._device.type, self._data_hash, fresh=fresh)
