@@ -127,9 +127,8 @@ class HeldOutImages:
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield (pixels, labels, new) in order; pixels as TrainingImages.batch gives them."""
-        streamed = isinstance(self._pixels, StreamedPixels)
-        start = 0
-        for raw in self._pixels.in_order(size) if streamed else self._pixels.split(size):
+        pixels, start = self._pixels, 0
+        for raw in pixels.in_order(size) if isinstance(pixels, StreamedPixels) else pixels.split(size):
             part = slice(start, start + len(raw))
             start += len(raw)
             yield self._normalize(raw.permute(0, 3, 1, 2)), self.labels[part], self.new[part]

@@ -26,6 +26,7 @@ from bench.training import TRAINING_VERSION
 from bench.training.allocator import keep_freed_memory
 from bench.training.base import BaseStore
 from bench.training.device import choose_device
+from bench.training.given import find_given
 from bench.training.grid import scratch_steps, trial_steps
 from bench.training.provenance import describe_run
 from bench.training.trial import Base, Trial, TrialSpec
@@ -69,9 +70,11 @@ class LocalRun:
         self._results = results
         self._images = load_images(scenario, data_root)
         self._split = cut(scenario, self._images)
-        self._data_hash = digest([self._images.hash(), self._split.hash()])
+        given = find_given(scenario, self._images.image_shape, scenario.classes_seen(0), scenario.classes, entrants)
+        hashes = [self._images.hash(), self._split.hash()]
+        self._data_hash = digest([*hashes, given.sha256] if given else hashes)
         self.trials = plan_trials(specs, results, self._device.type, self._data_hash, fresh=fresh)
-        self._bases = BaseStore(cache, scenario, self._device, self._data_hash)
+        self._bases = BaseStore(cache, scenario, self._device, self._data_hash, given)
 
     def run(self, listener: Listener) -> None:
         """Run what is due. A failed trial is recorded and the others go on.

@@ -58,6 +58,14 @@ class BaseCost(_Record):
     test_accuracy: float
 
 
+class GivenModel(_Record):
+    """The old model, where the user brought it along: what it had cost is not known, and zero trials were run for it."""
+
+    file: str  # its name, without a path
+    sha256: str
+    origin: Literal["given by the user"] = "given by the user"
+
+
 class Summary(_Record):
     """How a finished trial ended."""
 
@@ -148,7 +156,8 @@ class TrialRecord(_Record):
     scratch_steps: int
     flops_per_image: FlopFacts
     parameters: int
-    base: BaseCost | None  # what the old model had cost; None where none was needed
+    base: BaseCost | None  # what the old model had cost; None where none was needed, or it was given
+    given: GivenModel | None = None
     provenance: Provenance
     status: Status
     reason: str | None = None  # of a failure

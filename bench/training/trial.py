@@ -19,7 +19,7 @@ from bench.metering.clock import PhaseClock
 from bench.metering.flops import count_flops
 from bench.metering.ledger import Ledger
 from bench.models import build_model
-from bench.records.schema import BaseCost, EvalRow, FlopFacts, Provenance, Summary, TrialRecord
+from bench.records.schema import BaseCost, EvalRow, FlopFacts, GivenModel, Provenance, Summary, TrialRecord
 from bench.records.store import RecordWriter, read_evals
 from bench.scenario import Scenario
 from bench.strategies.strategy import Entrant, running
@@ -51,11 +51,15 @@ class TrialSpec:
 
 @dataclass(frozen=True)
 class Base:
-    """A base model: its state dict on the CPU, each old image's learning speed, and what it had cost."""
+    """A base model: its state dict on the CPU, each old image's learning speed, and what it had cost.
+
+    given: where a user brought it along; speed and cost are not known then.
+    """
 
     weights: dict[str, Tensor]
-    learning_speed: Tensor
-    cost: BaseCost
+    learning_speed: Tensor | None
+    cost: BaseCost | None
+    given: GivenModel | None = None
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ class Trial:
         spec, strategy = self._spec, self._spec.entrant.strategy
         channels, height, width = self._update.train.image_shape
         stream = "update" if spec.update else "base"
-        model = build_model(spec.scenario.model.name, channels, spec.scenario.classes, spec.seed, stream)
+        model = build_model(spec.scenario.model.name, channels, spec.scenario.classes, spec.seed, stream, height)
         flops = count_flops(model, (channels, height, width))
         self._model = model.to(self._device)
         # A full graph: a model that cannot be compiled whole is an error, not a part of it run slowly.
@@ -177,6 +181,7 @@ class Trial:
             flops_per_image=FlopFacts(**asdict(flops)),
             parameters=self._ledger.parameters,
             base=self._base.cost if self._base else None,
+            given=self._base.given if self._base else None,
             provenance=self._provenance,
             status="running",
         )
