@@ -25,6 +25,7 @@ class ImageSet:
 
     x_train, x_test: uint8 (images, height, width, channels). y_train, y_test: int64 (images,), 0..classes-1.
     source: where it was found, in words without a path.
+    domains: their names; none where the set has none. domain_train, domain_test: int64 (images,), index into `domains`.
     """
 
     x_train: np.ndarray
@@ -33,11 +34,18 @@ class ImageSet:
     y_test: np.ndarray
     class_names: tuple[str, ...]
     source: str
+    domains: tuple[str, ...] = ()
+    domain_train: np.ndarray | None = None
+    domain_test: np.ndarray | None = None
 
     def hash(self) -> str:
-        """Return 16 hex digits over every pixel and label."""
+        """Return 16 hex digits over every pixel and label, and every domain where there are any."""
         running = hashlib.sha256()
-        for array in (self.x_train, self.y_train, self.x_test, self.y_test):
+        arrays = [self.x_train, self.y_train, self.x_test, self.y_test]
+        if self.domain_train is not None and self.domain_test is not None:
+            running.update("/".join(self.domains).encode())
+            arrays += [self.domain_train, self.domain_test]
+        for array in arrays:
             running.update(repr(array.shape).encode())
             running.update(np.ascontiguousarray(array).tobytes())
         return running.hexdigest()[:16]
