@@ -7,6 +7,8 @@ from pathlib import Path
 
 from bench.errors import BenchError, ScenarioError, StrategyError
 
+# The shipped strategy that all are compared with. It is trained on all old images, also where others have but a share.
+REFERENCE = "scratch"
 _PACKAGE = Path(__file__).resolve().parent
 
 

@@ -78,7 +78,8 @@ class Stage(_Part):
 
     classes: the next so many in the scenario's order. domain: all images of a domain. share: of every class' images.
     folder: a folder, or .npz archive, of the user's own, relative to the scenario's file.
-    old_share: of the images of the stages before this one, how much is still at hand when it arrives.
+    old_share: of the images of the stages before this one, how much is still at hand when it arrives, to all but scratch.
+    What is gone stays gone.
     """
 
     classes: int | None = Field(default=None, gt=0)
@@ -214,13 +215,9 @@ class Scenario(_Part):
         return self.data.set is None
 
     @property
-    def classes(self) -> int:
-        """Classes of all stages together: the width of the head."""
-        return sum(stage.classes or 0 for stage in self.stages)
-
-    def classes_seen(self, update: int) -> int:
-        """Classes of stages 0..update. They come first in the scenario's class order, so they are a prefix."""
-        return sum(stage.classes or 0 for stage in self.stages[: update + 1])
+    def updates(self) -> int:
+        """How many updates follow on stage 0: 1, or more in a chain."""
+        return len(self.stages) - 1
 
     def hash(self) -> str:
         """Return 16 hex digits over all that is asked; the title does not count."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
@@ -16,7 +17,7 @@ from bench.data.sources import load_images
 from bench.data.splits import cut
 from bench.data.update import Update, build_update
 from bench.errors import MeterError, RecordError, StrategyError, TrialError
-from bench.execution.plan import PlannedTrial, plan_trial, plan_trials
+from bench.execution.plan import PlannedTrial, check_chains, plan_trial, plan_trials
 from bench.records.schema import EvalRow, Provenance
 from bench.records.store import discard, read_trial, require_writable
 from bench.reporting.progress import Listener
@@ -25,6 +26,7 @@ from bench.strategies.strategy import Entrant
 from bench.training import TRAINING_VERSION
 from bench.training.allocator import keep_freed_memory
 from bench.training.base import BaseStore
+from bench.training.chain import ChainStore, align
 from bench.training.device import choose_device
 from bench.training.given import find_given
 from bench.training.grid import scratch_steps, trial_steps
@@ -65,16 +67,22 @@ class LocalRun:
         self._compiled = scenario.training.compile if compiled is None else compiled
         require_writable(results)
         require_writable(cache)
-        # Seed by seed, and strategies in turn within one, so that their seconds come from the same minutes.
-        specs = [TrialSpec(scenario, entrant, 1, seed) for seed in seeds for entrant in entrants]
+        # Seed by seed, update by update, and strategies in turn within one, so that their seconds come from the same minutes.
+        updates = range(1, scenario.updates + 1)
+        specs = [TrialSpec(scenario, entrant, k, seed) for seed in seeds for k in updates for entrant in entrants]
         self._results = results
         self._images = load_images(scenario, data_root)
         self._split = cut(scenario, self._images)
-        given = find_given(scenario, self._images.image_shape, scenario.classes_seen(0), scenario.classes, entrants)
+        old, every = self._split.classes_seen[0], len(self._split.class_order)
+        given = find_given(scenario, self._images.image_shape, old, every, entrants)
         hashes = [self._images.hash(), self._split.hash()]
         self._data_hash = digest([*hashes, given.sha256] if given else hashes)
         self.trials = plan_trials(specs, results, self._device.type, self._data_hash, fresh=fresh)
         self._bases = BaseStore(cache, scenario, self._device, self._data_hash, given)
+        self._chain = ChainStore(cache, self._bases.key)
+        check_chains(self.trials, self._chain)
+        # Two: stage 0 and an update, or an update as the reference and as the others see it.
+        self._update = lru_cache(maxsize=2)(self._build_update)
 
     def run(self, listener: Listener) -> None:
         """Run what is due. A failed trial is recorded and the others go on.
@@ -102,27 +110,29 @@ class LocalRun:
 
     def _steps(self, due: Sequence[PlannedTrial]) -> int:
         """Return the optimizer steps of trials that are due, and of the base models that they lack."""
-        old, new = (sum(map(len, self._split.train[: update + 1])) for update in (0, 1))
         lacking = {
             trial.spec.seed
             for trial in due
-            if trial.spec.entrant.strategy.needs_base and self._bases.load(trial.spec.seed) is None
+            if trial.spec.update == 1
+            and trial.spec.entrant.strategy.needs_base
+            and self._bases.load(trial.spec.seed) is None
         }
-        steps = sum(trial_steps(scratch_steps(self._scenario, new), trial.spec.horizon) for trial in due)
-        return steps + len(lacking) * scratch_steps(self._scenario, old)
+        steps = sum(trial_steps(self._budget(trial.spec.update), trial.spec.horizon) for trial in due)
+        return steps + len(lacking) * self._budget(0)
 
-    @cached_property
-    def _old(self) -> Update:
-        return build_update(self._scenario, self._images, self._split, 0, self._device)
+    def _budget(self, update: int) -> int:
+        """Return scratch's optimizer steps on an update, 0 being a base model's."""
+        return scratch_steps(self._scenario, sum(map(len, self._split.training(update, whole=True))))
 
-    @cached_property
-    def _update(self) -> Update:
-        return build_update(self._scenario, self._images, self._split, 1, self._device)
+    def _build_update(self, number: int, whole: bool) -> Update:
+        return build_update(self._scenario, self._images, self._split, number, self._device, whole=whole)
 
     def _run_trial(self, trial: PlannedTrial, listener: Listener) -> None:
         spec, label = trial.spec, _label(trial.spec)
-        base = self._base(spec.seed, listener) if spec.entrant.strategy.needs_base else None
-        checkpoint = self._checkpoint(trial)
+        old = self._old_model(spec, listener) if spec.entrant.strategy.needs_base else None
+        update = self._update(spec.update, spec.whole and bool(self._split.at_hand))
+        base = align(*old, update.indices) if old else None
+        checkpoint = self._checkpoint(trial, base)
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(_lock_of(trial.folder), timeout=0):
@@ -131,9 +141,13 @@ class LocalRun:
                 if self._fresh:
                     checkpoint.unlink(missing_ok=True)
                     discard(trial.folder)
+                    self._chain.discard(spec)
                 observer = _Labelled(listener, label)
+                # The model is safe before the record says that it is finished.
+                leaves = spec.entrant.strategy.needs_base and spec.update < self._scenario.updates
+                keep = partial(self._chain.keep, spec, update.indices) if leaves else None
                 finished = Trial(
-                    spec, self._update, base, self._provenance(), trial.folder, checkpoint, self._device, observer
+                    spec, update, base, self._provenance(), trial.folder, checkpoint, self._device, observer, keep
                 ).run()
                 checkpoint.unlink(missing_ok=True)
         except Timeout:
@@ -142,16 +156,27 @@ class LocalRun:
             ) from None
         listener.ended(label, finished.record)
 
+    def _old_model(self, spec: TrialSpec, listener: Listener) -> tuple[Base, np.ndarray]:
+        """Return the model that `spec` starts from, and which images its learning speeds are of."""
+        if spec.update == 1:
+            return self._base(spec.seed, listener), self._split.train[0]
+        found = self._chain.load(replace(spec, update=spec.update - 1))
+        if found is None:
+            raise TrialError(f"not run, for update {spec.update - 1} left no model")
+        return found
+
     def _base(self, seed: int, listener: Listener) -> Base:
         base = self._bases.load(seed)
         if base is None:
             label = f"base seed {seed}"
-            base = self._bases.obtain(seed, lambda: self._old, self._provenance(), _Labelled(listener, label))
+            base = self._bases.obtain(
+                seed, lambda: self._update(0, False), self._provenance(), _Labelled(listener, label)
+            )
             listener.ended(label, read_trial(self._bases.folder(seed)))
         return base
 
-    def _checkpoint(self, trial: PlannedTrial) -> Path:
-        """One for each trial, device type and place of its record."""
+    def _checkpoint(self, trial: PlannedTrial, base: Base | None) -> Path:
+        """One for each trial, device type and place of its record; in a chain, also for what it starts from."""
         spec = trial.spec
         identity = [
             spec.scenario.hash(),
@@ -162,6 +187,7 @@ class LocalRun:
             self._device.type,
             self._data_hash,
             str(trial.folder.resolve()),
+            *([base.previous_sha256] if base and base.previous_sha256 else []),
         ]
         return self._cache / "checkpoints" / f"{digest(identity)}.pt"
 
@@ -194,4 +220,5 @@ def _lock_of(folder: Path) -> Path:
 
 
 def _label(spec: TrialSpec) -> str:
-    return f"{spec.entrant.name} seed {spec.seed}"
+    update = f" update {spec.update}" if spec.scenario.updates > 1 else ""
+    return f"{spec.entrant.name}{update} seed {spec.seed}"

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from bench.errors import RecordError
+from bench.records.schema import TrialRecord
 from bench.records.store import evaluations_complete, read_trial, trial_folder
 from bench.training import TRAINING_VERSION
+from bench.training.chain import ChainStore
 from bench.training.trial import TrialSpec
 
 State = Literal["due", "cut off", "failed before", "damaged", "finished"]
@@ -17,11 +19,12 @@ State = Literal["due", "cut off", "failed before", "damaged", "finished"]
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """A trial that was asked for, where its record belongs, and how far it is."""
+    """A trial that was asked for, where its record belongs, how far it is, and the record where there is one."""
 
     spec: TrialSpec
     folder: Path
     state: State
+    record: TrialRecord | None = None
 
     @property
     def due(self) -> bool:
@@ -41,12 +44,13 @@ def plan_trials(
 
 def plan_trial(spec: TrialSpec, results: Path, device_type: str, data_hash: str, *, fresh: bool) -> PlannedTrial:
     """Do what plan_trials does, for one."""
-    name = spec.entrant.name
-    folder = trial_folder(results, spec.scenario.name, name, spec.horizon, spec.seed)
+    update = spec.update if spec.scenario.updates > 1 else None
+    folder = trial_folder(results, spec.scenario.name, spec.entrant.name, spec.horizon, spec.seed, update)
     record = None if fresh else read_trial(folder)
     if record is None:
         return PlannedTrial(spec, folder, "due")
     differences = [
+        ("update", record.update, spec.update),
         ("scenario", record.scenario_hash, spec.scenario.hash()),
         ("strategy", record.strategy_hash, spec.entrant.hash()),
         ("training version", record.training_version, TRAINING_VERSION),
@@ -63,4 +67,30 @@ def plan_trial(spec: TrialSpec, results: Path, device_type: str, data_hash: str,
     state = states[record.status]
     if state == "finished" and not evaluations_complete(folder, record):
         state = "damaged"
-    return PlannedTrial(spec, folder, state)
+    return PlannedTrial(spec, folder, state, record)
+
+
+def check_chains(trials: Sequence[PlannedTrial], chain: ChainStore) -> None:
+    """Look whether each update can start, or did start, from its strategy's own update before it.
+
+    trials: all updates of every chain. Raises RecordError where the model of a finished update is gone and a later one
+    needs it, or where a finished update started from another model than the one recorded before it.
+    """
+    planned = {(trial.spec.entrant.name, trial.spec.seed, trial.spec.update): trial for trial in trials}
+    for trial in trials:
+        spec = trial.spec
+        before = planned.get((spec.entrant.name, spec.seed, spec.update - 1))
+        if before is None or before.due or not spec.entrant.strategy.needs_base:
+            continue
+        if trial.due and not chain.path(before.spec).is_file():
+            raise RecordError(
+                f"{before.folder}: finished, but the model it left is not in the cache, and update {spec.update} starts from "
+                "it. Name the cache of the run that made it with --cache, or run the chain again with --fresh."
+            )
+        if not trial.due and trial.record and before.record and before.record.summary:
+            left, started = before.record.summary.weights_sha256, trial.record.previous_sha256
+            if left != started:
+                raise RecordError(
+                    f"{trial.folder}: started from other weights ({str(started)[:10]}) than update {spec.update - 1} beside "
+                    f"it left ({left[:10]}). Bring the records of one run together, or run the chain again with --fresh."
+                )

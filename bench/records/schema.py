@@ -37,7 +37,7 @@ class EvalRow(_Record):
     train_loss: float | None  # mean since the evaluation before; None where it is not finite
     validation_accuracy: float
     validation_accuracy_old: float | None  # None for a base model, for which nothing is old
-    validation_accuracy_new: float
+    validation_accuracy_new: float | None  # as for old, None where more of the same arrives: nothing tells them apart
     test_accuracy: float | None = None
     test_accuracy_old: float | None = None
     test_accuracy_new: float | None = None
@@ -156,8 +156,12 @@ class TrialRecord(_Record):
     scratch_steps: int
     flops_per_image: FlopFacts
     parameters: int
-    base: BaseCost | None  # what the old model had cost; None where none was needed, or it was given
+    base: BaseCost | None  # what the base model had cost; None where no old model was needed, or it was given
     given: GivenModel | None = None
+    previous_sha256: str | None = (
+        None  # in a chain: the weights that the strategy's own update before left, and it starts from
+    )
+    old_share: float = 1.0  # of the training images of the stages before, how much it was given
     provenance: Provenance
     status: Status
     reason: str | None = None  # of a failure

@@ -16,9 +16,12 @@ from bench.files import write_atomically
 from bench.records.schema import SCHEMA_VERSION, EvalRow, TrialRecord
 
 
-def trial_folder(results: Path, scenario: str, strategy: str, horizon: float, seed: int) -> Path:
-    """Return results/<scenario>/<strategy>/<horizon>/seed-<n>."""
-    return results / scenario / strategy / f"{horizon:g}" / f"seed-{seed}"
+def trial_folder(
+    results: Path, scenario: str, strategy: str, horizon: float, seed: int, update: int | None = None
+) -> Path:
+    """Return results/<scenario>/<strategy>/<horizon>/seed-<n>, and in it update-<k> where `update` of a chain is named."""
+    folder = results / scenario / strategy / f"{horizon:g}" / f"seed-{seed}"
+    return folder if update is None else folder / f"update-{update}"
 
 
 def require_writable(folder: Path) -> None:
@@ -132,7 +135,8 @@ def evaluations_complete(folder: Path, record: TrialRecord) -> bool:
 
 def find_trials(results: Path) -> Iterator[tuple[Path, TrialRecord]]:
     """Yield (folder, record) of every trial under `results`, in the order of their paths."""
-    for path in sorted(results.glob("*/*/*/seed-*/trial.json")):
+    chains = results.glob("*/*/*/seed-*/update-*/trial.json")
+    for path in sorted([*results.glob("*/*/*/seed-*/trial.json"), *chains]):
         record = read_trial(path.parent)
         if record is not None:
             yield path.parent, record

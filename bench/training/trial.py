@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.catalog import REFERENCE
 from bench.data.batches import Pool
 from bench.data.update import Update
 from bench.errors import RecordError, StrategyError, TrialError
@@ -23,7 +25,7 @@ from bench.records.schema import BaseCost, EvalRow, FlopFacts, GivenModel, Prove
 from bench.records.store import RecordWriter, read_evals
 from bench.scenario import Scenario
 from bench.strategies.strategy import Entrant, running
-from bench.streams import torch_stream
+from bench.streams import stream_seed, torch_stream
 from bench.training import TRAINING_VERSION
 from bench.training.batching import BatchOrder
 from bench.training.checkpoint import load_checkpoint, save_checkpoint, weights_sha256
@@ -48,17 +50,31 @@ class TrialSpec:
     def horizon(self) -> float:
         return self.entrant.strategy.horizon
 
+    @property
+    def stream_seed(self) -> int:
+        """What its fresh weights, batches and augmentation are drawn from; the updates of a chain do not repeat each other."""
+        return self.seed if self.update < 2 else stream_seed(self.seed, "update", self.update)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is trained on all old images, also where only a share is at hand: the reference, and base models."""
+        return self.update == 0 or self.entrant.name == REFERENCE
+
 
 @dataclass(frozen=True)
 class Base:
-    """A base model: its state dict on the CPU, each old image's learning speed, and what it had cost.
+    """The model that an update starts from: its state dict on the CPU, and each old image's learning speed.
 
-    given: where a user brought it along; speed and cost are not known then.
+    That is the base model or, in a chain, the one that the strategy's own update before left behind.
+    learning_speed: float32, for the first images of the update's pool. cost: what the base model had cost.
+    previous_sha256: the fingerprint of the update before's weights; None for the base model.
+    given: where a user brought the base model along; its speeds and cost are not known then.
     """
 
     weights: dict[str, Tensor]
     learning_speed: Tensor | None
     cost: BaseCost | None
+    previous_sha256: str | None = None
     given: GivenModel | None = None
 
 
@@ -94,7 +110,9 @@ class Trial:
         checkpoint: Path,
         device: torch.device,
         observer: Observer | None = None,
+        keep: Callable[[Finished], None] | None = None,
     ) -> None:
+        """keep: called with what the trial leaves behind, before its record is marked as finished."""
         self._spec = spec
         self._training = spec.scenario.training
         self._update = update
@@ -104,6 +122,7 @@ class Trial:
         self._checkpoint = checkpoint
         self._device = device
         self._observer = observer
+        self._keep = keep
         self._clock = PhaseClock(device)
         self._sittings = 1
 
@@ -140,7 +159,8 @@ class Trial:
         spec, strategy = self._spec, self._spec.entrant.strategy
         channels, height, width = self._update.train.image_shape
         stream = "update" if spec.update else "base"
-        model = build_model(spec.scenario.model.name, channels, spec.scenario.classes, spec.seed, stream, height)
+        name, head = spec.scenario.model.name, self._update.head
+        model = build_model(name, channels, head, spec.stream_seed, stream, height)
         flops = count_flops(model, (channels, height, width))
         self._model = model.to(self._device)
         # A full graph: a model that cannot be compiled whole is an error, not a part of it run slowly.
@@ -148,7 +168,7 @@ class Trial:
         self._parameters = list(self._model.parameters())
         self._anchors: list[Tensor] = []
         self._ledger = Ledger(flops, sum(p.numel() for p in self._parameters))
-        budget = scratch_steps(spec.scenario, len(self._update.train))
+        budget = scratch_steps(spec.scenario, self._update.reference_images)
         total = trial_steps(budget, spec.horizon)
         self._grid = evaluation_grid(spec.scenario, budget, total)
         with running(strategy.schedule):
@@ -164,7 +184,9 @@ class Trial:
         if speed is not None:
             speed = torch.cat([speed, torch.full((len(self._update.pool) - len(speed),), math.nan)])
         pool = Pool(self._update.pool.labels, self._update.pool.new, speed)
-        self._order = BatchOrder(self._update.train, pool, strategy.selection, self._training.batch_size, spec.seed)
+        self._order = BatchOrder(
+            self._update.train, pool, strategy.selection, self._training.batch_size, spec.stream_seed
+        )
         # Per image of the pool: how often it was seen, and predicted right, by the training passes themselves.
         self._seen = torch.zeros(2, len(pool), dtype=torch.float32, device=self._device)
         self._record = TrialRecord(
@@ -182,6 +204,8 @@ class Trial:
             parameters=self._ledger.parameters,
             base=self._base.cost if self._base else None,
             given=self._base.given if self._base else None,
+            previous_sha256=self._base.previous_sha256 if self._base else None,
+            old_share=self._update.old_share,
             provenance=self._provenance,
             status="running",
         )
@@ -283,8 +307,9 @@ class Trial:
             accuracy = measure(self._model, images, self._update.classes, self._training.precision, self._device)
             self._ledger.charge_evaluation(len(images))
             found[f"{part}_accuracy"] = accuracy.all
-            found[f"{part}_accuracy_old"] = accuracy.old
-            found[f"{part}_accuracy_new"] = accuracy.new
+            apart = self._update.new_is_apart
+            found[f"{part}_accuracy_old"] = accuracy.old if apart else None
+            found[f"{part}_accuracy_new"] = accuracy.new if apart else None
         return found
 
     def _row(self, loss: float, accuracies: dict[str, float | None]) -> EvalRow:
@@ -378,8 +403,11 @@ class Trial:
         )
         record = self._record.model_copy(update={"status": "finished", "summary": summary})
         seen, right = self._seen.cpu()
+        finished = Finished(record, weights, right / seen)
+        if self._keep:
+            self._keep(finished)
         self._writer.save(record)
-        return Finished(record, weights, right / seen)
+        return finished
 
 
 def _compiled_graphs() -> int:

@@ -1,0 +1,74 @@
+"""What the updates of a chain leave behind for the updates after them: a strategy's own models, in the cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bench.records.schema import BaseCost, GivenModel
+from bench.training.checkpoint import load_checkpoint, save_checkpoint
+from bench.training.trial import Base, Finished, TrialSpec
+
+
+@dataclass(frozen=True)
+class ChainStore:
+    """Where the models lie: <cache>/updates/<base key>/<strategy>-<hash>/seed-<n>/update-<k>.pt.
+
+    base_key: of the base models, see BaseStore; whatever made them made these, too.
+    """
+
+    cache: Path
+    base_key: str
+
+    def path(self, spec: TrialSpec) -> Path:
+        """Return the file of the model that `spec` leaves behind."""
+        strategy = f"{spec.entrant.name}-{spec.entrant.hash()}"
+        return self.cache / "updates" / self.base_key / strategy / f"seed-{spec.seed}" / f"update-{spec.update}.pt"
+
+    def keep(self, spec: TrialSpec, indices: np.ndarray, finished: Finished) -> None:
+        """Save a model. indices: see Update, of the update that `spec` was trained on."""
+        base, summary = finished.record.base, finished.record.summary
+        given = finished.record.given
+        assert base is not None or given is not None
+        assert summary is not None
+        content = {
+            "weights": finished.weights,
+            "learning_speed": finished.learning_speed,
+            "indices": torch.from_numpy(indices),
+            "base_cost": base.model_dump() if base else None,
+            "given": given.model_dump() if given else None,
+            "weights_sha256": summary.weights_sha256,
+        }
+        save_checkpoint(self.path(spec), content)
+
+    def load(self, spec: TrialSpec) -> tuple[Base, np.ndarray] | None:
+        """Return the model that `spec` left behind, and which images its learning speeds are of; or None."""
+        saved = load_checkpoint(self.path(spec))
+        if saved is None:
+            return None
+        cost = BaseCost.model_validate(saved["base_cost"]) if saved["base_cost"] else None
+        given = GivenModel.model_validate(saved["given"]) if saved["given"] else None
+        base = Base(saved["weights"], saved["learning_speed"], cost, saved["weights_sha256"], given)
+        return base, saved["indices"].numpy()
+
+    def discard(self, spec: TrialSpec) -> None:
+        """Forget a model."""
+        self.path(spec).unlink(missing_ok=True)
+
+
+def align(base: Base, known: np.ndarray, wanted: np.ndarray) -> Base:
+    """Bring learning speeds of the images `known` into the order of `wanted`; NaN for an image that is not among them.
+
+    known, wanted: int64 (images,), distinct places among the set's training images.
+    """
+    if base.learning_speed is None:
+        return base
+    order = np.argsort(known)
+    places = np.searchsorted(known, wanted, sorter=order).clip(max=len(known) - 1)
+    found = torch.from_numpy(order[places])
+    there = torch.from_numpy(known[order[places]] == wanted)
+    speed = torch.where(there, base.learning_speed[found], torch.nan)
+    return replace(base, learning_speed=speed)
