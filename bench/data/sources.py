@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -45,8 +45,10 @@ def load_images(scenario: Scenario, root: Path, *, download: bool = True) -> Ima
     if scenario.own_folders:
         names, source = own_class_names(scenario, parts), "folders of the user's own"
     else:
-        names, source = data.classes or ready[0].class_names, f"{data.set} files"
-        _check_no_test_share(scenario, _facts(data.set or ""))
+        facts = _facts(data.set or "")
+        _check_no_test_share(scenario, facts)
+        names = data.classes or ready[0].class_names
+        source = f"{data.set}.npz" if _domain_archive(data.set or "", facts, root) else f"{data.set} files"
     return assemble(ready, names, source, data.test_share, data.split_seed)
 
 
@@ -121,6 +123,37 @@ def arrays_ready(name: str, root: Path) -> str:
     if there or (facts.system is not None and facts.system.is_dir()):
         return "ready"
     return f"missing: {name} (bench run downloads it)"
+
+
+@dataclass(frozen=True)
+class SetState:
+    """What is there of a set. text: "ready", or what is missing and how to get it. where: in words; bytes: None if unknown."""
+
+    text: str
+    where: str = ""
+    bytes: int | None = None
+
+
+def set_state(name: str, root: Path) -> SetState:
+    """Look at what is there of a known set. Reads no image, and does not import torch."""
+    facts, packed = _facts(name), root / f"{name}.npz"
+    if packed.is_file() and not facts.joined:
+        return SetState("ready", str(packed), packed.stat().st_size)
+    if facts.joined or not facts.comes_in_parts:
+        text = arrays_ready(name, root)
+        where = {True: "embedded", False: ""}[facts.embedded is not None]
+        if text == "ready" and not where:
+            where = "as of its parts" if facts.joined else "torchvision's files, or the system's package"
+        return SetState(text, where)
+    folder = facts.tree_folder(root)
+    if folder is None:
+        return SetState(f"missing: put there {facts.remedy}")
+    return SetState("there, prepared by scenario", str(folder))
+
+
+def find_trees(scenario: Scenario, root: Path) -> list[Prepared]:
+    """Return the prepared trees of a scenario. Raises DataError where one is not prepared."""
+    return [_prepared(tree, scenario, root) for tree in trees_of(scenario, root)]
 
 
 def list_parts(scenario: Scenario, root: Path) -> Sequence[Tree | Part]:

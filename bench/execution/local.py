@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from bench.data.sources import load_images
 from bench.data.splits import cut
+from bench.data.streaming import Residence
 from bench.data.update import Update, build_update
 from bench.errors import MeterError, RecordError, StrategyError, TrialError
 from bench.execution.plan import PlannedTrial, check_chains, plan_trial, plan_trials
@@ -37,8 +38,9 @@ from bench.training.trial import Base, Trial, TrialSpec
 class LocalRun:
     """A scenario's trials for some strategies and seeds, on one device of this machine.
 
-    compiled: whether to use torch.compile; None leaves it to the scenario. Making it checks everything that can be
-    checked without training: data, splits, folders, records that stand in the way.
+    compiled: whether to use torch.compile; None leaves it to the scenario. residence: see bench.data.streaming.fits.
+    Making it checks everything that can be checked without training: data, splits, folders, a given checkpoint, records
+    that stand in the way.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class LocalRun:
         results: Path,
         cache: Path,
         compiled: bool | None = None,
+        residence: Residence = "auto",
         fresh: bool = False,
     ) -> None:
         self._allocator = keep_freed_memory()
@@ -64,6 +67,7 @@ class LocalRun:
         self._device = choose_device(device)
         self._cache = cache
         self._fresh = fresh
+        self._residence: Residence = residence
         self._compiled = scenario.training.compile if compiled is None else compiled
         require_writable(results)
         require_writable(cache)
@@ -125,7 +129,9 @@ class LocalRun:
         return scratch_steps(self._scenario, sum(map(len, self._split.training(update, whole=True))))
 
     def _build_update(self, number: int, whole: bool) -> Update:
-        return build_update(self._scenario, self._images, self._split, number, self._device, whole=whole)
+        return build_update(
+            self._scenario, self._images, self._split, number, self._device, whole=whole, residence=self._residence
+        )
 
     def _run_trial(self, trial: PlannedTrial, listener: Listener) -> None:
         spec, label = trial.spec, _label(trial.spec)
