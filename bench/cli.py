@@ -195,9 +195,13 @@ def _load(name_or_path: str) -> Scenario:
 
 def _print_leaderboard(records: Records) -> None:
     from bench.analysis.leaderboard import leaderboard as rank
-    from bench.reporting.tables import leaderboard_table
+    from bench.analysis.life import whole_life
+    from bench.reporting.tables import leaderboard_table, life_table
 
-    _print(*leaderboard_table(rank(records.trials, records.evals)))
+    for part in records.by_update():
+        _print(*leaderboard_table(rank(part.trials, part.evals)))
+    if records.chain:
+        _print(*life_table(whole_life(records.trials, records.evals)))
 
 
 def _print(*parts: RenderableType) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.speedup import Run, Speedup, compare, reference
+from bench.catalog import REFERENCE
 from bench.errors import RecordError
 
 # Currency -> the fields of an evaluation that add up to it.
@@ -20,33 +21,35 @@ CURRENCIES = {
     "gpu_joules": ["gpu_joules"],
 }
 RELATIVE_TARGETS = (0.90, 0.95, 0.98, 0.99)
-_ONE_DEVICE = {"device_seconds", "gpu_joules"}
+# What is compared only between trials of one kind of machine.
+ONE_DEVICE = {"device_seconds", "gpu_joules"}
 _NOTHING = dict.fromkeys(Speedup.__dataclass_fields__)
 
 
 def leaderboard(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each strategy and horizon of one scenario, the best speedup in FLOPs first.
+    """Return a row for each strategy and horizon of one update of a scenario, the best speedup in FLOPs first.
 
-    trials, evals: as bench.records.collect gives them, of one scenario. A strategy is compared with scratch on the
+    trials, evals: as bench.records.collect gives them, of one scenario and update. A strategy is compared with scratch on the
     seeds that both have finished; one that shares none has a row with n = 0 and nothing else.
-    Columns: rank, scenario_title, strategy, title, horizon, n, unfinished, missing (seeds that scratch has and the
-    strategy has not), target, target_std, reached (share of seeds); for each currency <c> the fields of Speedup as
-    value_<c>, relation_<c>, cost_<c>, bracket_<c>, low_<c>, high_<c>, note_<c>, empty where the currency was not
+    Columns: rank, scenario_title, update, updates, strategy, title, horizon, old_share, n, unfinished, missing (seeds that
+    scratch has and the strategy has not), target, target_std, reached (share of seeds); for each currency <c> the fields of
+    Speedup as value_<c>, relation_<c>, cost_<c>, bracket_<c>, low_<c>, high_<c>, note_<c>, empty where the currency was not
     measured or machines differ; value_flops_at_<share>, relation_flops_at_<share>; validation_accuracy, test_accuracy
-    and their _std at the end; test_at_crossing; base_flops; device; commit; modified.
+    and their _std at the end; test_at_crossing; base_flops (of the first update only: see life.py for the later ones of a
+    chain); device; commit; modified.
     Raises RecordError where there is no scratch to compare with, or trials that must not be compared.
     """
     _refuse_mixtures(trials)
-    scratch = _of(evals, "scratch", 1.0)
+    scratch = _of(evals, REFERENCE, 1.0)
     if scratch.empty:
         name = trials["scenario"].iloc[0]
         raise RecordError(
             f"{name}: no finished scratch trial at horizon 1, so there is no target. "
             f"Run: bench run --scenario {name} --strategy scratch"
         )
-    scratch_trials = _of(trials, "scratch", 1.0)
+    scratch_trials = _of(trials, REFERENCE, 1.0)
     rows = []
-    for strategy, horizon, group in _by_strategy(trials):
+    for strategy, horizon, group in by_strategy(trials):
         mine = _of(evals, strategy, horizon)
         common = set(mine["seed"]) & set(scratch["seed"])
         if common:
@@ -67,7 +70,7 @@ def mean_curves(trials: pd.DataFrame, evals: pd.DataFrame, currency: str) -> pd.
     """
     titles = dict(zip(trials["strategy"], trials["title"], strict=True))
     rows = []
-    for strategy, horizon, mine in _by_strategy(evals):
+    for strategy, horizon, mine in by_strategy(evals):
         run, steps = _run(mine, currency), np.unique(mine["step"])
         mean = run.accuracy.mean(axis=1)
         std = run.accuracy.std(axis=1, ddof=1) if run.seeds > 1 else np.full(len(steps), np.nan)
@@ -79,7 +82,7 @@ def mean_curves(trials: pd.DataFrame, evals: pd.DataFrame, currency: str) -> pd.
     return pd.concat(rows, ignore_index=True)[columns]
 
 
-def _by_strategy(frame: pd.DataFrame) -> Iterator[tuple[str, float, pd.DataFrame]]:
+def by_strategy(frame: pd.DataFrame) -> Iterator[tuple[str, float, pd.DataFrame]]:
     """Yield (strategy, horizon, its rows), in order."""
     for key in sorted(set(zip(frame["strategy"], frame["horizon"], strict=True))):
         yield *key, _of(frame, *key)
@@ -94,11 +97,14 @@ def _facts(group: pd.DataFrame) -> dict[str, object]:
     first, finished = group.iloc[0], group[group["status"] == "finished"]
     return {
         "scenario_title": first["scenario_title"],
+        "update": first["update"],
+        "updates": first["updates"],
         "strategy": first["strategy"],
         "title": first["title"],
         "horizon": first["horizon"],
+        "old_share": first["old_share"],
         "unfinished": len(group) - len(finished),
-        "base_flops": finished["base_flops"].astype(float).mean(),
+        "base_flops": finished["base_flops"].astype(float).mean() if first["update"] == 1 else None,
         "device": " / ".join(sorted(set(finished["device"]))),
         "commit": " / ".join(sorted({str(commit)[:10] for commit in finished["commit"]})),
         "modified": not all(modified is False for modified in finished["modified"]),  # unknown counts as modified
@@ -114,7 +120,7 @@ def _figures(scratch: pd.DataFrame, mine: pd.DataFrame, one_device: bool) -> dic
     row["reached"] = float(np.isfinite(new.seed_costs(target)).mean())
     for currency in CURRENCIES:
         runs = _run(scratch, currency), _run(mine, currency)
-        comparable = not any(np.isnan(run.cost).any() for run in runs) and (one_device or currency not in _ONE_DEVICE)
+        comparable = not any(np.isnan(run.cost).any() for run in runs) and (one_device or currency not in ONE_DEVICE)
         found = (reference(runs[0]) if is_scratch else compare(*runs)) if comparable else None
         row |= {f"{field}_{currency}": value for field, value in (asdict(found) if found else _NOTHING).items()}
     for share in RELATIVE_TARGETS:
@@ -171,7 +177,7 @@ def _refuse_mixtures(trials: pd.DataFrame) -> None:
         found = sorted(map(str, trials[column].unique()))
         if len(found) > 1:
             raise RecordError(f"{name}: trials of different {column}: {', '.join(found)}. Keep them in folders apart.")
-    for strategy, horizon, group in _by_strategy(trials):
+    for strategy, horizon, group in by_strategy(trials):
         if group["strategy_hash"].nunique() > 1:
             raise RecordError(
                 f"{name}: {strategy} at horizon {horizon:g}: trials of different strategies under one name. "

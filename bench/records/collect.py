@@ -8,19 +8,28 @@ from pathlib import Path
 import pandas as pd
 
 from bench.errors import RecordError
-from bench.records.schema import EvalRow, TrialRecord
+from bench.records.schema import BaseCost, EvalRow, TrialRecord
 from bench.records.store import find_trials, read_evals
 
-_KEY = ["scenario", "strategy", "horizon", "seed"]
+_KEY = ["scenario", "strategy", "horizon", "seed", "update"]
+# The totals of a base model that add up to a currency, as bench.analysis has them.
+_BASE = {
+    "steps": ["steps"],
+    "images": ["images"],
+    "flops": ["train_flops", "aux_flops"],
+    "device_seconds": ["device_seconds"],
+    "gpu_joules": ["gpu_joules"],
+}
 
 
 @dataclass(frozen=True)
 class Records:
     """Every trial under a results folder.
 
-    trials: a row a trial: scenario, strategy, horizon, seed, title, status, reason, hashes, versions, device, commit,
-    modified, total_steps, scratch_steps, and the summary's fields where it is finished.
-    evals: a row an evaluation of a finished trial: scenario, strategy, horizon, seed, and the fields of EvalRow.
+    trials: a row a trial: scenario, strategy, horizon, seed, update, updates (how many the scenario has), title, status,
+    reason, hashes, versions, device, commit, modified, total_steps, scratch_steps, old_share, base_<currency>, and the
+    summary's fields where it is finished.
+    evals: a row an evaluation of a finished trial: scenario, strategy, horizon, seed, update, and the fields of EvalRow.
     """
 
     trials: pd.DataFrame
@@ -30,6 +39,18 @@ class Records:
     def name(self) -> str:
         """The scenario's name, of one scenario's part."""
         return self.trials["scenario"].iloc[0]
+
+    @property
+    def chain(self) -> bool:
+        """Whether one scenario's part is of more than one update."""
+        return int(self.trials["updates"].iloc[0]) > 1
+
+    def by_update(self) -> list[Records]:
+        """Return one scenario's part, update by update, those that have any trial."""
+        return [
+            Records(self.trials[self.trials["update"] == update], self.evals[self.evals["update"] == update])
+            for update in sorted(self.trials["update"].unique())
+        ]
 
     def scenarios(self) -> list[str]:
         """Return the names of the scenarios that have any trial, sorted."""
@@ -82,6 +103,7 @@ def _key(record: TrialRecord) -> dict[str, object]:
         "strategy": record.strategy["name"],
         "horizon": record.horizon,
         "seed": record.seed,
+        "update": record.update,
     }
 
 
@@ -89,6 +111,7 @@ def _trial_row(record: TrialRecord) -> dict[str, object]:
     origin, base = record.provenance, record.base
     return {
         **_key(record),
+        "updates": len(record.scenario["stages"]) - 1,
         "title": record.strategy["title"],
         "scenario_title": record.scenario["title"],
         "status": record.status,
@@ -104,10 +127,16 @@ def _trial_row(record: TrialRecord) -> dict[str, object]:
         "modified": origin.modified,
         "total_steps": record.total_steps,
         "scratch_steps": record.scratch_steps,
-        "base_flops": base.train_flops + base.aux_flops if base else None,
-        "base_device_seconds": base.device_seconds if base else None,
+        "old_share": record.old_share,
+        **{f"base_{currency}": _sum(base, fields) for currency, fields in _BASE.items()},
         **(record.summary.model_dump() if record.summary else {}),
     }
+
+
+def _sum(base: BaseCost | None, fields: list[str]) -> float | None:
+    """Return the sum of a base model's totals, or None where it is unknown."""
+    values = [getattr(base, field) for field in fields] if base else [None]
+    return None if None in values else sum(values)
 
 
 def _check_complete(folder: Path, record: TrialRecord, rows: list[EvalRow]) -> None:

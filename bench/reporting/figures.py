@@ -59,7 +59,9 @@ def draw_accuracy_against_flops(curves: pd.DataFrame, ranking: pd.DataFrame, pat
         axes.set(xlabel="training cost of the update (FLOPs)", ylabel="validation accuracy")
         axes.xaxis.set_major_formatter(EngFormatter(sep="\N{NO-BREAK SPACE}"))
         axes.set_xlim(left=0)
-        axes.set_title(ranking["scenario_title"].iloc[0], fontsize=9)
+        first = ranking.iloc[0]
+        which = f", update {first['update']} of {first['updates']}" if first["updates"] > 1 else ""
+        axes.set_title(f"{first['scenario_title']}{which}", fontsize=9)
         # Below the axes: inside, twelve strategies would hide a curve.
         figure.legend(loc="outside lower center", ncols=_LEGEND_COLUMNS, frameon=False)
         sns.despine(figure)

@@ -1,4 +1,4 @@
-"""A scenario's report: one figure and the tables that it was drawn from."""
+"""A scenario's report: a figure for each update, and the tables that it was drawn from."""
 
 from __future__ import annotations
 
@@ -7,24 +7,43 @@ from pathlib import Path
 import pandas as pd
 
 from bench.analysis.leaderboard import leaderboard, mean_curves
+from bench.analysis.life import whole_life
 from bench.records.collect import Records
 from bench.reporting.figures import draw_accuracy_against_flops
-from bench.reporting.tables import markdown_table
+from bench.reporting.tables import life_markdown, markdown_table
 
 
 def write_report(records: Records, folder: Path) -> list[Path]:
-    """Write one scenario's tables and figure into `folder`, and return their paths.
+    """Write one scenario's tables and figures into `folder`, and return their paths.
 
     leaderboard.csv, leaderboard.md: the ranking. accuracy-flops.csv: the curves. accuracy-flops.png, .pdf: drawn from
-    the two .csv files, as they were written.
+    the two .csv files, as they were written. Of a chain, "-update-<k>" is added to these names, for every update; and
+    whole-life.csv, whole-life.md: all updates together.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    ranking, curves = folder / "leaderboard.csv", folder / "accuracy-flops.csv"
+    if not records.chain:
+        return _write_update(records, folder, "")
+    paths = []
+    for part in records.by_update():
+        paths += _write_update(part, folder, f"-update-{part.trials['update'].iloc[0]}")
+    return paths + _write_life(records, folder)
+
+
+def _write_update(records: Records, folder: Path, suffix: str) -> list[Path]:
+    ranking, curves = folder / f"leaderboard{suffix}.csv", folder / f"accuracy-flops{suffix}.csv"
     rows = leaderboard(records.trials, records.evals)
     rows.to_csv(ranking, index=False, lineterminator="\n")
     mean_curves(records.trials, records.evals, "flops").to_csv(curves, index=False, lineterminator="\n")
-    table = folder / "leaderboard.md"
+    table = folder / f"leaderboard{suffix}.md"
     table.write_text(markdown_table(rows), encoding="utf-8")
-    figures = [folder / f"accuracy-flops.{kind}" for kind in ("png", "pdf")]
+    figures = [folder / f"accuracy-flops{suffix}.{kind}" for kind in ("png", "pdf")]
     draw_accuracy_against_flops(pd.read_csv(curves), pd.read_csv(ranking), figures)
     return [ranking, table, curves, *figures]
+
+
+def _write_life(records: Records, folder: Path) -> list[Path]:
+    numbers, table = folder / "whole-life.csv", folder / "whole-life.md"
+    rows = whole_life(records.trials, records.evals)
+    rows.to_csv(numbers, index=False, lineterminator="\n")
+    table.write_text(life_markdown(rows), encoding="utf-8")
+    return [numbers, table]

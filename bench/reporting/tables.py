@@ -11,6 +11,7 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
+from bench.catalog import REFERENCE
 from bench.scenario import Scenario
 
 _HEADINGS = (
@@ -46,33 +47,84 @@ def scenario_table(scenarios: Sequence[Scenario]) -> Table:
 
 
 def leaderboard_table(rows: pd.DataFrame) -> tuple[Text, Table, Text]:
-    """Return (heading, table, notes) of one scenario's leaderboard, as bench.analysis.leaderboard gives it."""
-    cells = [_cells(row) for _, row in rows.iterrows()]
-    table = Table(box=None, header_style="bold")
-    for heading in _HEADINGS:
-        table.add_column(heading, justify="left" if heading in _LEFT else "right")
-    for row in cells:
-        table.add_row(*(Text(cell) for cell in row.values()))
-    return Text(_heading(rows), style="bold"), table, Text("\n".join(_notes(rows)), style="dim")
+    """Return (heading, table, notes) of one update's leaderboard, as bench.analysis.leaderboard gives it."""
+    return _rich(_heading(rows), _HEADINGS, [_cells(row) for _, row in rows.iterrows()], _notes(rows))
 
 
 def markdown_table(rows: pd.DataFrame) -> str:
     """Return the same as Markdown."""
-    cells = [_cells(row) for _, row in rows.iterrows()]
+    return _markdown(_heading(rows), _HEADINGS, [_cells(row) for _, row in rows.iterrows()], _notes(rows))
+
+
+def life_table(rows: pd.DataFrame) -> tuple[Text, Table, Text]:
+    """Return (heading, table, notes) of a chain's whole life, as bench.analysis.life gives it."""
+    return _rich(*_life(rows))
+
+
+def life_markdown(rows: pd.DataFrame) -> str:
+    """Return the same as Markdown."""
+    return _markdown(*_life(rows))
+
+
+def _rich(
+    heading: str, headings: Sequence[str], cells: list[dict[str, str]], notes: list[str]
+) -> tuple[Text, Table, Text]:
+    table = Table(box=None, header_style="bold")
+    for name in headings:
+        table.add_column(name, justify="left" if name in _LEFT else "right")
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row.values()))
+    return Text(heading, style="bold"), table, Text("\n".join(notes), style="dim")
+
+
+def _markdown(heading: str, headings: Sequence[str], cells: list[dict[str, str]], notes: list[str]) -> str:
     lines = [
-        "| " + " | ".join(_HEADINGS) + " |",
-        "|" + "|".join(" --- " if heading in _LEFT else " ---: " for heading in _HEADINGS) + "|",
+        "| " + " | ".join(headings) + " |",
+        "|" + "|".join(" --- " if name in _LEFT else " ---: " for name in headings) + "|",
         *("| " + " | ".join(cell.replace("|", "\\|") for cell in row.values()) + " |" for row in cells),
     ]
-    heading, *target = _heading(rows).split("\n")
-    return "\n".join([f"**{heading}**", "", *target, "", *lines, "", *(f"{note}  " for note in _notes(rows))]) + "\n"
+    first, *more = heading.split("\n")
+    return "\n".join([f"**{first}**", "", *more, "", *lines, "", *(f"{note}  " for note in notes)]) + "\n"
+
+
+def _life(rows: pd.DataFrame) -> tuple[str, list[str], list[dict[str, str]], list[str]]:
+    """Return (heading, headings, cells, notes): the life in FLOPs, and the savings in the other currencies."""
+    flops = rows[rows["currency"] == "flops"]
+    updates = [f"update_{number}" for number in range(1, int(flops["updates"].iloc[0]) + 1)]
+    headings = ["strategy", "horizon", "seeds", "held", "base", *(name.replace("_", " ") for name in updates), "total"]
+    headings += ["whole life, FLOPs", "steps", "device s"]
+    cells = []
+    for _, row in flops.iterrows():
+        found = [row["strategy"], f"{row['horizon']:g}", str(row["n"])]
+        if row["n"]:
+            found.append(f"{int(row['held'])} of {row['updates']}")
+            found += [f"{row[name]:.3e}" if _there(row[name]) else "-" for name in ("base", *updates, "total")]
+            mine = rows[(rows["strategy"] == row["strategy"]) & (rows["horizon"] == row["horizon"])].set_index(
+                "currency"
+            )
+            for currency in ("flops", "steps", "device_seconds"):
+                found.append(_ratio_text(mine.loc[currency]) if currency in mine.index else "-")
+        cells.append(dict(zip_longest(headings, found, fillvalue="-")))
+    notes = [
+        "Whole life: scratch's total over the strategy's. Totals: the base model, which scratch every time needs, too, and every "
+        "update to the end of its horizon, for the next one starts there. Base and updates in FLOPs.",
+        "'<': not every update held its target, so less was bought than from scratch.",
+    ]
+    if flops["base"].isna().all():
+        notes.append("What the base model had cost is unknown and in no total.")
+    return f"{flops['scenario_title'].iloc[0]}, the whole life", headings, cells, notes
+
+
+def _ratio_text(row: Any) -> str:
+    return f"{row['value']:.2f}" if row["relation"] == "=" else f"{row['relation']} {row['value']:.2f}"
 
 
 def _heading(rows: pd.DataFrame) -> str:
-    scratch = rows[rows["strategy"] == "scratch"].iloc[0]
+    scratch = rows[rows["strategy"] == REFERENCE].iloc[0]
+    which = f", update {scratch['update']} of {scratch['updates']}" if scratch["updates"] > 1 else ""
     spread = f" ± {scratch['target_std']:.4f}" if _there(scratch["target_std"]) else ""
     return (
-        f"{scratch['scenario_title']}\n"
+        f"{scratch['scenario_title']}{which}\n"
         f"Target: validation accuracy {scratch['target']:.4f}{spread}, provisional (mean of scratch's {scratch['n']} seeds)"
     )
 
@@ -105,6 +157,12 @@ def _notes(rows: pd.DataFrame) -> list[str]:
         "FLOPs: to the target, or in all where censored; '+ base' adds what the old model had cost. "
         f"Device: {_each(rows['device'])}. Commit: {_each(rows['commit'])}.",
     ]
+    short = rows[rows["old_share"] < 1]
+    if len(short):
+        names = ", ".join(sorted(set(short["strategy"])))
+        notes.append(
+            f"Memory: {REFERENCE} was trained on all old images; {names} had {short['old_share'].iloc[0]:.1%} of them at hand."
+        )
     if rows["modified"].any():
         notes.append("Modified: some trials ran on code that differs from its commit, or whose commit is unknown.")
     return notes

@@ -14,10 +14,10 @@ def records(curves: dict[tuple[str, float], dict[int, list[float]]], **changes: 
     trials, evals = [], []
     for (strategy, horizon), seeds in curves.items():
         for seed, accuracies in seeds.items():
-            key = {"scenario": "s", "strategy": strategy, "horizon": horizon, "seed": seed}
+            key = {"scenario": "s", "strategy": strategy, "horizon": horizon, "seed": seed, "update": 1}
             facts = {"title": strategy.title(), "scenario_title": "S", "status": "finished", "scenario_hash": "h"}
             facts |= {"strategy_hash": strategy, "rules_version": 1, "training_version": 1, "device": "d"}
-            facts |= {"machine": "m", "data_hash": "d"}
+            facts |= {"machine": "m", "data_hash": "d", "updates": 1, "old_share": 1.0}
             facts |= {"commit": "c" * 40, "modified": False, "base_flops": None if strategy == "scratch" else 5000.0}
             trials.append({**key, **facts})
             for place, accuracy in enumerate(accuracies, 1):

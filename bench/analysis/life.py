@@ -1,0 +1,82 @@
+"""A chain's whole life: what all updates together cost, against training from scratch every time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.leaderboard import CURRENCIES, ONE_DEVICE, by_strategy, leaderboard
+from bench.catalog import REFERENCE
+
+
+def whole_life(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each strategy, horizon and currency of a chain, scratch first in each currency.
+
+    trials, evals: as bench.records.collect gives them, of one scenario, all updates. Every update is paid for in full, for
+    the next one starts from its end. Costs are means over the seeds of which both the strategy and scratch have finished
+    every update.
+    Columns: scenario_title, strategy, title, horizon, currency, n, updates; base (mean cost of the base model, which scratch
+    every time had needed, too; NaN where no record knows it, and then it is in no total); update_1, update_2, ...; total;
+    held (how many updates held the target); value (scratch's total over the strategy's); relation ("=" where every target
+    was held, otherwise "<": what was paid for is worth less than scratch's). A strategy that shares no seed with scratch has
+    n = 0 and nothing else. A currency that was not measured, or not on one kind of machine, has no rows.
+    """
+    updates = int(trials["updates"].iloc[0])
+    held = _held(trials, evals, updates)
+    rows = []
+    for currency, fields in CURRENCIES.items():
+        if evals[fields].isna().any(axis=None) or (currency in ONE_DEVICE and trials["machine"].nunique() > 1):
+            continue
+        base, costs = float(trials[f"base_{currency}"].astype(float).mean()), _whole_costs(evals, fields)
+        theirs = _by_seed(costs, REFERENCE, 1.0, updates)
+        strategies = sorted(by_strategy(trials), key=lambda found: found[0] != REFERENCE)
+        for strategy, horizon, group in strategies:
+            mine = _by_seed(costs, strategy, horizon, updates)
+            seeds = mine.index.intersection(theirs.index)
+            row = group.iloc[0][["scenario_title", "strategy", "title", "horizon"]].to_dict()
+            row |= {"currency": currency, "n": len(seeds), "updates": updates}
+            if len(seeds):
+                row |= _figures(mine.loc[seeds].mean(), theirs.loc[seeds].mean(), base, held[strategy, horizon])
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _figures(mine: pd.Series, theirs: pd.Series, base: float, held: int) -> dict[str, object]:
+    """Return what a row says. mine, theirs: the mean cost of each update; base: see whole_life."""
+    sunk = 0.0 if np.isnan(base) else base
+    total = sunk + mine.sum()
+    return {
+        "base": base,
+        **{f"update_{update}": cost for update, cost in mine.items()},
+        "total": total,
+        "held": held,
+        "value": (sunk + theirs.sum()) / total,
+        "relation": "=" if held == len(mine) else "<",
+    }
+
+
+def _held(trials: pd.DataFrame, evals: pd.DataFrame, updates: int) -> dict[tuple[str, float], int]:
+    """Count the updates in which each strategy, at each horizon, held the target; scratch holds its own."""
+    counts = {(strategy, horizon): 0 for strategy, horizon, _ in by_strategy(trials)}
+    for update in range(1, updates + 1):
+        asked, measured = trials[trials["update"] == update], evals[evals["update"] == update]
+        if not ((measured["strategy"] == REFERENCE) & (measured["horizon"] == 1.0)).any():
+            continue  # no target, and then no seed has every update of scratch
+        rows = leaderboard(asked, measured)
+        for strategy, horizon, _ in by_strategy(rows[rows["relation_flops"].isin(["=", ">"])]):
+            counts[strategy, horizon] += 1
+    return counts
+
+
+def _whole_costs(evals: pd.DataFrame, fields: list[str]) -> pd.DataFrame:
+    """Return what each trial had cost at its end: strategy, horizon, seed, update, cost."""
+    key = ["strategy", "horizon", "seed", "update"]
+    ends = evals.loc[evals.groupby(key)["step"].idxmax()]
+    return ends[key].assign(cost=ends[fields].astype(float).sum(axis=1))
+
+
+def _by_seed(costs: pd.DataFrame, strategy: str, horizon: float, updates: int) -> pd.DataFrame:
+    """Return (seeds, updates), of the seeds that have every update."""
+    mine = costs[(costs["strategy"] == strategy) & (costs["horizon"] == horizon)]
+    table = mine.pivot(index="seed", columns="update", values="cost")
+    return table.reindex(columns=range(1, updates + 1)).dropna()
