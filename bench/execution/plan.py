@@ -10,7 +10,7 @@ from typing import Literal
 from bench.errors import RecordError
 from bench.records.store import evaluations_complete, read_trial, trial_folder
 from bench.training import TRAINING_VERSION
-from bench.training.trial import TrialSpec
+from bench.training.learner import TrialSpec
 
 State = Literal["due", "cut off", "failed before", "damaged", "finished"]
 
