@@ -20,8 +20,9 @@ from bench.scenario import Scenario, load_scenario
 from bench.strategies.schedule import OneCycle
 from bench.strategies.start import Fresh
 from bench.strategies.strategy import Entrant, Strategy
+from bench.training.learner import Base, TrialSpec
 from bench.training.provenance import describe_run
-from bench.training.trial import Base, Finished, Observer, Trial, TrialSpec
+from bench.training.trial import Finished, Observer, Trial
 
 torch.set_num_threads(1)
 

@@ -25,7 +25,8 @@ def whole_life(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
     held = _held(trials, evals, updates)
     rows = []
     for currency, fields in CURRENCIES.items():
-        if evals[fields].isna().any(axis=None) or (currency in ONE_DEVICE and trials["machine"].nunique() > 1):
+        known = f"base_{currency}" in trials and not evals[fields].isna().any(axis=None)
+        if not known or (currency in ONE_DEVICE and trials["machine"].nunique() > 1):
             continue
         base, costs = float(trials[f"base_{currency}"].astype(float).mean()), _whole_costs(evals, fields)
         theirs = _by_seed(costs, REFERENCE, 1.0, updates)

@@ -29,8 +29,9 @@ from bench.training.base import BaseStore
 from bench.training.chain import ChainStore, align
 from bench.training.device import choose_device
 from bench.training.grid import scratch_steps, trial_steps
+from bench.training.learner import Base, TrialSpec
 from bench.training.provenance import describe_run
-from bench.training.trial import Base, Trial, TrialSpec
+from bench.training.trial import Trial
 
 
 class LocalRun:

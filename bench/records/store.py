@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from bench.errors import RecordError
-from bench.records.schema import SCHEMA_VERSION, EvalRow, TrialRecord
+from bench.records.schema import READABLE_VERSIONS, EvalRow, TrialRecord
 
 
 def trial_folder(
@@ -93,9 +93,10 @@ def read_trial(folder: Path) -> TrialRecord | None:
     try:
         content = json.loads(text)
         version = content.get("schema_version") if isinstance(content, dict) else None
-        if version != SCHEMA_VERSION:
+        if version not in READABLE_VERSIONS:
+            expected = " or ".join(map(str, READABLE_VERSIONS))
             raise RecordError(
-                f"{path}: schema version {version}, expected {SCHEMA_VERSION}. Read it with the bench that wrote it."
+                f"{path}: schema version {version}, expected {expected}. Read it with the bench that wrote it."
             )
         return TrialRecord.model_validate(content)
     except (json.JSONDecodeError, ValidationError) as cause:

@@ -15,10 +15,11 @@ from bench.models import build_model
 from bench.records.store import read_evals, read_trial
 from bench.scenario import Scenario
 from bench.strategies.strategy import Entrant
-from bench.training import trial
+from bench.training import learner
 from bench.training.base import BASE
 from bench.training.checkpoint import weights_sha256
-from bench.training.trial import Base, Finished
+from bench.training.learner import Base
+from bench.training.trial import Finished
 from tests.conftest import RunTrial, shorten
 
 
@@ -77,9 +78,9 @@ NAIVE = Entrant("naive", Strategy(title="Naive", start=Keep(), schedule=OneCycle
 
 
 def learned(folder: Path) -> list[dict]:
-    """Return what a trial learned, without what a clock says."""
+    """Return what a trial learned, without what clocks and meters say."""
     rows = [row.model_dump() for row in read_evals(folder)]
-    return [{key: value for key, value in row.items() if not key.endswith("seconds")} for row in rows]
+    return [{key: value for key, value in row.items() if not key.endswith(("seconds", "joules"))} for row in rows]
 
 
 def test_evaluating_changes_nothing(run_trial: RunTrial, scratch: Entrant, short: Scenario):
@@ -195,7 +196,15 @@ def test_records_hold_exactly_the_documented_keys(run_trial: RunTrial, base: Bas
     run_trial(OPTIMIZED, base=base)
     lines = [json.loads(line) for line in (tmp_path / "trial" / "evals.jsonl").read_text().splitlines()]
     costs = "step epoch images train_flops aux_flops evaluate_flops train_seconds device_seconds evaluate_seconds"
-    always = {*costs.split(), "gpu_joules", "learning_rate", "train_loss"}
+    always = {
+        *costs.split(),
+        "gpu_joules",
+        "evaluate_gpu_joules",
+        "cpu_seconds",
+        "cpu_joules",
+        "learning_rate",
+        "train_loss",
+    }
     always |= {f"validation_accuracy{part}" for part in ("", "_old", "_new")}
     tested = {f"test_accuracy{part}" for part in ("", "_old", "_new")}
     assert [set(line) for line in lines] == [always, always | tested, always | tested]
@@ -261,7 +270,7 @@ def test_compiling_on_the_clock_fails_the_trial(
     run_trial: RunTrial, scratch: Entrant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     graphs = iter(range(100))
-    monkeypatch.setattr(trial, "_compiled_graphs", lambda: next(graphs))
+    monkeypatch.setattr(learner, "_compiled_graphs", lambda: next(graphs))
     with pytest.raises(TrialError, match="compiled on the clock before step 8"):
         run_trial(scratch)
     assert read_trial(tmp_path / "trial").status == "failed"
@@ -277,8 +286,9 @@ def test_the_fingerprint_sees_every_weight():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_trial_on_cuda_starts_from_the_same_weights_and_learns(short, digits, split, tmp_path):
     from bench.data.update import build_update
+    from bench.training.learner import TrialSpec
     from bench.training.provenance import describe_run
-    from bench.training.trial import Trial, TrialSpec
+    from bench.training.trial import Trial
 
     cuda = torch.device("cuda:0")
     provenance = describe_run(short, digits.source, split.hash(), cuda, False, "test")
