@@ -271,7 +271,7 @@ def test_with_restricted_memory_scratch_has_everything_and_the_others_their_shar
     assert naive.old_share == told.old_share == pytest.approx(0.25, abs=0.01)
     assert scratch.total_steps == naive.total_steps  # the same budget, on the same grid
     (pool,) = Looks.seen.values()
-    assert (~pool.new).sum() == round(naive.old_share * naive.base.images / 2) or (~pool.new).sum() < 0.26 * 761
+    assert (~pool.new).sum() == pytest.approx(0.25 * 761, abs=4)  # rounded class by class
     assert (~pool.learning_speed[~pool.new].isnan()).float().mean() > 0.9
 
 
