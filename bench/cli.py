@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from platformdirs import user_cache_path
 from rich.console import Console, RenderableType
 
 from bench import __version__
 from bench.catalog import find_scenario, find_strategy, scenario_names, strategy_names
+from bench.cli_data import CACHE, data, data_root_option, prepare_for
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
+    from bench.data.streaming import Residence
     from bench.records.collect import Records
     from bench.scenario import Scenario
 
 _BASELINES = ("scratch", "naive", "optimized")
-_CACHE = user_cache_path("compute-to-accuracy", appauthor=False)
 
 
 class _Commands(click.Group):
@@ -80,23 +80,26 @@ def main() -> None:
 )
 @click.option("--seeds", type=Seeds(), default="0-2", show_default=True, help="Like 0-4 or 0,2,5.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option(
-    "--data-root",
-    type=click.Path(path_type=Path),
-    default=_CACHE / "data",
-    show_default="the user's cache folder",
-    help="Where image sets lie, or are downloaded to.",
-)
+@data_root_option
 @_results
 @click.option(
     "--cache",
     type=click.Path(path_type=Path),
-    default=_CACHE,
+    default=CACHE,
     show_default="the user's cache folder",
     help="Base models and checkpoints.",
 )
 @click.option(
     "--compile/--no-compile", "compiled", default=None, help="Use torch.compile; default: as the scenario says."
+)
+@click.option(
+    "--images",
+    "residence",
+    type=click.Choice(["auto", "resident", "streamed"]),
+    default="auto",
+    show_default=True,
+    help="On the device as a whole, or batch by batch; auto: resident where at most half of a GPU's free memory is "
+    "needed; on a CPU image files are streamed, arrays are not. The same learning, bit for bit.",
 )
 @click.option("--fresh", is_flag=True, help="Run finished trials again, replacing their records.")
 def run(
@@ -108,6 +111,7 @@ def run(
     results: Path,
     cache: Path,
     compiled: bool | None,
+    residence: Residence,
     fresh: bool,
 ) -> None:
     """Train strategies on a scenario, and print the leaderboard.
@@ -122,11 +126,13 @@ def run(
     from bench.strategies.strategy import load_strategy
 
     entrants = [load_strategy(path) for path in paths]
+    prepare_for(asked, data_root)
     local = LocalRun(
         asked,
         entrants,
         seeds,
         device=device,
+        residence=residence,
         data_root=data_root,
         results=results,
         cache=cache,
@@ -137,6 +143,9 @@ def run(
         local.run(listener)
     click.echo(f"records: {results / asked.name}")
     _print_leaderboard(collect(results).of(asked.name))
+
+
+main.add_command(data)
 
 
 @main.command("list")

@@ -1,13 +1,19 @@
-"""Random streams that never touch: each is derived from a seed and a name, and nothing reseeds a global generator."""
+"""Random streams that never touch: each is derived from a seed and a name, and nothing reseeds a global generator.
+
+Without torch until a stream of it is asked for: what looks at data only starts in a moment.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def stream_seed(seed: int, *names: str | int) -> int:
@@ -18,6 +24,8 @@ def stream_seed(seed: int, *names: str | int) -> int:
 
 def torch_stream(seed: int, *names: str | int) -> torch.Generator:
     """Return a fresh CPU generator at the start of a stream."""
+    import torch
+
     return torch.Generator().manual_seed(stream_seed(seed, *names))
 
 
@@ -29,6 +37,8 @@ def numpy_stream(seed: int, *names: str | int) -> np.random.Generator:
 @contextmanager
 def borrowed_generator(seed: int, *names: str | int) -> Iterator[None]:
     """Run library code that knows only torch's global CPU generator on a stream of ours, and put the global one back."""
+    import torch
+
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(stream_seed(seed, *names))
         yield

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bench.catalog import find_scenario
-from bench.data.sources import ImageSet, load_images
+from bench.data.sources import ImageSet, load_set
 from bench.data.splits import Split, cut
 from bench.data.update import Update, build_update
 from bench.scenario import Scenario, load_scenario
@@ -38,7 +38,7 @@ def shorten(scenario: Scenario, *, points: int = 4, **training: object) -> Scena
 
 @pytest.fixture(scope="session")
 def digits() -> ImageSet:
-    return load_images("digits", Path("nowhere"))
+    return load_set("digits", Path("nowhere"))
 
 
 @pytest.fixture(scope="session")

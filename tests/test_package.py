@@ -58,7 +58,7 @@ def test_every_module_imported_is_declared():
 
 # From the left to the right of DESIGN's way through the house; a module imports only from the left.
 _WAY = [
-    "errors catalog",
+    "errors catalog files",
     "scenario",
     "streams",
     "data",
@@ -70,7 +70,7 @@ _WAY = [
     "analysis",
     "reporting",
     "execution",
-    "cli __main__",
+    "cli cli_data __main__",
 ]
 
 

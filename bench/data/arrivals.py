@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.data.sources import ImageSet
+from bench.data.images import ImageSet
 from bench.errors import DataError, ScenarioError
 from bench.scenario import Scenario
 from bench.streams import numpy_stream

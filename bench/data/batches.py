@@ -1,14 +1,15 @@
-"""Images on the device, and the batches that training sees: shuffled, cropped and flipped there."""
+"""Images on the device or on their way there, and the batches that training sees: cropped and flipped on the device."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from bench.data.augment import Augmentation, PaddedCrop
+from bench.data.streaming import StreamedPixels
 from bench.streams import torch_stream
 
 
@@ -41,87 +42,115 @@ class Normalization:
         self._scale = 1 / std.to(device).view(1, -1, 1, 1)
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """uint8 (batch, channels, height, width) to float32 of the same shape, channels_last, in new memory."""
+        """(batch, channels, height, width), uint8 or new float32, to float32 of the same shape, channels_last."""
         return pixels.to(torch.float32, memory_format=torch.channels_last).sub_(self._mean).mul_(self._scale)
 
 
 class TrainingImages:
-    """The training images of one trial, resident on the device as padded uint8, and their augmentation.
+    """The training images of one trial, and their augmentation on the device.
 
-    images: uint8 (images, height, width, channels) on any device. labels: int64 (images,).
+    pixels: uint8 (images, height, width, channels): on the device; or streamed, from a memory map, batch by batch. Either
+    way the same images give the same bits. labels: int64 (images,).
     image_shape: (channels, height, width), as the model sees them.
-    padding: zeros on each side, which random crops move over. flip: mirror half of the images.
     """
 
     def __init__(
-        self, images: Tensor, labels: Tensor, normalize: Normalization, padding: int, flip: bool, device: torch.device
+        self,
+        pixels: Tensor | StreamedPixels,
+        labels: Tensor,
+        normalize: Normalization,
+        augmentation: Augmentation,
+        device: torch.device,
     ) -> None:
-        height, width = images.shape[1:3]
-        padded = F.pad(images.to(device), (0, 0, padding, padding, padding, padding))
-        # A view of every possible crop: (images, shifts, shifts, channels, height, width). Nothing is copied.
-        self._crops = padded.unfold(1, height, 1).unfold(2, width, 1)
+        height, width, channels = pixels.shape[1:]
+        self._pixels = pixels
+        # Images on the device are padded once, for every crop is then a view of them.
+        self._windows: Tensor | None = None
+        if isinstance(pixels, Tensor) and isinstance(augmentation, PaddedCrop):
+            self._windows = augmentation.windows(pixels)
+            self._pixels = pixels.new_empty(0)
         self.labels = labels.to(device)
         self._normalize = normalize
-        self._shifts = 2 * padding + 1
-        self._flip = flip
-        self.image_shape = (images.shape[3], height, width)
+        self._augmentation = augmentation
+        self.image_shape = (channels, height, width)
         self.device = device
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, indices: Tensor, rows: Tensor, columns: Tensor, flips: Tensor) -> Tensor:
+    def batch(self, indices: Tensor, *drawn: Tensor) -> Tensor:
         """Cut, flip and normalize a batch: float32 (batch, channels, height, width), channels_last.
 
-        indices, rows, columns: int64 (batch,) on the device. flips: bool (batch,).
+        indices: int64 (batch,). drawn: this batch's rows of what `draw` gave. All on the device.
         """
-        crops = self._crops[indices, rows, columns]
-        if self._flip:
-            crops = torch.where(flips.view(-1, 1, 1, 1), crops.flip(3), crops)
-        return self._normalize(crops)
+        if self._windows is not None:
+            assert isinstance(self._augmentation, PaddedCrop)
+            return self._normalize(self._augmentation.choose(self._windows, indices, *drawn))
+        raw = self._pixels.take(indices) if isinstance(self._pixels, StreamedPixels) else self._pixels[indices]
+        return self._normalize(self._augmentation.cut(raw, *drawn))
 
-    def draw(self, count: int, seed: int, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw an epoch's crop rows, crop columns and flips, each (count,), from the stream of (seed, epoch)."""
-        stream = torch_stream(seed, "augmentation", epoch)
-        rows = torch.randint(self._shifts, (count,), generator=stream)
-        columns = torch.randint(self._shifts, (count,), generator=stream)
-        flips = torch.rand(count, generator=stream) < 0.5
-        return rows.to(self.device), columns.to(self.device), flips.to(self.device)
+    def draw(self, count: int, seed: int, epoch: int) -> tuple[Tensor, ...]:
+        """Draw an epoch's augmentation, tensors of shape (count, ...), from the stream of (seed, epoch)."""
+        drawn = self._augmentation.draw(count, torch_stream(seed, "augmentation", epoch))
+        return tuple(values.to(self.device) for values in drawn)
+
+    def expect(self, batches: Sequence[Tensor]) -> None:
+        """Say which batches will be asked for, and in which order, so that streamed ones can be fetched ahead."""
+        if isinstance(self._pixels, StreamedPixels):
+            self._pixels.expect(batches)
 
 
 class HeldOutImages:
-    """Validation or test images on the device: never augmented, never shown to a strategy.
+    """Validation or test images: never augmented, never shown to a strategy.
 
-    labels: int64 (images,). new: bool (images,), whether the class arrived with this update.
+    pixels: uint8 (images, height, width, channels), on the device or streamed. labels: int64 (images,).
+    new: bool (images,), whether the class arrived with this update.
     """
 
     def __init__(
-        self, images: Tensor, labels: Tensor, new: Tensor, normalize: Normalization, device: torch.device
+        self,
+        pixels: Tensor | StreamedPixels,
+        labels: Tensor,
+        new: Tensor,
+        normalize: Normalization,
+        device: torch.device,
     ) -> None:
-        self._images = images.to(device)
+        self._pixels = pixels
         self.labels = labels.to(device)
         self.new = new.to(device)
         self._normalize = normalize
+        height, width, channels = pixels.shape[1:]
+        self.image_shape = (channels, height, width)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield (pixels, labels, new) in order; pixels as TrainingImages.batch gives them."""
-        for start in range(0, len(self), size):
-            part = slice(start, start + size)
-            yield self._normalize(self._images[part].permute(0, 3, 1, 2)), self.labels[part], self.new[part]
+        pixels, start = self._pixels, 0
+        for raw in pixels.in_order(size) if isinstance(pixels, StreamedPixels) else pixels.split(size):
+            part = slice(start, start + len(raw))
+            start += len(raw)
+            yield self._normalize(raw.permute(0, 3, 1, 2)), self.labels[part], self.new[part]
 
 
-def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+def pixel_statistics(images: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     """Return each channel's mean and standard deviation in 0..255, both float32 (channels,).
 
-    images: uint8 (images, height, width, channels). Exact: from a histogram, so the same on every machine.
+    images: uint8 tensors of (images, height, width, channels), or one such tensor. Exact: from a histogram, so the same on
+    every machine, and in whatever chunks they come.
     """
+    counts: Tensor | None = None
+    for chunk in [images] if isinstance(images, Tensor) else images:
+        found = torch.stack(
+            [torch.bincount(channel.reshape(-1), minlength=256) for channel in chunk.unbind(-1)]
+        )  # (channels, 256)
+        counts = found if counts is None else counts + found
+    assert counts is not None
     means, deviations = [], []
     levels = torch.arange(256, dtype=torch.float64)
-    for channel in range(images.shape[-1]):
-        share = torch.bincount(images[..., channel].reshape(-1).long(), minlength=256).double()
+    for channel in counts:
+        share = channel.double()
         share /= share.sum()
         mean = (share * levels).sum()
         means.append(mean)

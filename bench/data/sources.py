@@ -1,131 +1,293 @@
-"""Image sets by name, and where on this machine they may lie."""
+"""The images of a scenario: a set by name, or the user's own folders, wherever on this machine they may lie."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import Literal
 
 import numpy as np
 
-from bench.errors import DataError
-from bench.streams import numpy_stream
+from bench.data.arrays import (
+    check_arrays,
+    check_set,
+    from_torchvision,
+    npz_names,
+    read_idx_folder,
+    read_npz,
+    resize_grey,
+)
+from bench.data.assemble import Part, Tree, assemble, part_of
+from bench.data.images import Arrays, ImageSet
+from bench.data.known import SETS, TORCHVISION_FILES, SetFacts
+from bench.data.own import own_class_names, own_parts
+from bench.data.prepare import Prepared, Progress, find_prepared, prepare
+from bench.errors import BenchError, DataError, ScenarioError
+from bench.scenario import Scenario
 
-Arrays = dict[str, np.ndarray]
-_KEYS = ("x_train", "y_train", "x_test", "y_test")
 
+def load_images(scenario: Scenario, root: Path, *, download: bool = True) -> ImageSet:
+    """Find, check and put together the images that a scenario asks for; of a set with domains, those of its stages.
 
-@dataclass(frozen=True)
-class ImageSet:
-    """A whole data set in memory.
-
-    x_train, x_test: uint8 (images, height, width, channels). y_train, y_test: int64 (images,), 0..classes-1.
-    source: where it was found, in words without a path.
-    domains: their names; none where the set has none. domain_train, domain_test: int64 (images,), index into `domains`.
+    Sets of files must be prepared. root: the folder of sets, and of what is prepared.
+    Raises DataError or ScenarioError that says what to put where, or what to change.
     """
-
-    x_train: np.ndarray
-    y_train: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
-    class_names: tuple[str, ...]
-    source: str
-    domains: tuple[str, ...] = ()
-    domain_train: np.ndarray | None = None
-    domain_test: np.ndarray | None = None
-
-    def hash(self) -> str:
-        """Return 16 hex digits over every pixel and label, and every domain where there are any."""
-        running = hashlib.sha256()
-        arrays = [self.x_train, self.y_train, self.x_test, self.y_test]
-        if self.domain_train is not None and self.domain_test is not None:
-            running.update("/".join(self.domains).encode())
-            arrays += [self.domain_train, self.domain_test]
-        for array in arrays:
-            running.update(repr(array.shape).encode())
-            running.update(np.ascontiguousarray(array).tobytes())
-        return running.hexdigest()[:16]
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
-        height, width, channels = self.x_train.shape[1:]
-        return channels, height, width
+    data = scenario.data
+    if data.set is not None:
+        facts = _facts(data.set)
+        if not facts.comes_in_parts:
+            _check_no_test_share(scenario, facts)
+            images = _load_arrays(data.set, facts, root, scenario, download)
+            return images if data.classes is None else _only(images, data.classes)
+    parts = list_parts(scenario, root)
+    ready = [part if isinstance(part, Part) else part_of(part, _prepared(part, scenario, root)) for part in parts]
+    if scenario.own_folders:
+        names, source = own_class_names(scenario, parts), "folders of the user's own"
+    else:
+        facts = _facts(data.set or "")
+        _check_no_test_share(scenario, facts)
+        names = data.classes or ready[0].class_names
+        source = f"{data.set}.npz" if _domain_archive(data.set or "", facts, root) else f"{data.set} files"
+    return assemble(ready, names, source, data.test_share, data.split_seed)
 
 
-@dataclass(frozen=True)
-class SetFacts:
-    """What a known set must look like, and where else than `<root>/<name>.npz` it may be.
-
-    shape: (height, width, channels). torchvision: the name of its class in torchvision.datasets.
-    system: a folder that the operating system's package fills. embedded: comes with a declared dependency.
-    """
-
-    classes: int
-    shape: tuple[int, int, int]
-    torchvision: str | None = None
-    system: Path | None = None
-    embedded: Callable[[], Arrays] | None = None
-    remedy: str = ""
-
-
-def _digits() -> Arrays:
-    """scikit-learn's digits: 1,797 images of 8 x 8, 17 grey levels; a quarter of every class is the test part."""
-    from sklearn.datasets import load_digits
-
-    pixels, target = load_digits(return_X_y=True)
-    images = np.rint(np.asarray(pixels).reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-    labels = np.asarray(target, dtype=np.int64)
-    test = np.zeros(len(labels), dtype=bool)
-    for label in range(10):
-        members = np.flatnonzero(labels == label)
-        chosen = numpy_stream(0, "digits", "test", label).permutation(members)[: len(members) // 4]
-        test[chosen] = True
-    return {"x_train": images[~test], "y_train": labels[~test], "x_test": images[test], "y_test": labels[test]}
-
-
-SETS: dict[str, SetFacts] = {
-    "digits": SetFacts(10, (8, 8, 1), embedded=_digits),
-    "fashion-mnist": SetFacts(
-        10,
-        (28, 28, 1),
-        torchvision="FashionMNIST",
-        system=Path("/usr/share/datasets/fashion-mnist"),
-        remedy="or install Debian's package dataset-fashion-mnist",
-    ),
-    "cifar10": SetFacts(10, (32, 32, 3), torchvision="CIFAR10"),
-    "cifar100": SetFacts(100, (32, 32, 3), torchvision="CIFAR100"),
-}
-
-
-def load_images(name: str, root: Path, *, download: bool = True) -> ImageSet:
-    """Find and check a set: `<root>/<name>.npz`, torchvision's files under root, a system folder, a download.
+def load_set(name: str, root: Path, *, download: bool = True) -> ImageSet:
+    """Find and check a set of arrays: `<root>/<name>.npz`, torchvision's files under root, a system folder, a download.
 
     The .npz follows Keras: uint8 x_train, x_test of (images, height, width[, channels]), integer y_train, y_test,
     and optionally `classes`, their names.
     Raises DataError that says what to put where.
     """
+    facts = _facts(name)
+    arrays, where, source = _find_arrays(name, facts, root, download)
+    checked = check_set(arrays, facts.classes, facts.shape, where)
+    names = tuple(str(label) for label in checked.pop("classes"))
+    return ImageSet(**checked, class_names=names, source=source)
+
+
+def prepare_images(
+    scenario: Scenario, root: Path, *, workers: int, skip_broken: bool = False, progress: Progress | None = None
+) -> list[Prepared]:
+    """Decode what is not decoded yet of a scenario's image files; nothing where it has none."""
+    trees = trees_of(scenario, root)
+    size = image_size(scenario) if trees else 0
+    return [
+        prepare(tree.listing, size, root, workers=workers, skip_broken=skip_broken, progress=progress) for tree in trees
+    ]
+
+
+def trees_of(scenario: Scenario, root: Path) -> list[Tree]:
+    """List the image files of a scenario; none where its data come as arrays."""
+    name = scenario.data.set
+    if name is not None and (not _facts(name).comes_in_parts or _domain_archive(name, _facts(name), root)):
+        return []
+    return [part for part in list_parts(scenario, root) if isinstance(part, Tree)]
+
+
+def image_size(scenario: Scenario) -> int:
+    """Return the resolution that files are decoded to. Raises ScenarioError where nothing says it."""
+    size = scenario.data.image_size
+    if size is None and scenario.data.set is not None:
+        size = _facts(scenario.data.set).size
+    if size is None:
+        raise ScenarioError(
+            f"{scenario.name}: data.image_size: missing; {scenario.data.set} comes as files of various sizes, expected pixels "
+            "like 64. Add it."
+        )
+    return size
+
+
+def data_ready(scenario: Scenario, root: Path) -> str:
+    """Return "ready", or in few words what is missing. Decodes nothing, and does not import torch."""
+    name = scenario.data.set
+    try:
+        if name is not None and not _facts(name).comes_in_parts:
+            return arrays_ready(name, root)
+        trees = trees_of(scenario, root)
+        size = image_size(scenario) if trees else 0
+        lacking = sum(find_prepared(tree.listing, size, root) is None for tree in trees)
+    except BenchError:
+        return f"missing: {name or 'a folder of its stages'}, or a part of it"
+    return f"not prepared: {lacking} of {len(trees)} trees" if lacking else "ready"
+
+
+def arrays_ready(name: str, root: Path) -> str:
+    """Return "ready", or what is missing, of a set that comes as arrays."""
+    facts = _facts(name)
+    if facts.joined:
+        states = {part: arrays_ready(part, root) for part in facts.domains}
+        return next((state for state in states.values() if state != "ready"), "ready")
+    there = (root / f"{name}.npz").is_file() or facts.embedded is not None
+    there = there or (facts.torchvision is not None and (root / TORCHVISION_FILES[facts.torchvision]).exists())
+    if there or (facts.system is not None and facts.system.is_dir()):
+        return "ready"
+    return f"missing: {name} (bench run downloads it)"
+
+
+@dataclass(frozen=True)
+class SetState:
+    """What is there of a set. text: "ready", or what is missing and how to get it. where: in words; bytes: None if unknown."""
+
+    text: str
+    where: str = ""
+    bytes: int | None = None
+
+
+def set_state(name: str, root: Path) -> SetState:
+    """Look at what is there of a known set. Reads no image, and does not import torch."""
+    facts, packed = _facts(name), root / f"{name}.npz"
+    if packed.is_file() and not facts.joined:
+        return SetState("ready", str(packed), packed.stat().st_size)
+    if facts.joined or not facts.comes_in_parts:
+        text = arrays_ready(name, root)
+        where = {True: "embedded", False: ""}[facts.embedded is not None]
+        if text == "ready" and not where:
+            where = "as of its parts" if facts.joined else "torchvision's files, or the system's package"
+        return SetState(text, where)
+    folder = facts.tree_folder(root)
+    if folder is None:
+        return SetState(f"missing: put there {facts.remedy}")
+    return SetState("there, prepared by scenario", str(folder))
+
+
+def find_trees(scenario: Scenario, root: Path) -> list[Prepared]:
+    """Return the prepared trees of a scenario. Raises DataError where one is not prepared."""
+    return [_prepared(tree, scenario, root) for tree in trees_of(scenario, root)]
+
+
+def list_parts(scenario: Scenario, root: Path) -> Sequence[Tree | Part]:
+    """List a scenario's trees of files, and read its archives. Raises DataError where something is missing."""
+    if scenario.own_folders:
+        return own_parts(scenario)
+    name = scenario.data.set or ""
+    facts = _facts(name)
+    domains = _asked_domains(scenario, facts)
+    if _domain_archive(name, facts, root):
+        return _archive_parts(root / f"{name}.npz", facts, domains, scenario)
+    folder = facts.tree_folder(root)
+    if folder is None or facts.layout is None:
+        raise DataError(f"{name}: not found under {root}. Put there {facts.remedy}, or name another --data-root.")
+    return facts.layout(folder, domains, scenario.data.classes)
+
+
+def _facts(name: str) -> SetFacts:
     facts = SETS.get(name)
-    packed = root / f"{name}.npz"
     if facts is None:
         raise DataError(f"data.set {name!r}: unknown, expected one of {', '.join(SETS)}. Mend the scenario's data.set.")
+    return facts
+
+
+def _domain_archive(name: str, facts: SetFacts, root: Path) -> bool:
+    return bool(facts.domains) and (root / f"{name}.npz").is_file()
+
+
+def _asked_domains(scenario: Scenario, facts: SetFacts) -> tuple[str, ...]:
+    """Return the domains of the stages in their order; all where no stage names one."""
+    asked = tuple(stage.domain for stage in scenario.stages if stage.domain is not None)
+    for place, domain in enumerate(asked):
+        if domain not in facts.domains:
+            known = ", ".join(facts.domains) or "no domains"
+            raise ScenarioError(
+                f"{scenario.name}: stages[{place}].domain: found {domain!r}, {scenario.data.set} has {known}. Change it."
+            )
+    return asked or facts.domains
+
+
+def _check_no_test_share(scenario: Scenario, facts: SetFacts) -> None:
+    if facts.has_test and scenario.data.test_share is not None:
+        raise ScenarioError(
+            f"{scenario.name}: data.test_share: found, but {scenario.data.set} comes with a test part of its own. Remove it."
+        )
+
+
+def _prepared(tree: Tree, scenario: Scenario, root: Path) -> Prepared:
+    prepared = find_prepared(tree.listing, image_size(scenario), root)
+    if prepared is None:
+        raise DataError(
+            f"{tree.listing.folder}: {len(tree.listing.files):,} image files, not prepared yet. "
+            "Run: bench data prepare, with the same --scenario and --data-root."
+        )
+    return prepared
+
+
+def _archive_parts(path: Path, facts: SetFacts, domains: Sequence[str], scenario: Scenario) -> list[Part]:
+    """Read x_DOMAIN and y_DOMAIN of each domain."""
+    names, size = npz_names(path), scenario.data.image_size
+    for domain in domains:
+        if f"x_{domain}" not in names or f"y_{domain}" not in names:
+            raise DataError(f"{path}: no x_{domain} or y_{domain}: the domain {domain} is missing. Pack the set again.")
+    needed = [f"{axis}_{domain}" for domain in domains for axis in "xy"]
+    arrays = read_npz(path, needed)
+    class_names = tuple(str(n) for n in arrays.get("classes", np.arange(facts.classes)))
+    if len(class_names) != facts.classes:
+        raise DataError(f"{path}: {len(class_names)} class names, expected {facts.classes}. Pack again.")
+    unknown = sorted(set(scenario.data.classes or ()) - set(class_names))
+    if unknown:
+        raise DataError(f"{scenario.name}: data.classes: {unknown[0]!r} is no class of {path}. Mend data.classes.")
+    parts = []
+    for domain in domains:
+        pair = arrays[f"x_{domain}"], arrays[f"y_{domain}"]
+        x, y = check_arrays(*pair, domain, str(path), classes=facts.classes)
+        if size is not None and x.shape[1:3] != (size, size):
+            raise DataError(
+                f"{path}: x_{domain} holds images of {x.shape[1:3]}, data.image_size is {size}. Change it, or put the set's "
+                "files in place of the archive."
+            )
+        parts.append(Part(x, y, class_names, "cut", str(path), domain))
+    return parts
+
+
+def _load_arrays(name: str, facts: SetFacts, root: Path, scenario: Scenario, download: bool) -> ImageSet:
+    if facts.joined:
+        images = _join(facts, root, _asked_domains(scenario, facts), download)
+    else:
+        _asked_domains(scenario, facts)
+        images = load_set(name, root, download=download)
+    size = scenario.data.image_size
+    if size is not None and images.x_train.shape[1:3] != (size, size):
+        raise ScenarioError(
+            f"{scenario.name}: data.image_size: found {size}, {name} comes as arrays of {images.x_train.shape[1]} pixels. "
+            "Remove it."
+        )
+    return images
+
+
+def _join(facts: SetFacts, root: Path, domains: Sequence[str], download: bool) -> ImageSet:
+    """Make one set of several, one a domain, each brought to the facts' size."""
+    assert facts.shape is not None
+    parts, sources = [], []
+    uses: tuple[Literal["train", "test"], ...] = ("train", "test")
+    for domain in domains:
+        images = load_set(domain, root, download=download)
+        sources.append(images.source)
+        for use, x, y in zip(uses, (images.x_train, images.x_test), (images.y_train, images.y_test), strict=True):
+            pixels = np.asarray(x)
+            if pixels.shape[1:] != facts.shape:
+                pixels = resize_grey(pixels, facts.shape[0])
+            names = tuple(map(str, range(facts.classes)))  # torchvision calls MNIST's "0 - zero"
+            parts.append(Part(pixels, y, names, use, domain, domain))
+    return assemble(parts, parts[0].class_names, " and ".join(sources), None, 0)
+
+
+def _find_arrays(name: str, facts: SetFacts, root: Path, download: bool) -> tuple[Arrays, str, str]:
+    """Return (arrays, where they are for errors, source in words)."""
+    packed = root / f"{name}.npz"
+    if facts.shape is None or facts.joined:
+        raise DataError(f"{name}: no set of arrays. Use it by a scenario.")
     if packed.is_file():
-        return _checked(_read_npz(packed), facts, str(packed), f"{name}.npz")
+        return read_npz(packed), str(packed), f"{name}.npz"
     if facts.embedded is not None:
-        return _checked(facts.embedded(), facts, name, "embedded (scikit-learn)")
+        return facts.embedded(), name, "embedded (scikit-learn)"
     arrays, source = None, ""
     if facts.torchvision:
-        arrays, source = _from_torchvision(facts.torchvision, root, download=False), "torchvision files"
+        arrays, source = from_torchvision(facts.torchvision, root, download=False), "torchvision files"
     if arrays is None and facts.system is not None and facts.system.is_dir():
-        arrays, source = _read_idx_folder(facts.system), "system package"
+        arrays, source = read_idx_folder(facts.system), "system package"
     reason = ""
     if arrays is None and facts.torchvision and download:
         try:
-            arrays, source = _from_torchvision(facts.torchvision, root, download=True), "torchvision download"
+            arrays, source = from_torchvision(facts.torchvision, root, download=True), "torchvision download"
         except Exception as cause:  # every mirror's own kind of failure; the reason goes into the one error below
             reason = f" (download failed: {type(cause).__name__})"
     if arrays is None:
@@ -134,82 +296,26 @@ def load_images(name: str, root: Path, *, download: bool = True) -> ImageSet:
             f"{name}: not found under {root}{reason}. Put {name}.npz there (uint8 x_train, y_train, x_test, y_test), "
             f"or torchvision's files of {facts.torchvision}{remedy}, or name another folder with --data-root."
         )
-    return _checked(arrays, facts, name, source)
+    return arrays, name, source
 
 
-def _read_npz(path: Path) -> Arrays:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [key for key in _KEYS if key not in archive.files]
-            if missing:
-                raise DataError(f"{path}: no array {missing[0]!r}, expected {', '.join(_KEYS)}. Pack the set again.")
-            return {key: archive[key] for key in (*_KEYS, "classes") if key in archive.files}
-    except (OSError, ValueError, BadZipFile, EOFError, zlib.error) as cause:
-        raise DataError(f"{path}: not a readable .npz archive ({cause}). Pack or copy the set again.") from cause
-
-
-def _read_idx_folder(folder: Path) -> Arrays:
-    """Read the four gzip-packed idx files of the MNIST family. Source: yann.lecun.com/exdb/mnist."""
-    names = {
-        "x_train": "train-images-idx3-ubyte.gz",
-        "y_train": "train-labels-idx1-ubyte.gz",
-        "x_test": "t10k-images-idx3-ubyte.gz",
-        "y_test": "t10k-labels-idx1-ubyte.gz",
-    }
-    return {key: _read_idx(folder / name) for key, name in names.items()}
-
-
-def _read_idx(path: Path) -> np.ndarray:
-    try:
-        raw = gzip.decompress(path.read_bytes())
-        dimensions = raw[3]
-        shape = np.frombuffer(raw, dtype=">u4", count=dimensions, offset=4)
-        return np.frombuffer(raw, dtype=np.uint8, offset=4 + 4 * dimensions).reshape(tuple(int(n) for n in shape))
-    except (OSError, EOFError, ValueError, IndexError, zlib.error) as cause:
-        raise DataError(f"{path}: not a readable idx file ({cause}). Install the package again.") from cause
-
-
-def _from_torchvision(kind: str, root: Path, *, download: bool) -> Arrays | None:
-    from torchvision import datasets
-
-    build = getattr(datasets, kind)
-    try:
-        parts = {part: build(str(root), train=part == "train", download=download) for part in ("train", "test")}
-    except RuntimeError:
-        if download:
-            raise
-        return None  # torchvision's way to say that its files are not there
-    arrays: Arrays = {}
-    for part, dataset in parts.items():
-        arrays[f"x_{part}"] = np.asarray(dataset.data)
-        arrays[f"y_{part}"] = np.asarray(dataset.targets)
-    return {**arrays, "classes": np.asarray(parts["train"].classes)}
-
-
-def _checked(arrays: Arrays, facts: SetFacts, where: str, source: str) -> ImageSet:
-    """Hold arrays against the set's facts. Raises DataError naming the array, what was found and expected."""
-    images: dict[str, np.ndarray] = {}
-    for part in ("train", "test"):
-        x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
-        if x.dtype != np.uint8:
-            raise DataError(f"{where}: x_{part} is {x.dtype}, expected uint8 (0..255). Convert and pack again.")
-        if x.ndim == 3:
-            x = x[..., None]
-        if x.shape[1:] != facts.shape:
-            raise DataError(f"{where}: x_{part} holds images of {x.shape[1:]}, expected {facts.shape}. Pack again.")
-        if y.dtype.kind not in "iu":
-            raise DataError(f"{where}: y_{part} is {y.dtype}, expected integers. Convert and pack again.")
-        y = y.reshape(-1).astype(np.int64)
-        if len(y) != len(x):
-            raise DataError(f"{where}: {len(x)} images but {len(y)} labels in the {part} part. Pack again.")
-        if len(y) == 0 or y.min() < 0 or y.max() >= facts.classes:
-            found = f"{y.min()}..{y.max()}" if len(y) else "none"
-            raise DataError(f"{where}: y_{part} holds labels {found}, expected 0..{facts.classes - 1}. Pack again.")
-        missing = sorted(set(range(facts.classes)) - set(np.unique(y).tolist()))
-        if missing:
-            raise DataError(f"{where}: no {part} image of class {missing[0]}. Pack the whole set.")
-        images[f"x_{part}"], images[f"y_{part}"] = x, y
-    names = tuple(str(n) for n in arrays["classes"]) if "classes" in arrays else tuple(map(str, range(facts.classes)))
-    if len(names) != facts.classes:
-        raise DataError(f"{where}: {len(names)} class names, expected {facts.classes}. Pack again.")
-    return ImageSet(**images, class_names=names, source=source)
+def _only(images: ImageSet, classes: tuple[str, ...]) -> ImageSet:
+    """Return the images of some classes, relabelled in that order. Raises DataError where there is no such class."""
+    unknown = [name for name in classes if name not in images.class_names]
+    if unknown:
+        raise DataError(
+            f"data.classes: {unknown[0]!r} is no class of the set ({', '.join(images.class_names[:8])}, ...)."
+        )
+    place = np.full(len(images.class_names), -1, dtype=np.int64)
+    place[[images.class_names.index(name) for name in classes]] = np.arange(len(classes))
+    train, test = (np.flatnonzero(place[labels] >= 0) for labels in (images.y_train, images.y_test))
+    return replace(
+        images,
+        x_train=images.x_train[train],
+        y_train=place[images.y_train[train]],
+        x_test=images.x_test[test],
+        y_test=place[images.y_test[test]],
+        class_names=classes,
+        domain_train=None if images.domain_train is None else images.domain_train[train],
+        domain_test=None if images.domain_test is None else images.domain_test[test],
+    )

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from bench.data.augment import Augmentation, PaddedCrop, ResizedCrop
 from bench.data.batches import HeldOutImages, Normalization, Pool, TrainingImages, pixel_statistics
-from bench.data.sources import ImageSet
+from bench.data.images import ImageSet, Pixels, in_chunks
 from bench.data.splits import Split
-from bench.scenario import Scenario
+from bench.data.streaming import Residence, StreamedPixels, fits, lay_on
+from bench.scenario import Scenario, TrainingPart
 
 
 @dataclass(frozen=True)
@@ -38,26 +40,40 @@ class Update:
 
 
 def build_update(
-    scenario: Scenario, images: ImageSet, split: Split, number: int, device: torch.device, *, whole: bool = False
+    scenario: Scenario,
+    images: ImageSet,
+    split: Split,
+    number: int,
+    device: torch.device,
+    *,
+    whole: bool = False,
+    residence: Residence = "auto",
 ) -> Update:
-    """Lay the images of stages 0..number on `device`, normalized by the old (stage 0) training images' statistics.
+    """Bring the images of stages 0..number to `device`, normalized by the old (stage 0) training images' statistics.
 
     whole: take all old images, as scratch does, also where only a share of them is still at hand.
+    residence: whether images are laid on the device whole, or streamed; see bench.data.streaming.fits.
     """
     labels_train, labels_test = split.relabel(images.y_train), split.relabel(images.y_test)
-    normalize = Normalization(*pixel_statistics(torch.from_numpy(images.x_train[split.train[0]])), device)
+    old = in_chunks(images.x_train, split.train[0])
+    normalize = Normalization(*pixel_statistics(map(torch.from_numpy, old)), device)
     parts, every = split.training(number, whole=whole), split.training(number, whole=True)
     indices = np.concatenate(parts)
     labels = torch.from_numpy(labels_train[indices])
-    training = scenario.training
-    train = TrainingImages(
-        torch.from_numpy(images.x_train[indices]), labels, normalize, training.crop_padding, training.flip, device
-    )
+    held_out_parts = [part for stages in (split.validation, split.test) for part in stages[: number + 1]]
+    image_bytes = padded_bytes(images.image_shape, scenario.training.crop_padding)
+    everything = image_bytes * (len(indices) + sum(map(len, held_out_parts)))
+    resident = fits(images.x_train, everything, residence, device)
 
-    def held_out(pixels: np.ndarray, all_labels: np.ndarray, stages: tuple[np.ndarray, ...]) -> HeldOutImages:
+    def laid(pixels: Pixels, chosen: np.ndarray) -> torch.Tensor | StreamedPixels:
+        return lay_on(device, pixels, chosen) if resident else StreamedPixels(pixels, chosen, device)
+
+    train = TrainingImages(laid(images.x_train, indices), labels, normalize, augmentation(scenario.training), device)
+
+    def held_out(pixels: Pixels, all_labels: np.ndarray, stages: tuple[np.ndarray, ...]) -> HeldOutImages:
         chosen = np.concatenate(stages[: number + 1])
         held = torch.from_numpy(all_labels[chosen])
-        return HeldOutImages(torch.from_numpy(pixels[chosen]), held, _last(stages[: number + 1]), normalize, device)
+        return HeldOutImages(laid(pixels, chosen), held, _last(stages[: number + 1]), normalize, device)
 
     return Update(
         number=number,
@@ -72,6 +88,19 @@ def build_update(
         test=held_out(images.x_test, labels_test, split.test),
         new_is_apart=scenario.kind != "data-incremental" or number == 0,
     )
+
+
+def augmentation(training: TrainingPart) -> Augmentation:
+    """Return the augmentation that a scenario's training part asks for."""
+    if training.crop_scale is not None:
+        return ResizedCrop(training.crop_scale, training.flip)
+    return PaddedCrop(training.crop_padding, training.flip)
+
+
+def padded_bytes(image_shape: tuple[int, int, int], padding: int) -> int:
+    """Return the bytes of one image with its padding. image_shape: (channels, height, width)."""
+    channels, height, width = image_shape
+    return channels * (height + 2 * padding) * (width + 2 * padding)
 
 
 def _last(parts: tuple[np.ndarray, ...]) -> torch.Tensor:

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from bench.data.sources import load_images
 from bench.data.splits import cut
+from bench.data.streaming import Residence
 from bench.data.update import Update, build_update
 from bench.errors import MeterError, RecordError, StrategyError, TrialError
 from bench.execution.plan import PlannedTrial, check_chains, plan_trial, plan_trials
@@ -28,6 +29,7 @@ from bench.training.allocator import keep_freed_memory
 from bench.training.base import BaseStore
 from bench.training.chain import ChainStore, align
 from bench.training.device import choose_device
+from bench.training.given import find_given
 from bench.training.grid import scratch_steps, trial_steps
 from bench.training.learner import Base, TrialSpec
 from bench.training.provenance import describe_run
@@ -37,8 +39,9 @@ from bench.training.trial import Trial
 class LocalRun:
     """A scenario's trials for some strategies and seeds, on one device of this machine.
 
-    compiled: whether to use torch.compile; None leaves it to the scenario. Making it checks everything that can be
-    checked without training: data, splits, folders, records that stand in the way.
+    compiled: whether to use torch.compile; None leaves it to the scenario. residence: see bench.data.streaming.fits.
+    Making it checks everything that can be checked without training: data, splits, folders, a given checkpoint, records
+    that stand in the way.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class LocalRun:
         results: Path,
         cache: Path,
         compiled: bool | None = None,
+        residence: Residence = "auto",
         fresh: bool = False,
     ) -> None:
         self._allocator = keep_freed_memory()
@@ -64,6 +68,7 @@ class LocalRun:
         self._device = choose_device(device)
         self._cache = cache
         self._fresh = fresh
+        self._residence: Residence = residence
         self._compiled = scenario.training.compile if compiled is None else compiled
         require_writable(results)
         require_writable(cache)
@@ -71,11 +76,14 @@ class LocalRun:
         updates = range(1, scenario.updates + 1)
         specs = [TrialSpec(scenario, entrant, k, seed) for seed in seeds for k in updates for entrant in entrants]
         self._results = results
-        self._images = load_images(scenario.data.set, data_root)
+        self._images = load_images(scenario, data_root)
         self._split = cut(scenario, self._images)
-        self._data_hash = digest([self._images.hash(), self._split.hash()])
+        old, every = self._split.classes_seen[0], len(self._split.class_order)
+        given = find_given(scenario, self._images.image_shape, old, every, entrants)
+        hashes = [self._images.hash(), self._split.hash()]
+        self._data_hash = digest([*hashes, given.sha256] if given else hashes)
         self.trials = plan_trials(specs, results, self._device.type, self._data_hash, fresh=fresh)
-        self._bases = BaseStore(cache, scenario, self._device, self._data_hash)
+        self._bases = BaseStore(cache, scenario, self._device, self._data_hash, given)
         self._chain = ChainStore(cache, self._bases.key)
         check_chains(self.trials, self._chain)
         # Two: stage 0 and an update, or an update as the reference and as the others see it.
@@ -122,7 +130,9 @@ class LocalRun:
         return scratch_steps(self._scenario, sum(map(len, self._split.training(update, whole=True))))
 
     def _build_update(self, number: int, whole: bool) -> Update:
-        return build_update(self._scenario, self._images, self._split, number, self._device, whole=whole)
+        return build_update(
+            self._scenario, self._images, self._split, number, self._device, whole=whole, residence=self._residence
+        )
 
     def _run_trial(self, trial: PlannedTrial, listener: Listener) -> None:
         spec, label = trial.spec, _label(trial.spec)

@@ -92,6 +92,14 @@ class GpuFacts(_Record):
     mig: bool
 
 
+class GivenModel(_Record):
+    """The old model, where the user brought it along: what it had cost is not known, and zero trials were run for it."""
+
+    file: str  # its name, without a path
+    sha256: str
+    origin: Literal["given by the user"] = "given by the user"
+
+
 class Summary(_Record):
     """How a finished trial ended."""
 
@@ -199,7 +207,8 @@ class TrialRecord(_Record):
     scratch_steps: int
     flops_per_image: FlopFacts
     parameters: int
-    base: BaseCost | None  # what the base model had cost; None where no old model was needed
+    base: BaseCost | None  # what the base model had cost; None where no old model was needed, or it was given
+    given: GivenModel | None = None
     previous_sha256: str | None = (
         None  # in a chain: the weights that the strategy's own update before left, and it starts from
     )

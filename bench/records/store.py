@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from bench.errors import RecordError
+from bench.files import write_atomically
 from bench.records.schema import READABLE_VERSIONS, EvalRow, TrialRecord
 
 
@@ -33,16 +34,6 @@ def require_writable(folder: Path) -> None:
         raise RecordError(
             f"{folder}: cannot be written ({cause.strerror}), expected a writable folder. Name another one."
         ) from cause
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 class RecordWriter:

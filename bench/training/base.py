@@ -18,6 +18,7 @@ from bench.strategies.start import Fresh
 from bench.strategies.strategy import Entrant, Strategy
 from bench.training import TRAINING_VERSION
 from bench.training.checkpoint import load_checkpoint, save_checkpoint
+from bench.training.given import GivenCheckpoint
 from bench.training.learner import Base, TrialSpec
 from bench.training.trial import Observer, Trial
 
@@ -27,12 +28,16 @@ BASE = Entrant("base", Strategy(title="Base model", start=Fresh(), schedule=OneC
 
 @dataclass(frozen=True)
 class BaseStore:
-    """Where base models lie: <cache>/bases/<key>/seed-<n>, one for each scenario, data, seed, version, device type."""
+    """Where base models lie: <cache>/bases/<key>/seed-<n>, one for each scenario, data, seed, version, device type.
+
+    given: the user's own old model, which then is the base model of every seed; none is trained.
+    """
 
     cache: Path
     scenario: Scenario
     device: torch.device
     data_hash: str
+    given: GivenCheckpoint | None = None
 
     @property
     def key(self) -> str:
@@ -50,6 +55,8 @@ class BaseStore:
 
     def load(self, seed: int) -> Base | None:
         """Return a finished base model, or None."""
+        if self.given is not None:
+            return self.given.base(seed)
         record = read_trial(self.folder(seed))
         saved = load_checkpoint(self.folder(seed) / "base.pt")
         if record is None or record.summary is None or saved is None:

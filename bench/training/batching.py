@@ -36,9 +36,9 @@ class BatchOrder:
             self._draw()
         assert self._plan is not None
         part = slice(self.position * self._size, (self.position + 1) * self._size)
-        indices, rows, columns, flips = (values[part] for values in self._plan)
+        indices, *drawn = (values[part] for values in self._plan)
         self.position += 1
-        return self._images.batch(indices, rows, columns, flips), self._images.labels[indices], indices
+        return self._images.batch(indices, *drawn), self._images.labels[indices], indices
 
     def seek(self, epoch: int, position: int) -> None:
         """Go to where an earlier sitting stopped."""
@@ -56,5 +56,6 @@ class BatchOrder:
                 f"batch of {self._size}. Choose more."
             )
         shuffled = chosen[torch.randperm(len(chosen), generator=torch_stream(self._seed, "batch order", self.epoch))]
-        crops = self._images.draw(len(chosen), self._seed, self.epoch)
-        self._plan = (shuffled.to(self._images.device), *crops)
+        drawn = self._images.draw(len(chosen), self._seed, self.epoch)
+        self._images.expect(shuffled[: self._batches * self._size].split(self._size)[self.position :])
+        self._plan = (shuffled.to(self._images.device), *drawn)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.records.schema import BaseCost
+from bench.records.schema import BaseCost, GivenModel
 from bench.training.checkpoint import load_checkpoint, save_checkpoint
 from bench.training.learner import Base, TrialSpec
 from bench.training.trial import Finished
@@ -32,13 +32,15 @@ class ChainStore:
     def keep(self, spec: TrialSpec, indices: np.ndarray, finished: Finished) -> None:
         """Save a model. indices: see Update, of the update that `spec` was trained on."""
         base, summary = finished.record.base, finished.record.summary
-        assert base is not None
+        given = finished.record.given
+        assert base is not None or given is not None
         assert summary is not None
         content = {
             "weights": finished.weights,
             "learning_speed": finished.learning_speed,
             "indices": torch.from_numpy(indices),
-            "base_cost": base.model_dump(),
+            "base_cost": base.model_dump() if base else None,
+            "given": given.model_dump() if given else None,
             "weights_sha256": summary.weights_sha256,
         }
         save_checkpoint(self.path(spec), content)
@@ -48,8 +50,9 @@ class ChainStore:
         saved = load_checkpoint(self.path(spec))
         if saved is None:
             return None
-        cost = BaseCost.model_validate(saved["base_cost"])
-        base = Base(saved["weights"], saved["learning_speed"], cost, saved["weights_sha256"])
+        cost = BaseCost.model_validate(saved["base_cost"]) if saved["base_cost"] else None
+        given = GivenModel.model_validate(saved["given"]) if saved["given"] else None
+        base = Base(saved["weights"], saved["learning_speed"], cost, saved["weights_sha256"], given)
         return base, saved["indices"].numpy()
 
     def discard(self, spec: TrialSpec) -> None:
@@ -62,6 +65,8 @@ def align(base: Base, known: np.ndarray, wanted: np.ndarray) -> Base:
 
     known, wanted: int64 (images,), distinct places among the set's training images.
     """
+    if base.learning_speed is None:
+        return base
     order = np.argsort(known)
     places = np.searchsorted(known, wanted, sorter=order).clip(max=len(known) - 1)
     found = torch.from_numpy(order[places])

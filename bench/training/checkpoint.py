@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.records.store import write_atomically
+from bench.files import write_atomically
 
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:

@@ -10,7 +10,8 @@ from torch import nn
 from bench.data.batches import HeldOutImages
 from bench.training.device import autocast
 
-_BATCH = 1000
+_BATCH = 1000  # images of up to 64 pixels; fewer of larger ones, so that activations take no more memory
+_BATCH_PIXELS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ def measure(model: nn.Module, images: HeldOutImages, classes: int, precision: st
     right = torch.zeros(2, dtype=torch.int64, device=device)
     seen = torch.zeros(2, dtype=torch.int64, device=device)
     with torch.inference_mode(), autocast(device, precision):
-        for pixels, labels, new in images.batches(_BATCH):
+        for pixels, labels, new in images.batches(_batch(images)):
             hits = model(pixels)[:, :classes].argmax(1) == labels
             right += torch.bincount(new.long(), weights=hits.double(), minlength=2).long()
             seen += torch.bincount(new.long(), minlength=2)
@@ -40,3 +41,8 @@ def measure(model: nn.Module, images: HeldOutImages, classes: int, precision: st
         old=old_right / old if old else None,
         new=new_right / new_ if new_ else None,
     )
+
+
+def _batch(images: HeldOutImages) -> int:
+    _, height, width = images.image_shape
+    return max(1, min(_BATCH, _BATCH_PIXELS // (height * width)))

@@ -19,7 +19,7 @@ from bench.errors import StrategyError, TrialError
 from bench.metering.flops import FlopCount, count_flops
 from bench.metering.ledger import Ledger
 from bench.models import build_model
-from bench.records.schema import BaseCost
+from bench.records.schema import BaseCost, GivenModel
 from bench.scenario import Scenario
 from bench.strategies.strategy import Entrant, running
 from bench.streams import stream_seed, torch_stream
@@ -63,12 +63,14 @@ class Base:
     That is the base model or, in a chain, the one that the strategy's own update before left behind.
     learning_speed: float32, of the first images of the update's pool. cost: what the base model had cost.
     previous_sha256: the fingerprint of the weights that the update before left; None for the base model.
+    given: where a user brought the base model along; its speeds and cost are not known then.
     """
 
     weights: dict[str, Tensor]
-    learning_speed: Tensor
-    cost: BaseCost
+    learning_speed: Tensor | None
+    cost: BaseCost | None
     previous_sha256: str | None = None
+    given: GivenModel | None = None
 
 
 class Learner:
@@ -88,7 +90,7 @@ class Learner:
         self._device = device
         channels, height, width = update.train.image_shape
         stream = "update" if spec.update else "base"
-        model = build_model(spec.scenario.model.name, channels, update.head, spec.stream_seed, stream)
+        model = build_model(spec.scenario.model.name, channels, update.head, spec.stream_seed, stream, height)
         self.flops: FlopCount = count_flops(model, (channels, height, width))
         self._model = model.to(device)
         # A full graph: a model that cannot be compiled whole is an error, not a part of it run slowly.

@@ -128,6 +128,7 @@ class Trial:
             flops_per_image=FlopFacts(**asdict(self._learner.flops)),
             parameters=self._learner.ledger.parameters,
             base=self._base.cost if self._base else None,
+            given=self._base.given if self._base else None,
             previous_sha256=self._base.previous_sha256 if self._base else None,
             old_share=self._update.old_share,
             provenance=self._provenance.model_copy(update={"gpu": self._gpu_facts()}),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from bench.data.augment import PaddedCrop
 from bench.data.batches import HeldOutImages, Normalization, TrainingImages, pixel_statistics
 
 CPU = torch.device("cpu")
@@ -13,7 +14,7 @@ def make(count: int = 50, size: int = 6, channels: int = 3, padding: int = 2, fl
         np.random.default_rng(0).integers(256, size=(count, size, size, channels), dtype=np.uint8)
     )
     normalize = Normalization(torch.zeros(channels), torch.ones(channels), CPU)
-    return images, TrainingImages(images, torch.arange(count), normalize, padding, flip, CPU)
+    return images, TrainingImages(images, torch.arange(count), normalize, PaddedCrop(padding, flip), CPU)
 
 
 def test_a_batch_is_the_crop_and_flip_that_was_drawn():

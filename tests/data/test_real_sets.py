@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench.catalog import find_scenario
-from bench.data.sources import load_images
+from bench.data.sources import load_set
 from bench.data.splits import cut
 from bench.scenario import load_scenario
 
@@ -25,7 +25,7 @@ def root() -> Path:
 
 
 def test_cifar100_is_the_published_set(root: Path):
-    images = load_images("cifar100", root, download=False)
+    images = load_set("cifar100", root, download=False)
     # Krizhevsky 2009: 500 training and 100 test images of each of 100 classes, 32 x 32.
     assert images.image_shape == (3, 32, 32)
     assert np.bincount(images.y_train).tolist() == [500] * 100
@@ -37,14 +37,14 @@ def test_cifar100_is_the_published_set(root: Path):
 
 
 def test_the_headlines_stages_are_seventy_and_thirty_classes(root: Path):
-    split = cut(load_scenario(find_scenario("cifar100-70-30")), load_images("cifar100", root, download=False))
+    split = cut(load_scenario(find_scenario("cifar100-70-30")), load_set("cifar100", root, download=False))
     assert [len(part) for part in split.train] == [70 * 450, 30 * 450]
     assert [len(part) for part in split.validation] == [70 * 50, 30 * 50]
     assert [len(part) for part in split.test] == [7000, 3000]
 
 
 def test_fashion_mnist_is_the_published_set(root: Path):
-    images = load_images("fashion-mnist", root, download=False)
+    images = load_set("fashion-mnist", root, download=False)
     assert np.bincount(images.y_train).tolist() == [6000] * 10
     assert np.bincount(images.y_test).tolist() == [1000] * 10
     # Published mean and standard deviation: 0.2860, 0.3530.

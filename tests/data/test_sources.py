@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.data import sources
-from bench.data.sources import ImageSet, load_images
+from bench.data import known as sources
+from bench.data.sources import ImageSet, load_set
 from bench.errors import DataError
 
 
@@ -46,7 +46,7 @@ def test_digits_are_scikit_learns_1797_images(digits: ImageSet):
 def test_a_keras_archive_is_found_first(tmp_path: Path):
     made = arrays()
     np.savez(tmp_path / "fashion-mnist.npz", **made)
-    found = load_images("fashion-mnist", tmp_path, download=False)
+    found = load_set("fashion-mnist", tmp_path, download=False)
     assert found.source == "fashion-mnist.npz"
     assert (found.x_train[..., 0] == made["x_train"]).all()
 
@@ -62,7 +62,7 @@ def test_torchvisions_own_files_are_found(tmp_path: Path):
             write_idx(packed, made[f"{kind}_{part}"])
             (raw / f"{name}-{stem}-ubyte").write_bytes(gzip.decompress(packed.read_bytes()))
             packed.unlink()
-    found = load_images("fashion-mnist", tmp_path, download=False)
+    found = load_set("fashion-mnist", tmp_path, download=False)
     assert found.source == "torchvision files"
     assert (found.x_test[..., 0] == made["x_test"]).all()
     assert found.class_names[9] == "Ankle boot"
@@ -75,7 +75,7 @@ def test_a_system_folder_of_idx_files_is_found(tmp_path: Path, monkeypatch: pyte
         write_idx(folder / f"{name}-images-idx3-ubyte.gz", made[f"x_{part}"])
         write_idx(folder / f"{name}-labels-idx1-ubyte.gz", made[f"y_{part}"])
     monkeypatch.setitem(sources.SETS, "fashion-mnist", sources.SetFacts(10, (28, 28, 1), "FashionMNIST", folder))
-    found = load_images("fashion-mnist", tmp_path / "empty", download=False)
+    found = load_set("fashion-mnist", tmp_path / "empty", download=False)
     assert found.source == "system package"
     assert (found.x_train[..., 0] == made["x_train"]).all()
     assert (found.y_test == made["y_test"]).all()
@@ -84,7 +84,7 @@ def test_a_system_folder_of_idx_files_is_found(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.usefixtures("no_system")
 def test_missing_data_says_what_to_put_where(tmp_path: Path):
     with pytest.raises(DataError, match=r"fashion-mnist: not found under .*Put fashion-mnist\.npz there.*--data-root"):
-        load_images("fashion-mnist", tmp_path, download=False)
+        load_set("fashion-mnist", tmp_path, download=False)
 
 
 @pytest.mark.parametrize(
@@ -102,21 +102,21 @@ def test_missing_data_says_what_to_put_where(tmp_path: Path):
 def test_an_archive_that_is_not_the_set_is_refused(tmp_path: Path, key: str, value: np.ndarray, complaint: str):
     np.savez(tmp_path / "fashion-mnist.npz", **{**arrays(), key: value})
     with pytest.raises(DataError, match=complaint):
-        load_images("fashion-mnist", tmp_path, download=False)
+        load_set("fashion-mnist", tmp_path, download=False)
 
 
 def test_a_file_that_is_no_archive_is_refused(tmp_path: Path):
     (tmp_path / "cifar10.npz").write_bytes(b"not a zip file")
     with pytest.raises(DataError, match=r"cifar10\.npz: not a readable \.npz archive"):
-        load_images("cifar10", tmp_path, download=False)
+        load_set("cifar10", tmp_path, download=False)
 
 
 def test_an_archive_of_pickled_objects_is_refused(tmp_path: Path):
     np.savez(tmp_path / "cifar10.npz", **{**arrays(shape=(32, 32, 3)), "x_train": np.array([{}], dtype=object)})
     with pytest.raises(DataError, match="not a readable"):
-        load_images("cifar10", tmp_path, download=False)
+        load_set("cifar10", tmp_path, download=False)
 
 
 def test_an_unknown_set_names_the_known_ones(tmp_path: Path):
     with pytest.raises(DataError, match=r"'cifar1': unknown, expected one of digits"):
-        load_images("cifar1", tmp_path)
+        load_set("cifar1", tmp_path)

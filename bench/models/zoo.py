@@ -1,16 +1,12 @@
-"""The model zoo, by name."""
+"""The models of bench's own: ResNets for small images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from bench.errors import ScenarioError
-from bench.streams import borrowed_generator
 
 
 class Shortcut(nn.Module):
@@ -90,16 +86,3 @@ ZOO: dict[str, Callable[[int, int], nn.Module]] = {
     "resnet8": _resnet8,
     "resnet18-cifar": _resnet18_cifar,
 }
-
-
-def build_model(name: str, channels: int, classes: int, seed: int, stream: str) -> nn.Module:
-    """Build a newly initialized model on the CPU, in float32 and channels_last, from the stream (seed, stream).
-
-    channels: of the images. classes: width of the head. The global generator stays as it was.
-    Raises ScenarioError for a name that is not in the zoo.
-    """
-    if name not in ZOO:
-        raise ScenarioError(f"model.name {name!r}: unknown, expected one of {', '.join(ZOO)}. Mend the scenario.")
-    with borrowed_generator(seed, "initialization", stream):
-        model = ZOO[name](channels, classes)
-    return model.to(memory_format=torch.channels_last)

@@ -1,0 +1,140 @@
+"""Data sets as arrays: .npz archives, idx files, torchvision's own files; and whether they are what they should be."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from PIL import Image
+
+from bench.data.images import Arrays
+from bench.errors import DataError
+
+KEYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+def read_npz(path: Path, needed: Sequence[str] = KEYS, optional: Sequence[str] = ("classes",)) -> Arrays:
+    """Read arrays of an archive by name. Runs no code from it. Raises DataError where one is missing or unreadable."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [key for key in needed if key not in archive.files]
+            if missing:
+                raise DataError(f"{path}: no array {missing[0]!r}, expected {', '.join(needed)}. Pack the set again.")
+            return {key: archive[key] for key in (*needed, *optional) if key in archive.files}
+    except (OSError, ValueError, BadZipFile, EOFError, zlib.error) as cause:
+        raise DataError(f"{path}: not a readable .npz archive ({cause}). Pack or copy the set again.") from cause
+
+
+def npz_names(path: Path) -> list[str]:
+    """Return the names of an archive's arrays. Raises DataError where it cannot be read."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return list(archive.files)
+    except (OSError, ValueError, BadZipFile, EOFError, zlib.error) as cause:
+        raise DataError(f"{path}: not a readable .npz archive ({cause}). Pack or copy the set again.") from cause
+
+
+def read_idx_folder(folder: Path) -> Arrays:
+    """Read the four gzip-packed idx files of the MNIST family. Source: yann.lecun.com/exdb/mnist."""
+    names = {
+        "x_train": "train-images-idx3-ubyte.gz",
+        "y_train": "train-labels-idx1-ubyte.gz",
+        "x_test": "t10k-images-idx3-ubyte.gz",
+        "y_test": "t10k-labels-idx1-ubyte.gz",
+    }
+    return {key: _read_idx(folder / name) for key, name in names.items()}
+
+
+def _read_idx(path: Path) -> np.ndarray:
+    try:
+        raw = gzip.decompress(path.read_bytes())
+        dimensions = raw[3]
+        shape = np.frombuffer(raw, dtype=">u4", count=dimensions, offset=4)
+        return np.frombuffer(raw, dtype=np.uint8, offset=4 + 4 * dimensions).reshape(tuple(int(n) for n in shape))
+    except (OSError, EOFError, ValueError, IndexError, zlib.error) as cause:
+        raise DataError(f"{path}: not a readable idx file ({cause}). Install the package again.") from cause
+
+
+def from_torchvision(kind: str, root: Path, *, download: bool) -> Arrays | None:
+    """Read torchvision's own files of a set, or return None where they are not there.
+
+    kind: the name of its class in torchvision.datasets. A failed download raises whatever torchvision does.
+    """
+    from torchvision import datasets
+
+    build = getattr(datasets, kind)
+    try:
+        parts = {part: build(str(root), train=part == "train", download=download) for part in ("train", "test")}
+    except (RuntimeError, FileNotFoundError):  # torchvision's ways to say that its files are not there
+        if download:
+            raise
+        return None
+    arrays: Arrays = {}
+    for part, dataset in parts.items():
+        arrays[f"x_{part}"] = np.asarray(dataset.data)
+        arrays[f"y_{part}"] = np.asarray(dataset.targets)
+    names = getattr(parts["train"], "classes", None)  # USPS has none
+    return arrays if names is None else {**arrays, "classes": np.asarray(names)}
+
+
+def check_arrays(
+    x: np.ndarray, y: np.ndarray, part: str, where: str, *, classes: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return images as (images, height, width, channels) and labels as int64 (images,).
+
+    part: "train" or "test". classes: labels are below it; None: any from 0.
+    Raises DataError naming the array, what was found and what was expected.
+    """
+    if x.dtype != np.uint8:
+        raise DataError(f"{where}: x_{part} is {x.dtype}, expected uint8 (0..255). Convert and pack again.")
+    if x.ndim == 3:
+        x = x[..., None]
+    if x.ndim != 4 or x.shape[3] not in (1, 3):
+        raise DataError(
+            f"{where}: x_{part} has shape {x.shape}, expected (images, height, width[, 1 or 3]). Pack again."
+        )
+    if y.dtype.kind not in "iu":
+        raise DataError(f"{where}: y_{part} is {y.dtype}, expected integers. Convert and pack again.")
+    y = y.reshape(-1).astype(np.int64)
+    if len(y) != len(x):
+        raise DataError(f"{where}: {len(x)} images but {len(y)} labels in the {part} part. Pack again.")
+    if len(y) == 0 or y.min() < 0 or (classes is not None and y.max() >= classes):
+        found = f"{y.min()}..{y.max()}" if len(y) else "none"
+        expected = f"0..{classes - 1}" if classes is not None else "0 or more"
+        raise DataError(f"{where}: y_{part} holds labels {found}, expected {expected}. Pack again.")
+    return x, y
+
+
+def check_set(arrays: Arrays, classes: int, shape: tuple[int, int, int] | None, where: str) -> Arrays:
+    """Hold a whole set against what is known of it, and return it with `classes`, its names.
+
+    shape: (height, width, channels); None: any. Raises DataError naming the array, what was found and expected.
+    """
+    checked: Arrays = {}
+    for part in ("train", "test"):
+        # The shape first: an archive of other images is best told by them.
+        found = arrays[f"x_{part}"]
+        height_width_channels = (*found.shape[1:], 1) if found.ndim == 3 else found.shape[1:]
+        if shape is not None and found.dtype == np.uint8 and height_width_channels != shape:
+            raise DataError(f"{where}: x_{part} holds images of {height_width_channels}, expected {shape}. Pack again.")
+        x, y = check_arrays(found, arrays[f"y_{part}"], part, where, classes=classes)
+        missing = sorted(set(range(classes)) - set(np.unique(y).tolist()))
+        if missing:
+            raise DataError(f"{where}: no {part} image of class {missing[0]}. Pack the whole set.")
+        checked[f"x_{part}"], checked[f"y_{part}"] = x, y
+    names = np.array([str(n) for n in arrays["classes"]] if "classes" in arrays else list(map(str, range(classes))))
+    if len(names) != classes:
+        raise DataError(f"{where}: {len(names)} class names, expected {classes}. Pack again.")
+    return {**checked, "classes": names}
+
+
+def resize_grey(images: np.ndarray, size: int) -> np.ndarray:
+    """Bring grey images to another size, bilinearly: uint8 (images, height, width, 1) to (images, size, size, 1)."""
+    resized = [
+        np.asarray(Image.fromarray(image[..., 0]).resize((size, size), Image.Resampling.BILINEAR)) for image in images
+    ]
+    return np.stack(resized)[..., None]

@@ -1,0 +1,98 @@
+"""Augmentation on the device: which crops and flips an epoch draws, and cutting them out of raw pixels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+# Width over height of a random resized crop, as in the field.
+_RATIOS = (3 / 4, 4 / 3)
+
+
+class Augmentation(Protocol):
+    """How a batch is cut from raw pixels. Draws are made on the CPU, for a whole epoch at once."""
+
+    def draw(self, count: int, stream: Generator) -> tuple[Tensor, ...]:
+        """Draw for `count` images: tensors of shape (count, ...), on the CPU."""
+        ...
+
+    def cut(self, pixels: Tensor, *drawn: Tensor) -> Tensor:
+        """Turn uint8 (batch, height, width, channels) into (batch, channels, height, width), in new memory.
+
+        drawn: this batch's rows of what `draw` gave, on the device. Raw pixel values, uint8 or float32.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class PaddedCrop:
+    """Crops of the whole size that move over a padding of zeros, and mirrored halves.
+
+    padding: pixels on each side. flip: mirror half of the images. What is drawn: crop rows, crop columns, flips.
+    """
+
+    padding: int
+    flip: bool
+
+    def draw(self, count: int, stream: Generator) -> tuple[Tensor, ...]:
+        shifts = 2 * self.padding + 1
+        rows = torch.randint(shifts, (count,), generator=stream)
+        columns = torch.randint(shifts, (count,), generator=stream)
+        return rows, columns, torch.rand(count, generator=stream) < 0.5
+
+    def windows(self, pixels: Tensor) -> Tensor:
+        """Pad images, and view every possible crop: (images, shifts, shifts, channels, height, width)."""
+        height, width = pixels.shape[1:3]
+        padded = F.pad(pixels, (0, 0, self.padding, self.padding, self.padding, self.padding))
+        return padded.unfold(1, height, 1).unfold(2, width, 1)
+
+    def cut(self, pixels: Tensor, *drawn: Tensor) -> Tensor:
+        every = torch.arange(len(pixels), device=pixels.device)
+        return self.choose(self.windows(pixels), every, *drawn)
+
+    def choose(self, windows: Tensor, images: Tensor, rows: Tensor, columns: Tensor, flips: Tensor) -> Tensor:
+        """Take one crop of each of `images` from their windows."""
+        crops = windows[images, rows, columns]
+        return torch.where(flips.view(-1, 1, 1, 1), crops.flip(3), crops) if self.flip else crops
+
+
+@dataclass(frozen=True)
+class ResizedCrop:
+    """Crops of random area and shape, resampled to the whole size, and mirrored halves.
+
+    scale: the least share of the area. Area uniform in scale..1, width over height log-uniform in 3/4..4/3, as in the
+    field (Szegedy et al. 2015); a side that would stick out is cut to the image's, where others draw again. Bilinear,
+    at the pixels' own resolution: a crop is only ever enlarged, so nothing is aliased.
+    What is drawn: float32 (count, 4) in 0..1: area, ratio, left, top; and flips.
+    """
+
+    scale: float
+    flip: bool
+
+    def draw(self, count: int, stream: Generator) -> tuple[Tensor, ...]:
+        return torch.rand(count, 4, generator=stream), torch.rand(count, generator=stream) < 0.5
+
+    def boxes(self, drawn: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return (width, height, left, top) of the crops as shares of the image's sides, each (count,)."""
+        area = self.scale + (1 - self.scale) * drawn[:, 0]
+        low, high = (math.log(ratio) for ratio in _RATIOS)
+        ratio = torch.exp(low + (high - low) * drawn[:, 1])
+        width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
+        return width, height, drawn[:, 2] * (1 - width), drawn[:, 3] * (1 - height)
+
+    def cut(self, pixels: Tensor, *drawn: Tensor) -> Tensor:
+        box, flips = drawn
+        width, height, left, top = self.boxes(box)
+        turn = torch.where(flips, -1.0, 1.0) if self.flip else torch.ones_like(width)
+        zero = torch.zeros_like(width)
+        # From -1..1 across the output to -1..1 across the image.
+        across = torch.stack([width * turn, zero, 2 * left + width - 1], dim=1)
+        down = torch.stack([zero, height, 2 * top + height - 1], dim=1)
+        images = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+        grid = F.affine_grid(torch.stack([across, down], dim=1), list(images.shape), align_corners=False)
+        return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)

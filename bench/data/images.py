@@ -1,0 +1,128 @@
+"""A data set as bench holds it: pixels in memory or on the disk, labels, names of classes and domains."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+_CHUNK_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class MappedPixels:
+    """A memory-mapped array: uint8 (images, height, width, channels). digest: of its content, in hex."""
+
+    pixels: np.ndarray
+    digest: str
+
+
+class ImageRows:
+    """Rows of memory-mapped arrays, in any order, as one array that is never read as a whole.
+
+    parts: alike in height, width and channels. part, row: int64 (images,), which array, and which of its rows.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, parts: Sequence[MappedPixels], part: np.ndarray, row: np.ndarray) -> None:
+        self._parts = tuple(parts)
+        self._part = part
+        self._row = row
+        self.shape: tuple[int, ...] = (len(row), *parts[0].pixels.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def __getitem__(self, indices: np.ndarray | slice) -> np.ndarray:
+        """Read some images into new memory."""
+        chosen = np.arange(len(self))[indices] if isinstance(indices, slice) else indices
+        out = np.empty((len(chosen), *self.shape[1:]), np.uint8)
+        self.take(chosen, out)
+        return out
+
+    def take(self, indices: np.ndarray, out: np.ndarray) -> None:
+        """Read images number `indices` into `out`, uint8 (len(indices), height, width, channels)."""
+        part, row = self._part[indices], self._row[indices]
+        for number, array in enumerate(self._parts):
+            there = part == number
+            if there.all():
+                # A mode other than "raise" spares a second buffer; rows come from files whose lengths were checked.
+                np.take(array.pixels, row, axis=0, out=out, mode="clip")
+                return
+            if there.any():
+                out[there] = array.pixels[row[there]]
+
+    def update_hash(self, running: hashlib._Hash) -> None:
+        """Add what the images are, by their arrays' digests: a run does not read gigabytes before it starts."""
+        running.update(repr([array.digest for array in self._parts]).encode())
+        running.update(self._part.astype(">i8").tobytes())
+        running.update(self._row.astype(">i8").tobytes())
+
+
+Pixels = np.ndarray | ImageRows
+
+
+def take(pixels: Pixels, indices: np.ndarray, out: np.ndarray) -> None:
+    """Copy images number `indices` into `out`."""
+    if isinstance(pixels, ImageRows):
+        pixels.take(indices, out)
+    else:
+        np.take(pixels, indices, axis=0, out=out, mode="clip")
+
+
+def in_chunks(pixels: Pixels, indices: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    """Yield the images (number `indices`, or all) in order, a few megabytes at a time."""
+    if indices is None:
+        indices = np.arange(len(pixels))
+    size = max(1, _CHUNK_BYTES // max(1, int(np.prod(pixels.shape[1:]))))
+    for start in range(0, len(indices), size):
+        yield pixels[indices[start : start + size]]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A whole data set.
+
+    x_train, x_test: uint8 (images, height, width, channels), in memory or rows of memory-mapped files.
+    y_train, y_test: int64 (images,), 0..classes-1. source: where it was found, in words without a path.
+    domains: names; empty where the set has none. domain_train, domain_test: int64 (images,), index into `domains`.
+    """
+
+    x_train: Pixels
+    y_train: np.ndarray
+    x_test: Pixels
+    y_test: np.ndarray
+    class_names: tuple[str, ...]
+    source: str
+    domains: tuple[str, ...] = ()
+    domain_train: np.ndarray | None = None
+    domain_test: np.ndarray | None = None
+
+    def hash(self) -> str:
+        """Return 16 hex digits over every pixel, label and, where there are some, domain.
+
+        Pixels in memory-mapped files count by the digests that were taken when the files were written;
+        `bench data verify` reads them again.
+        """
+        running = hashlib.sha256()
+        for array in (self.x_train, self.y_train, self.x_test, self.y_test):
+            running.update(repr(array.shape).encode())
+            if isinstance(array, ImageRows):
+                array.update_hash(running)
+            else:
+                running.update(np.ascontiguousarray(array).tobytes())
+        if self.domain_train is not None and self.domain_test is not None:
+            running.update(repr(self.domains).encode())
+            for domain in (self.domain_train, self.domain_test):
+                running.update(domain.astype(">i8").tobytes())
+        return running.hexdigest()[:16]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        height, width, channels = self.x_train.shape[1:]
+        return channels, height, width

@@ -1,0 +1,113 @@
+"""Building a model by name: bench's own, torchvision's classifiers, timm's."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench.errors import ScenarioError
+from bench.models.zoo import ZOO
+from bench.streams import borrowed_generator
+
+# (channels, classes) -> a model on the current default device
+Make = Callable[[int, int], nn.Module]
+
+
+def build_model(
+    name: str, channels: int, classes: int, seed: int, stream: str, image_size: int | None = None
+) -> nn.Module:
+    """Build a newly initialized model on the CPU, in float32 and channels_last, from the stream (seed, stream).
+
+    name: of bench's own zoo, or of a torchvision classifier ("resnet50", or "torchvision:resnet50" where both have one),
+    or "timm:<name>". channels: of the images. classes: width of the head. image_size: pixels, for transformers, which
+    are built for one size. The global generator stays as it was.
+    Raises ScenarioError for a name that nobody knows, and for channels that the model does not take.
+    """
+    make = find_model(name, image_size)
+    with borrowed_generator(seed, "initialization", stream):
+        model = make(channels, classes)
+    return model.to(memory_format=torch.channels_last)
+
+
+def head_keys(name: str, channels: int, classes: int, image_size: int | None = None) -> frozenset[str]:
+    """Return the keys of a model's state dict that have a row for every class.
+
+    Found by building the model twice, on the meta device, with heads of two widths.
+    """
+    make = find_model(name, image_size)
+    with torch.device("meta"):
+        narrow, wide = make(channels, classes).state_dict(), make(channels, classes + 1).state_dict()
+    return frozenset(key for key, value in narrow.items() if value.shape != wide[key].shape)
+
+
+def find_model(name: str, image_size: int | None = None) -> Make:
+    """Return what builds the model of that name. Raises ScenarioError."""
+    if name in ZOO:
+        return ZOO[name]
+    if name.startswith("timm:"):
+        return _timm(name.removeprefix("timm:"), image_size)
+    from torchvision import models
+
+    plain = name.removeprefix("torchvision:")
+    known = models.list_models(module=models)
+    if plain not in known:
+        near = difflib.get_close_matches(plain, [*ZOO, *known], 3)
+        hint = f"Did you mean {' or '.join(near)}?" if near else "Mend the scenario."
+        raise ScenarioError(
+            f"model.name {name!r}: unknown, expected one of {', '.join(ZOO)}, a torchvision classifier like resnet50, "
+            f"or timm:<name>. {hint}"
+        )
+    options: dict[str, Any] = {"weights": None}
+    if plain.startswith("vit_") and image_size is not None:
+        options["image_size"] = image_size
+    if plain in ("googlenet", "inception_v3"):  # their second heads would be trained, but nobody asked for them
+        options |= {"aux_logits": False, "init_weights": True}
+    return partial(_torchvision, plain, options)
+
+
+def _torchvision(name: str, options: dict[str, Any], channels: int, classes: int) -> nn.Module:
+    from torchvision import models
+
+    if channels != 3:
+        raise ScenarioError(
+            f"model.name {name!r}: takes images of 3 channels, these have {channels}. "
+            f"Choose one of {', '.join(ZOO)}, or a timm model."
+        )
+    try:
+        return models.get_model(name, num_classes=classes, **options)
+    except ValueError as cause:
+        raise ScenarioError(
+            f"model.name {name!r}: cannot be built ({cause}). Change data.image_size, or the model."
+        ) from cause
+
+
+def _timm(name: str, image_size: int | None) -> Make:
+    timm = optional_package("timm", f"model.name 'timm:{name}'")
+    try:
+        configuration = timm.get_pretrained_cfg(name)
+    except RuntimeError:
+        configuration = None
+    if name not in timm.list_models() and configuration is None:
+        near = difflib.get_close_matches(name, timm.list_models(), 3)
+        hint = f"Did you mean {' or '.join(near)}?" if near else "See timm.list_models()."
+        raise ScenarioError(f"model.name 'timm:{name}': unknown to the timm installed here. {hint}")
+    options: dict[str, Any] = {"pretrained": False}
+    if image_size is not None and getattr(configuration, "fixed_input_size", False):
+        options["img_size"] = image_size
+    return lambda channels, classes: timm.create_model(name, num_classes=classes, in_chans=channels, **options)
+
+
+def optional_package(name: str, asked_by: str) -> Any:
+    """Import a package that bench does without until it is asked for. Raises ScenarioError where it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as cause:
+        raise ScenarioError(
+            f"{asked_by}: needs the package {name}, which is not installed. Run: pip install 'compute-to-accuracy[{name}]'"
+        ) from cause
