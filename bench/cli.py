@@ -6,19 +6,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console, RenderableType
+from rich.console import Console
 
 from bench import __version__
-from bench.catalog import find_scenario, find_strategy, scenario_names, strategy_names
-from bench.cli_data import CACHE, data, data_root_option, prepare_for
+from bench.catalog import find_strategy
+from bench.cli_data import data, data_root_option, prepare_for
+from bench.cli_options import (
+    cache_option,
+    compile_option,
+    device_option,
+    load,
+    results_option,
+    scenario_option,
+    seeds_option,
+    show,
+    strategies_option,
+)
+from bench.cli_plan import list_command, plan_command
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.data.streaming import Residence
     from bench.records.collect import Records
-    from bench.scenario import Scenario
-
-_BASELINES = ("scratch", "naive", "optimized")
 
 
 class _Commands(click.Group):
@@ -35,33 +44,6 @@ class _Commands(click.Group):
             ctx.exit(130)
 
 
-class Seeds(click.ParamType):
-    """Seeds as "0-4", "3" or "0,2,5-7"."""
-
-    name = "seeds"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        seeds: list[int] = []
-        for part in str(value).split(","):
-            first, dash, last = part.strip().partition("-")
-            if not first.isdecimal() or (dash and not last.isdecimal()):
-                raise BenchError(f"--seeds {value!r}: expected whole numbers like 0-4 or 0,2,5. Change it.")
-            span = range(int(first), int(last or first) + 1)
-            if not span or len(span) > 1000:
-                raise BenchError(f"--seeds {value!r}: {part} is an empty or endless range. Change it.")
-            seeds.extend(span)
-        if len(set(seeds)) != len(seeds):
-            raise BenchError(f"--seeds {value!r}: a seed stands there twice. Remove it.")
-        return tuple(seeds)
-
-
-_results = click.option(
-    "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Folder of records."
-)
-
-
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="bench")
 def main() -> None:
@@ -69,29 +51,14 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--scenario", default="digits-7-3", show_default=True, help="Name, or path of a .toml file.")
-@click.option(
-    "--strategy",
-    "strategies",
-    multiple=True,
-    default=_BASELINES,
-    show_default=True,
-    help="Name, or path of a .py file.",
-)
-@click.option("--seeds", type=Seeds(), default="0-2", show_default=True, help="Like 0-4 or 0,2,5.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@scenario_option
+@strategies_option
+@seeds_option
+@device_option
 @data_root_option
-@_results
-@click.option(
-    "--cache",
-    type=click.Path(path_type=Path),
-    default=CACHE,
-    show_default="the user's cache folder",
-    help="Base models and checkpoints.",
-)
-@click.option(
-    "--compile/--no-compile", "compiled", default=None, help="Use torch.compile; default: as the scenario says."
-)
+@results_option
+@cache_option
+@compile_option
 @click.option(
     "--images",
     "residence",
@@ -118,7 +85,7 @@ def run(
 
     What is finished is kept; what was cut off goes on from its last evaluation.
     """
-    asked = _load(scenario)
+    asked = load(scenario)
     paths = [find_strategy(name) for name in strategies]
     from bench.execution.local import LocalRun
     from bench.records.collect import collect
@@ -146,20 +113,13 @@ def run(
 
 
 main.add_command(data)
-
-
-@main.command("list")
-def list_() -> None:
-    """List the shipped scenarios and strategies."""
-    from bench.reporting.tables import scenario_table
-
-    _print(scenario_table([_load(name) for name in scenario_names()]))
-    click.echo(f"strategies: {', '.join(strategy_names())}, or the path of a .py file")
+main.add_command(list_command)
+main.add_command(plan_command)
 
 
 @main.command()
 @click.option("--scenario", default=None, help="Name; default: every scenario with records.")
-@_results
+@results_option
 def leaderboard(scenario: str | None, results: Path) -> None:
     """Rank strategies by their speedup over scratch at matched accuracy."""
     from bench.records.collect import collect
@@ -170,7 +130,7 @@ def leaderboard(scenario: str | None, results: Path) -> None:
 
 @main.command()
 @click.option("--scenario", default=None, help="Name; default: every scenario with records.")
-@_results
+@results_option
 @click.option(
     "--reports", type=click.Path(path_type=Path), default=Path("reports"), show_default=True, help="Folder to write to."
 )
@@ -187,25 +147,12 @@ def report(scenario: str | None, results: Path, reports: Path) -> None:
             click.echo(path)
 
 
-def _load(name_or_path: str) -> Scenario:
-    from bench.scenario import load_scenario
-
-    return load_scenario(find_scenario(name_or_path))
-
-
 def _print_leaderboard(records: Records) -> None:
     from bench.analysis.leaderboard import leaderboard as rank
     from bench.analysis.life import whole_life
     from bench.reporting.tables import leaderboard_table, life_table
 
     for part in records.by_update():
-        _print(*leaderboard_table(rank(part.trials, part.evals)))
+        show(*leaderboard_table(rank(part.trials, part.evals)))
     if records.chain:
-        _print(*life_table(whole_life(records.trials, records.evals)))
-
-
-def _print(*parts: RenderableType) -> None:
-    """Print at full width: a table that a narrow terminal folds can still be read, one that is squeezed cannot."""
-    console = Console(soft_wrap=True)
-    console.width = max(console.width, 240)
-    console.print(*parts)
+        show(*life_table(whole_life(records.trials, records.evals)))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from bench.catalog import REFERENCE
 from bench.errors import RecordError
 from bench.files import write_atomically
 from bench.records.schema import READABLE_VERSIONS, EvalRow, TrialRecord
@@ -141,6 +142,16 @@ def find_trials(results: Path) -> Iterator[tuple[Path, TrialRecord]]:
         record = read_trial(path.parent)
         if record is not None:
             yield path.parent, record
+
+
+def recorded_scratch(results: Path, scenario: str, scenario_hash: str, updates: int) -> TrialRecord | None:
+    """Return one finished record of scratch at a scenario's last update, of any seed, or None."""
+    last = f"update-{updates}/" if updates > 1 else ""
+    for path in sorted(results.glob(f"{scenario}/{REFERENCE}/1/seed-*/{last}trial.json")):
+        record = read_trial(path.parent)
+        if record is not None and record.summary is not None and record.scenario_hash == scenario_hash:
+            return record
+    return None
 
 
 def discard(folder: Path) -> None:

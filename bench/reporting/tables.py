@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.catalog import REFERENCE
-from bench.scenario import Scenario
 
 _HEADINGS = (
     "rank",
@@ -31,19 +30,6 @@ _HEADINGS = (
     "test at crossing",
 )
 _LEFT = {"strategy", "95 % interval"}
-
-
-def scenario_table(scenarios: Sequence[Scenario]) -> Table:
-    """Return the shipped scenarios as a table."""
-    table = Table(box=None, header_style="bold")
-    for heading in ("scenario", "kind", "stages", "set", "model", "epochs", "batch", "precision"):
-        table.add_column(heading, overflow="fold")
-    for scenario in scenarios:
-        stages = " + ".join(str(stage.classes) for stage in scenario.stages)
-        training = scenario.training
-        cells = (scenario.name, scenario.kind, stages, scenario.data.set, scenario.model.name)
-        table.add_row(*cells, str(training.epochs), str(training.batch_size), training.precision)
-    return table
 
 
 def leaderboard_table(rows: pd.DataFrame) -> tuple[Text, Table, Text]:

@@ -125,7 +125,7 @@ def test_the_steps_foretold_are_the_steps_of_all_updates_and_the_base(make: Make
 
 
 def test_an_update_starts_from_the_strategys_own_previous_model(make: Make, chain: Scenario, tmp_path: Path):
-    steps = make()._budget(1)
+    steps = make().budget(1)
     learner = Entrant("learner", Strategy("Learner", Keep(), Until(steps)))
     begun(make((learner,)))
     first, second = (model_of(tmp_path / "here", chain, learner, update) for update in (1, 2))
