@@ -130,6 +130,35 @@ def test_a_failed_trial_does_not_stop_the_others_and_exits_with_1(tiny: Path, fo
     )
 
 
+def test_a_plan_runs_nothing_and_says_what_is_due(tiny: Path, folders: list[str], tmp_path: Path):
+    result = bench("plan", "--scenario", tiny, "--seeds", "0-1", *folders)
+    assert result.exit_code == 0, result.output
+    for word in ("base model", "scratch", "naive", "optimized", "Steps, images, FLOPs"):
+        assert word in result.stdout
+    assert not list((tmp_path / "results").rglob("trial.json"))
+
+
+def test_a_plan_without_its_data_says_what_is_missing(folders: list[str], tmp_path: Path):
+    line = refused(bench("plan", "--scenario", "cifar100-70-30", "--data-root", tmp_path, *folders))
+    assert "cifar100-70-30: data missing: cifar100" in line
+
+
+def test_a_chain_is_run_ranked_and_reported_update_by_update(folders: list[str], tmp_path: Path):
+    chain = tmp_path / "chain.toml"
+    text = (shipped_folder("scenarios") / "digits-4-2-2-2.toml").read_text()
+    chain.write_text(text.replace("epochs = 24", "epochs = 1").replace("points = 20", "points = 2"))
+    result = bench("run", "--scenario", chain, "--seeds", "0", "--strategy", "scratch", "--strategy", "naive", *folders)
+    assert result.exit_code == 0, result.output
+    for words in ("update 1 of 3", "update 2 of 3", "update 3 of 3", "the whole life"):
+        assert words in result.stdout
+    ranked = bench("leaderboard", "--results", tmp_path / "results")
+    assert ranked.stdout in result.stdout
+    drawn = bench("report", "--results", tmp_path / "results", "--reports", tmp_path / "reports")
+    assert len(drawn.stdout.splitlines()) == 3 * 5 + 2
+    listed = bench("list", "--results", tmp_path / "results", "--data-root", tmp_path)
+    assert "digits-4-2-2-2" in listed.stdout
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["leaderboard", "--help"], ["list"]])
 def test_commands_that_train_nothing_do_not_import_torch(arguments: list[str]):
     code = f"import sys; sys.argv = ['bench', *{arguments!r}]\nimport bench.cli\n"
