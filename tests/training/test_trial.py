@@ -19,7 +19,6 @@ from bench.training import learner
 from bench.training.base import BASE
 from bench.training.checkpoint import weights_sha256
 from bench.training.learner import Base
-from bench.training.trial import Finished
 from tests.conftest import RunTrial, shorten
 
 
@@ -49,18 +48,6 @@ class Constant:
 
     def factors(self, steps: int) -> list[float]:
         return [self.factor] * steps
-
-
-@pytest.fixture
-def base(run_trial: RunTrial) -> Base:
-    finished = run_trial(BASE, name="base", update=0)
-    return as_base(finished)
-
-
-def as_base(finished: Finished) -> Base:
-    from bench.training.base import _cost
-
-    return Base(finished.weights, finished.learning_speed, _cost("key", finished.record))
 
 
 OPTIMIZED = Entrant(
