@@ -11,7 +11,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench.records.schema import EvalRow, TrialRecord
 
-
 # Above this share, of the processors or of a GPU's samples, seconds are doubtful, and the user is told.
 _BUSY_SHARE = 0.05
 
