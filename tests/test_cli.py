@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -164,3 +165,60 @@ def test_commands_that_train_nothing_do_not_import_torch(arguments: list[str]):
     code = f"import sys; sys.argv = ['bench', *{arguments!r}]\nimport bench.cli\n"
     code += "try:\n    bench.cli.main()\nexcept SystemExit as end:\n    assert not end.code\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_flops_prints_both_counters_by_layer():
+    result = bench("flops", "resnet18-cifar", "--image", "3x32x32", "--classes", 10)
+    assert result.exit_code == 0, result.output
+    assert "555,422,720" in result.stdout
+    assert "forward: 1,110,845,440 FLOPs; fvcore: 1,110,845,440" in result.stdout
+    assert "groups.3.1.conv2" in result.stdout
+
+
+def test_flops_as_json_for_programs():
+    found = json.loads(
+        bench("flops", "resnet18-cifar", "--image", "3x32x32", "--classes", 10, "--format", "json").stdout
+    )
+    assert found["forward_macs"] == found["forward_macs_fvcore"] == 555_422_720
+    assert found["step_flops"] == 3 * 2 * 555_422_720 - 2 * 3 * 64 * 9 * 32 * 32
+    assert sum(layer["forward"] for layer in found["layers"]) == found["forward_flops"]
+
+
+def test_flops_refuses_an_image_without_a_shape():
+    line = refused(bench("flops", "resnet8", "--image", "224"))
+    assert "--image '224': expected channels x height x width" in line
+
+
+def test_an_audit_of_an_honest_record_agrees_and_of_a_changed_one_does_not(
+    tiny: Path, folders: list[str], tmp_path: Path
+):
+    assert bench("run", "--scenario", tiny, "--strategy", "optimized", "--seeds", "0", *folders).exit_code in (0, 2)
+    trial = tmp_path / "results" / "tiny" / "optimized" / "0.5" / "seed-0"
+    honest = bench("check", "--audit", trial, "--device", "cpu")
+    assert honest.exit_code == 0, honest.output
+    assert "WRONG" not in honest.stdout
+    assert "recorded: the whole trial" in honest.stdout
+    record = json.loads((trial / "trial.json").read_text())
+    record["summary"]["train_flops"] = int(record["summary"]["train_flops"] * 0.99)
+    (trial / "trial.json").write_text(json.dumps(record))
+    changed = bench("check", "--audit", trial, "--device", "cpu")
+    assert changed.exit_code == 1
+    assert "recorded: the whole trial" in changed.stderr
+
+
+def test_an_audit_needs_the_strategy_that_was_recorded(tiny: Path, folders: list[str], tmp_path: Path):
+    mine = tmp_path / "mine.py"
+    mine.write_text("from bench import Fresh, Linear, Strategy\nstrategy = Strategy('Mine', Fresh(), Linear())\n")
+    bench("run", "--scenario", tiny, "--strategy", mine, "--seeds", "0", *folders)
+    trial = tmp_path / "results" / "tiny" / "mine" / "1" / "seed-0"
+    assert "not a shipped one. Give its file with --strategy" in refused(
+        bench("check", "--audit", trial, "--device", "cpu")
+    )
+    assert "was made by another mine" in refused(
+        bench("check", "--audit", trial, "--strategy", "scratch", "--device", "cpu")
+    )
+    assert bench("check", "--audit", trial, "--strategy", mine, "--device", "cpu").exit_code == 0
+
+
+def test_an_audit_of_nothing_is_one_line(tmp_path: Path):
+    assert "no finished trial" in refused(bench("check", "--audit", tmp_path, "--device", "cpu"))

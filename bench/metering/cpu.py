@@ -6,9 +6,10 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench.metering.clock import Phase
+if TYPE_CHECKING:  # the clock needs torch, meters do not
+    from bench.metering.clock import Phase
 
 _POWERCAP = Path("/sys/class/powercap")
 # More than a socket draws: a counter that could be full in less than a segment's time may have gone round unseen.

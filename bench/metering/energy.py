@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench.metering.clock import Phase
 from bench.metering.nvml import Gpu, GpuSample, UnmeasuredError
+
+if TYPE_CHECKING:  # the clock needs torch, meters do not
+    from bench.metering.clock import Phase
 
 # NVML's energy counter is refreshed about every 100 ms, so a segment shorter than this is off by up to a hundredth.
 SHORT_SEGMENT_SECONDS = 10.0

@@ -90,6 +90,8 @@ _ByName = dict[str, int]
 
 def _count_all(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[FlopCount, tuple[_ByName, _ByName]]:
     ghost = copy.deepcopy(_plain(model)).to("meta")
+    if not any(parameter.requires_grad for parameter in ghost.parameters()):
+        raise MeterError(f"{type(ghost).__name__}: no parameter is trained, so a step has no cost. Unfreeze some.")
     with _without_fast_path(), torch.random.fork_rng(devices=[]):
         by_name = _count_forward(ghost, image_shape)
         # Not one image, for batch normalization refuses to train on a single value per channel.

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench.metering.clock import PhaseMeter
 from bench.metering.cpu import CpuSeconds, PackageEnergy
 from bench.metering.energy import GpuEnergy, GpuWatch
 from bench.metering.nvml import Gpu, UnmeasuredError, open_gpu
+
+if TYPE_CHECKING:  # the clock needs torch, meters do not
+    from bench.metering.clock import PhaseMeter
 
 
 class Meters:

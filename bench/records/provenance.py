@@ -11,16 +11,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _PACKAGES = ("torch", "torchvision", "numpy", "fvcore", "scikit-learn")
+# Prefixes of names; none of them holds a path.
 _THREAD_VARIABLES = (
     "OMP_",
     "GOMP_",
     "KMP_",
-    "MKL_NUM",
+    "MKL_NUM_THREADS",
     "MKL_DYNAMIC",
-    "MALLOC_",
-    "PYTORCH_",
-    "CUDA_VISIBLE",
-    "NVIDIA_TF32",
+    "MALLOC_ARENA_MAX",
+    "PYTORCH_ALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_TF32_OVERRIDE",
 )
 _CODE = ("bench", "scenarios", "baselines", "pyproject.toml")
 

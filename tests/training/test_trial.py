@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -11,15 +12,18 @@ import torch
 
 from bench import Fresh, Keep, L2Init, LearningSpeed, OneCycle, ShrinkAndPerturb, Strategy
 from bench.errors import StrategyError, TrialError
+from bench.metering.clock import PhaseClock
+from bench.metering.flops import FlopCount
+from bench.metering.meters import Meters
+from bench.metering.nvml import GpuFacts, GpuSample
 from bench.models import build_model
 from bench.records.store import read_evals, read_trial
 from bench.scenario import Scenario
 from bench.strategies.strategy import Entrant
-from bench.training import learner
+from bench.training import learner, trial
 from bench.training.base import BASE
 from bench.training.checkpoint import weights_sha256
 from bench.training.learner import Base
-from bench.training.trial import Finished
 from tests.conftest import RunTrial, shorten
 
 
@@ -51,18 +55,6 @@ class Constant:
         return [self.factor] * steps
 
 
-@pytest.fixture
-def base(run_trial: RunTrial) -> Base:
-    finished = run_trial(BASE, name="base", update=0)
-    return as_base(finished)
-
-
-def as_base(finished: Finished) -> Base:
-    from bench.training.base import _cost
-
-    return Base(finished.weights, finished.learning_speed, _cost("key", finished.record))
-
-
 OPTIMIZED = Entrant(
     "optimized",
     Strategy(
@@ -87,6 +79,78 @@ def test_evaluating_changes_nothing(run_trial: RunTrial, scratch: Entrant, short
     often = run_trial(scratch, name="often", scenario=shorten(short, points=16))
     once = run_trial(scratch, name="once", scenario=shorten(short, points=1))
     assert often.record.summary.weights_sha256 == once.record.summary.weights_sha256
+
+
+class SteadyGpu:
+    """Stands for NVML: 10 J more at every reading."""
+
+    def __init__(self) -> None:
+        self.readings = 0
+
+    def sliced(self) -> bool:
+        return False
+
+    def total_joules(self) -> float:
+        self.readings += 1
+        return 10.0 * self.readings
+
+    def foreign_processes(self) -> int:
+        return 0
+
+    def sample(self) -> GpuSample:
+        return GpuSample(0.9, 1980, 60, 500.0, ())
+
+    def facts(self) -> GpuFacts:
+        return GpuFacts("Steady", "1", 1980, 2619, 700.0, False)
+
+
+class NoMeters(Meters):
+    all = ()
+
+
+def test_metering_and_counting_change_nothing(
+    run_trial: RunTrial, scratch: Entrant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(trial, "open_meters", lambda uuid: nullcontext(Meters(SteadyGpu(), None)))
+    metered = run_trial(scratch, name="metered")
+    monkeypatch.setattr(trial, "open_meters", lambda uuid: nullcontext(NoMeters(None, "not asked")))
+    monkeypatch.setattr(learner, "count_flops", lambda model, shape: FlopCount(1, 1, 1))
+    bare = run_trial(scratch, name="bare")
+    assert bare.record.summary.weights_sha256 == metered.record.summary.weights_sha256
+    rows = zip(read_evals(tmp_path / "metered"), read_evals(tmp_path / "bare"), strict=True)
+    assert all(one.validation_accuracy == other.validation_accuracy for one, other in rows)
+
+
+def test_joules_of_training_and_evaluating_are_recorded_apart(
+    run_trial: RunTrial, scratch: Entrant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(trial, "open_meters", lambda uuid: nullcontext(Meters(SteadyGpu(), None)))
+    summary = run_trial(scratch).record.summary
+    rows = read_evals(tmp_path / "trial")
+    # 10 J a phase: laying the first weights and four segments of training; four evaluations.
+    assert [row.gpu_joules for row in rows] == [20, 30, 40, 50]
+    assert [row.evaluate_gpu_joules for row in rows] == [10, 20, 30, 40]
+    assert (summary.gpu_joules, summary.evaluate_gpu_joules) == (50, 40)
+    assert (summary.gpu_joules_source, summary.gpu_joules_reason) == ("energy counter", None)
+    assert summary.gpu_short_share == 1.0
+    assert read_trial(tmp_path / "trial").provenance.gpu.name == "Steady"
+
+
+def test_a_cpu_trial_says_why_it_has_no_gpu_joules_and_counts_cpu_seconds(run_trial: RunTrial, scratch: Entrant):
+    summary = run_trial(scratch).record.summary
+    assert (summary.gpu_joules, summary.gpu_joules_reason) == (None, "a CPU trial")
+    assert summary.cpu_joules is not None or summary.cpu_joules_reason
+    # One thread: no more CPU seconds than seconds, and most of them.
+    assert 0.3 * summary.train_seconds < summary.cpu_seconds < 1.2 * summary.train_seconds
+
+
+def test_phases_that_do_not_add_up_fail_the_trial(
+    run_trial: RunTrial, scratch: Entrant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(PhaseClock, "wall_seconds", property(lambda clock: 2 * sum(clock.seconds.values()) + 1))
+    with pytest.raises(TrialError, match="unaccounted for, expected under 1%"):
+        run_trial(scratch)
+    assert read_trial(tmp_path / "trial").status == "failed"
 
 
 def test_training_leaves_the_global_generators_alone(run_trial: RunTrial, scratch: Entrant):
