@@ -72,7 +72,15 @@ def plan_command(
     from bench.reporting.plans import plan_table
     from bench.strategies.strategy import load_strategy
 
-    folders = {"data_root": data_root, "results": results, "cache": cache}
     entrants = [load_strategy(path) for path in paths]
-    local = LocalRun(asked, entrants, seeds, device=device, compiled=compiled, **folders)
+    local = LocalRun(
+        asked,
+        entrants,
+        seeds,
+        device=device,
+        data_root=data_root,
+        results=results,
+        cache=cache,
+        compiled=compiled,
+    )
     show(*plan_table(asked, estimate(local)))

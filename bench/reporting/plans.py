@@ -34,7 +34,7 @@ def scenario_table(
         images, classes = expected_size(scenario)
         table.add_row(
             scenario.name,
-            scenario.kind.removesuffix("-incremental"),
+            scenario.kind,
             " + ".join(map(_stage_text, scenario.stages)),
             data.set or "own folders",
             "-" if classes is None else str(classes),

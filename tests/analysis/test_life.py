@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from bench.analysis.life import whole_life
+from bench.errors import RecordError
 from tests.analysis.test_leaderboard import FAST, SCRATCH, WEAK, records
 
 
@@ -14,6 +15,9 @@ def chain_of(*updates: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
         trials, evals = records(curves, updates=len(updates))
         known = trials["strategy"] != "scratch"
         trials = trials.assign(update=number, base_device_seconds=known.map({True: 20.0, False: None}))
+        names = trials["strategy"] + trials["seed"].astype(str)
+        before = (names + str(number - 1)).where(known & (number > 1), None)
+        trials = trials.assign(weights_sha256=names + str(number), previous_sha256=before)
         frames.append((trials, evals.assign(update=number)))
     trials, evals = (pd.concat(parts, ignore_index=True) for parts in zip(*frames, strict=True))
     return trials, evals
@@ -70,3 +74,16 @@ def test_an_unknown_base_is_in_no_total():
     table = whole_life(trials.assign(base_flops=None), evals).set_index(["currency", "strategy"])
     assert table.loc[("flops", "fast"), "value"] == pytest.approx(2.0)
     assert pd.isna(table.loc[("flops", "fast"), "base"])
+
+
+def test_updates_that_do_not_start_where_the_one_before_ended_are_refused():
+    trials, evals = chain_of(SCRATCH | FAST, SCRATCH | FAST)
+    trials.loc[(trials["strategy"] == "fast") & (trials["update"] == 1), "weights_sha256"] = "another run's"
+    with pytest.raises(RecordError, match=r"s: fast seed 0: update 2 started from other weights than update 1 left"):
+        whole_life(trials, evals)
+
+
+def test_without_a_common_seed_a_life_still_has_its_columns():
+    table = whole_life(*chain_of(SCRATCH, {("scratch", 1.0): {5: [0.2, 0.8]}}))
+    assert {"base", "total", "value", "relation", "update_2"} <= set(table.columns)
+    assert table["n"].tolist() == [0] * len(table)
