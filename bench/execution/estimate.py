@@ -86,7 +86,7 @@ def _alike(trials: Sequence[PlannedTrial]) -> dict[tuple[str, int], list[Planned
 
 def _time_steps(run: LocalRun) -> tuple[StepCost, int]:
     """Return the cost of one step, and how many were timed."""
-    update = run.update(1, run.restricted)
+    update = run.data_of(1, run.restricted)
     learner = Learner(TrialSpec(run.scenario, BASE, 1, 0), update, None, run.device, run.compiled)
     learner.prepare()
     learner.start()

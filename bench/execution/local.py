@@ -87,8 +87,8 @@ class LocalRun:
         self._bases = BaseStore(cache, scenario, self.device, self._data_hash, given)
         self._chain = ChainStore(cache, self._bases.key)
         check_chains(self.trials, self._chain)
-        # Two: stage 0 and an update, or an update as the reference and as the others see it.
-        self.update = lru_cache(maxsize=2)(self._build_update)
+        # By (update, whole), see build_update. Two are kept: stage 0 and an update, or one update both ways.
+        self.data_of = lru_cache(maxsize=2)(self._build_update)
 
     def run(self, listener: Listener) -> None:
         """Run what is due. A failed trial is recorded and the others go on.
@@ -151,8 +151,8 @@ class LocalRun:
 
     def _run_trial(self, trial: PlannedTrial, listener: Listener) -> None:
         spec, label = trial.spec, _label(trial.spec)
-        old = self._old_model(spec, listener) if spec.entrant.strategy.needs_base else None
-        update = self.update(spec.update, spec.whole and self.restricted)
+        old = self._old_model(trial, listener) if spec.entrant.strategy.needs_base else None
+        update = self.data_of(spec.update, spec.whole and self.restricted)
         base = align(*old, update.indices) if old else None
         checkpoint = self._checkpoint(trial, base)
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -178,13 +178,20 @@ class LocalRun:
             ) from None
         listener.ended(label, finished.record)
 
-    def _old_model(self, spec: TrialSpec, listener: Listener) -> tuple[Base, np.ndarray]:
-        """Return the model that `spec` starts from, and which images its learning speeds are of."""
+    def _old_model(self, trial: PlannedTrial, listener: Listener) -> tuple[Base, np.ndarray]:
+        """Return the model that a trial starts from, and which images its learning speeds are of."""
+        spec = trial.spec
         if spec.update == 1:
             return self._base(spec.seed, listener), self._split.train[0]
-        found = self._chain.load(replace(spec, update=spec.update - 1))
-        if found is None:
-            raise TrialError(f"not run, for update {spec.update - 1} left no model")
+        before = replace(spec, update=spec.update - 1)
+        found, record = self._chain.load(before), read_trial(trial.folder.with_name(f"update-{before.update}"))
+        if found is None or record is None or record.summary is None:
+            raise TrialError(f"not run, for update {before.update} left no model")
+        if found[0].previous_sha256 != record.summary.weights_sha256:
+            raise TrialError(
+                f"not run, for the cache holds another model of update {before.update} than its record names; "
+                "run the chain again with --fresh"
+            )
         return found
 
     def _base(self, seed: int, listener: Listener) -> Base:
@@ -192,7 +199,7 @@ class LocalRun:
         if base is None:
             label = f"base seed {seed}"
             base = self._bases.obtain(
-                seed, lambda: self.update(0, False), self._provenance(), _Labelled(listener, label)
+                seed, lambda: self.data_of(0, False), self._provenance(), _Labelled(listener, label)
             )
             listener.ended(label, read_trial(self._bases.folder(seed)))
         return base

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from bench.catalog import find_scenario, scenario_names
 from bench.data.images import ImageSet
 from bench.data.known import SETS
+from bench.data.sources import load_images
 from bench.data.splits import cut
 from bench.errors import DataError, ScenarioError
-from bench.scenario import Scenario, load_scenario, parse_scenario
+from bench.scenario import Scenario, digest, load_scenario, parse_scenario
 
 
 def made_up(
@@ -126,6 +127,12 @@ _HASHES = {
 def test_a_shipped_scenarios_split_is_the_same_everywhere(name: str):
     scenario = load_scenario(find_scenario(name))
     assert cut(scenario, layout_of(scenario)).hash() == _HASHES[name]
+
+
+def test_the_embedded_sets_data_hash_is_that_of_published_records(tmp_path):
+    scenario = load_scenario(find_scenario("digits-7-3"))
+    images = load_images(scenario, tmp_path)
+    assert digest([images.hash(), cut(scenario, images).hash()]) == "7e6e27ee5aabdd52"
 
 
 @pytest.mark.parametrize("name", scenario_names())

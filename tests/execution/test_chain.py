@@ -234,6 +234,18 @@ def test_updates_of_different_runs_are_not_taken_for_one_chain(make: Make, tmp_p
         make()
 
 
+def test_a_model_of_another_run_in_the_cache_is_not_started_from(make: Make, tmp_path: Path):
+    for place, entrant in (("here", NAIVE), ("there", Entrant("naive", Strategy("Still", Keep(), Until(0))))):
+        with pytest.raises(Killed):
+            make((entrant,), place=place).run(Log(kill_in="naive update 2 seed 0"))
+    (mine,), (other,) = ((tmp_path / place / "cache" / "updates").rglob("update-1.pt") for place in ("here", "there"))
+    mine.write_bytes(other.read_bytes())
+    with pytest.raises(
+        TrialError, match=r"naive update 2 seed 0 \(TrialError: not run, for the cache holds another model"
+    ):
+        make().run(Log())
+
+
 @dataclass(frozen=True)
 class Breaks:
     """A regularizer that fails."""
