@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console, RenderableType
+from rich.console import Console
 
 from bench import __version__
-from bench.catalog import find_scenario, find_strategy, scenario_names, strategy_names
-from bench.cli_data import CACHE, data, data_root_option, prepare_for
-from bench.errors import BenchError
+from bench.catalog import find_strategy
+from bench.cli_data import data, data_root_option, prepare_for
+from bench.cli_options import (
+    cache_option,
+    compile_option,
+    device_option,
+    load,
+    results_option,
+    scenario_option,
+    seeds_option,
+    show,
+    strategies_option,
+)
+from bench.cli_plan import list_command, plan_command
+from bench.errors import BenchError, MeterError
 
 if TYPE_CHECKING:
     from bench.data.streaming import Residence
     from bench.records.collect import Records
-    from bench.scenario import Scenario
-
-_BASELINES = ("scratch", "naive", "optimized")
 
 
 class _Commands(click.Group):
@@ -35,31 +46,19 @@ class _Commands(click.Group):
             ctx.exit(130)
 
 
-class Seeds(click.ParamType):
-    """Seeds as "0-4", "3" or "0,2,5-7"."""
+class ImageShape(click.ParamType):
+    """An image's shape as "3x224x224": channels, height, width."""
 
-    name = "seeds"
+    name = "shape"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int, int]:
         if isinstance(value, tuple):
             return value
-        seeds: list[int] = []
-        for part in str(value).split(","):
-            first, dash, last = part.strip().partition("-")
-            if not first.isdecimal() or (dash and not last.isdecimal()):
-                raise BenchError(f"--seeds {value!r}: expected whole numbers like 0-4 or 0,2,5. Change it.")
-            span = range(int(first), int(last or first) + 1)
-            if not span or len(span) > 1000:
-                raise BenchError(f"--seeds {value!r}: {part} is an empty or endless range. Change it.")
-            seeds.extend(span)
-        if len(set(seeds)) != len(seeds):
-            raise BenchError(f"--seeds {value!r}: a seed stands there twice. Remove it.")
-        return tuple(seeds)
-
-
-_results = click.option(
-    "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Folder of records."
-)
+        parts = str(value).lower().split("x")
+        if len(parts) != 3 or not all(part.isdecimal() and int(part) for part in parts):
+            raise BenchError(f"--image {value!r}: expected channels x height x width, like 3x224x224. Change it.")
+        channels, height, width = map(int, parts)
+        return channels, height, width
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,29 +68,14 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--scenario", default="digits-7-3", show_default=True, help="Name, or path of a .toml file.")
-@click.option(
-    "--strategy",
-    "strategies",
-    multiple=True,
-    default=_BASELINES,
-    show_default=True,
-    help="Name, or path of a .py file.",
-)
-@click.option("--seeds", type=Seeds(), default="0-2", show_default=True, help="Like 0-4 or 0,2,5.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@scenario_option
+@strategies_option
+@seeds_option
+@device_option
 @data_root_option
-@_results
-@click.option(
-    "--cache",
-    type=click.Path(path_type=Path),
-    default=CACHE,
-    show_default="the user's cache folder",
-    help="Base models and checkpoints.",
-)
-@click.option(
-    "--compile/--no-compile", "compiled", default=None, help="Use torch.compile; default: as the scenario says."
-)
+@results_option
+@cache_option
+@compile_option
 @click.option(
     "--images",
     "residence",
@@ -118,7 +102,7 @@ def run(
 
     What is finished is kept; what was cut off goes on from its last evaluation.
     """
-    asked = _load(scenario)
+    asked = load(scenario)
     paths = [find_strategy(name) for name in strategies]
     from bench.execution.local import LocalRun
     from bench.records.collect import collect
@@ -146,20 +130,71 @@ def run(
 
 
 main.add_command(data)
+main.add_command(list_command)
+main.add_command(plan_command)
 
 
-@main.command("list")
-def list_() -> None:
-    """List the shipped scenarios and strategies."""
-    from bench.reporting.tables import scenario_table
+@main.command()
+@click.argument("model")
+@click.option("--image", type=ImageShape(), default="3x224x224", show_default=True, help="channels x height x width.")
+@click.option("--classes", type=click.IntRange(min=1), default=1000, show_default=True, help="Width of the head.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def flops(model: str, image: tuple[int, int, int], classes: int, form: str) -> None:
+    """Count a model's FLOPs, layer by layer, by two counters that must agree.
 
-    _print(scenario_table([_load(name) for name in scenario_names()]))
-    click.echo(f"strategies: {', '.join(strategy_names())}, or the path of a .py file")
+    Counted are the multiply-adds of convolutions, linear layers and attention, each as 2 FLOPs. Normalization, activations,
+    pooling and resizing are not. A step is forward and backward, without the gradient of the image itself.
+    """
+    from bench.metering.flops import count_layers
+    from bench.models import build_model
+
+    count, layers = count_layers(build_model(model, image[0], classes, 0, "flops"), image)
+    facts = {"model": model, "image": list(image), "classes": classes, "forward_macs": count.forward // 2}
+    facts |= {
+        "forward_flops": count.forward,
+        "forward_macs_fvcore": count.forward_fvcore // 2,
+        "step_flops": count.step,
+    }
+    facts |= {"batch_flops": count.batch}
+    if form == "json":
+        click.echo(json.dumps({**facts, "layers": [asdict(layer) for layer in layers]}, indent=1))
+        return
+    from bench.reporting.tables import flops_table
+
+    show(flops_table(model, image, count, layers))
+    click.echo(f"forward: {count.forward:,} FLOPs; fvcore: {count.forward_fvcore:,}")
+    click.echo(
+        f"step (forward and backward): {count.step:,} FLOPs an image" + f", {count.batch:,} a batch" * bool(count.batch)
+    )
+
+
+@main.command()
+@click.option("--audit", type=click.Path(path_type=Path), required=True, help="Folder of one trial's record.")
+@click.option("--strategy", default=None, help="Path of the strategy's file, where it is not a shipped one.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@data_root_option
+def check(audit: Path, strategy: str | None, device: str, data_root: Path) -> None:
+    """Replay some steps of a recorded trial under a real counter, and compare with what was charged.
+
+    Exits with 1 where they disagree by more than 0.1 %.
+    """
+    from bench.execution.audit import audit_record
+    from bench.reporting.tables import audit_table
+    from bench.training.device import choose_device
+
+    found = audit_record(audit, strategy, data_root, choose_device(device))
+    show(audit_table(found))
+    if not found.agrees:
+        wrong = next(part for part in found.parts if not part.agrees)
+        raise MeterError(
+            f"{audit}: {wrong.name}: {wrong.counted:,} FLOPs counted, {wrong.charged:,} charged, expected within 0.1 %. "
+            "Its costs are not to be believed."
+        )
 
 
 @main.command()
 @click.option("--scenario", default=None, help="Name; default: every scenario with records.")
-@_results
+@results_option
 def leaderboard(scenario: str | None, results: Path) -> None:
     """Rank strategies by their speedup over scratch at matched accuracy."""
     from bench.records.collect import collect
@@ -170,7 +205,7 @@ def leaderboard(scenario: str | None, results: Path) -> None:
 
 @main.command()
 @click.option("--scenario", default=None, help="Name; default: every scenario with records.")
-@_results
+@results_option
 @click.option(
     "--reports", type=click.Path(path_type=Path), default=Path("reports"), show_default=True, help="Folder to write to."
 )
@@ -187,25 +222,12 @@ def report(scenario: str | None, results: Path, reports: Path) -> None:
             click.echo(path)
 
 
-def _load(name_or_path: str) -> Scenario:
-    from bench.scenario import load_scenario
-
-    return load_scenario(find_scenario(name_or_path))
-
-
 def _print_leaderboard(records: Records) -> None:
     from bench.analysis.leaderboard import leaderboard as rank
     from bench.analysis.life import whole_life
     from bench.reporting.tables import leaderboard_table, life_table
 
     for part in records.by_update():
-        _print(*leaderboard_table(rank(part.trials, part.evals)))
+        show(*leaderboard_table(rank(part.trials, part.evals)))
     if records.chain:
-        _print(*life_table(whole_life(records.trials, records.evals)))
-
-
-def _print(*parts: RenderableType) -> None:
-    """Print at full width: a table that a narrow terminal folds can still be read, one that is squeezed cannot."""
-    console = Console(soft_wrap=True)
-    console.width = max(console.width, 240)
-    console.print(*parts)
+        show(*life_table(whole_life(records.trials, records.evals)))

@@ -20,8 +20,10 @@ from bench.scenario import Scenario, load_scenario
 from bench.strategies.schedule import OneCycle
 from bench.strategies.start import Fresh
 from bench.strategies.strategy import Entrant, Strategy
+from bench.training.base import BASE, _cost
+from bench.training.learner import Base, TrialSpec
 from bench.training.provenance import describe_run
-from bench.training.trial import Base, Finished, Observer, Trial, TrialSpec
+from bench.training.trial import Finished, Observer, Trial
 
 torch.set_num_threads(1)
 
@@ -87,3 +89,13 @@ def run_trial(
         return Trial(spec, updates[update], base, provenance, folder, checkpoint, CPU, observer).run()
 
     return run
+
+
+@pytest.fixture
+def base(run_trial: RunTrial) -> Base:
+    finished = run_trial(BASE, name="base", update=0)
+    return as_base(finished)
+
+
+def as_base(finished: Finished) -> Base:
+    return Base(finished.weights, finished.learning_speed, _cost("key", finished.record))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -130,8 +131,94 @@ def test_a_failed_trial_does_not_stop_the_others_and_exits_with_1(tiny: Path, fo
     )
 
 
+def test_a_plan_runs_nothing_and_says_what_is_due(tiny: Path, folders: list[str], tmp_path: Path):
+    result = bench("plan", "--scenario", tiny, "--seeds", "0-1", *folders)
+    assert result.exit_code == 0, result.output
+    for word in ("base model", "scratch", "naive", "optimized", "Steps, images, FLOPs"):
+        assert word in result.stdout
+    assert not list((tmp_path / "results").rglob("trial.json"))
+
+
+def test_a_plan_without_its_data_says_what_is_missing(folders: list[str], tmp_path: Path):
+    line = refused(bench("plan", "--scenario", "cifar100-70-30", "--data-root", tmp_path, *folders))
+    assert "cifar100-70-30: data missing: cifar100" in line
+
+
+def test_a_chain_is_run_ranked_and_reported_update_by_update(folders: list[str], tmp_path: Path):
+    chain = tmp_path / "chain.toml"
+    text = (shipped_folder("scenarios") / "digits-4-2-2-2.toml").read_text()
+    chain.write_text(text.replace("epochs = 24", "epochs = 1").replace("points = 20", "points = 2"))
+    result = bench("run", "--scenario", chain, "--seeds", "0", "--strategy", "scratch", "--strategy", "naive", *folders)
+    assert result.exit_code == 0, result.output
+    for words in ("update 1 of 3", "update 2 of 3", "update 3 of 3", "the whole life"):
+        assert words in result.stdout
+    ranked = bench("leaderboard", "--results", tmp_path / "results")
+    assert ranked.stdout in result.stdout
+    drawn = bench("report", "--results", tmp_path / "results", "--reports", tmp_path / "reports")
+    assert len(drawn.stdout.splitlines()) == 3 * 5 + 2
+    listed = bench("list", "--results", tmp_path / "results", "--data-root", tmp_path)
+    assert "digits-4-2-2-2" in listed.stdout
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["leaderboard", "--help"], ["list"]])
 def test_commands_that_train_nothing_do_not_import_torch(arguments: list[str]):
     code = f"import sys; sys.argv = ['bench', *{arguments!r}]\nimport bench.cli\n"
     code += "try:\n    bench.cli.main()\nexcept SystemExit as end:\n    assert not end.code\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_flops_prints_both_counters_by_layer():
+    result = bench("flops", "resnet18-cifar", "--image", "3x32x32", "--classes", 10)
+    assert result.exit_code == 0, result.output
+    assert "555,422,720" in result.stdout
+    assert "forward: 1,110,845,440 FLOPs; fvcore: 1,110,845,440" in result.stdout
+    assert "groups.3.1.conv2" in result.stdout
+
+
+def test_flops_as_json_for_programs():
+    found = json.loads(
+        bench("flops", "resnet18-cifar", "--image", "3x32x32", "--classes", 10, "--format", "json").stdout
+    )
+    assert found["forward_macs"] == found["forward_macs_fvcore"] == 555_422_720
+    assert found["step_flops"] == 3 * 2 * 555_422_720 - 2 * 3 * 64 * 9 * 32 * 32
+    assert sum(layer["forward"] for layer in found["layers"]) == found["forward_flops"]
+
+
+def test_flops_refuses_an_image_without_a_shape():
+    line = refused(bench("flops", "resnet8", "--image", "224"))
+    assert "--image '224': expected channels x height x width" in line
+
+
+def test_an_audit_of_an_honest_record_agrees_and_of_a_changed_one_does_not(
+    tiny: Path, folders: list[str], tmp_path: Path
+):
+    assert bench("run", "--scenario", tiny, "--strategy", "optimized", "--seeds", "0", *folders).exit_code in (0, 2)
+    trial = tmp_path / "results" / "tiny" / "optimized" / "0.5" / "seed-0"
+    honest = bench("check", "--audit", trial, "--device", "cpu")
+    assert honest.exit_code == 0, honest.output
+    assert "WRONG" not in honest.stdout
+    assert "recorded: the whole trial" in honest.stdout
+    record = json.loads((trial / "trial.json").read_text())
+    record["summary"]["train_flops"] = int(record["summary"]["train_flops"] * 0.99)
+    (trial / "trial.json").write_text(json.dumps(record))
+    changed = bench("check", "--audit", trial, "--device", "cpu")
+    assert changed.exit_code == 1
+    assert "recorded: the whole trial" in changed.stderr
+
+
+def test_an_audit_needs_the_strategy_that_was_recorded(tiny: Path, folders: list[str], tmp_path: Path):
+    mine = tmp_path / "mine.py"
+    mine.write_text("from bench import Fresh, Linear, Strategy\nstrategy = Strategy('Mine', Fresh(), Linear())\n")
+    bench("run", "--scenario", tiny, "--strategy", mine, "--seeds", "0", *folders)
+    trial = tmp_path / "results" / "tiny" / "mine" / "1" / "seed-0"
+    assert "not a shipped one. Give its file with --strategy" in refused(
+        bench("check", "--audit", trial, "--device", "cpu")
+    )
+    assert "was made by another mine" in refused(
+        bench("check", "--audit", trial, "--strategy", "scratch", "--device", "cpu")
+    )
+    assert bench("check", "--audit", trial, "--strategy", mine, "--device", "cpu").exit_code == 0
+
+
+def test_an_audit_of_nothing_is_one_line(tmp_path: Path):
+    assert "no finished trial" in refused(bench("check", "--audit", tmp_path, "--device", "cpu"))

@@ -7,6 +7,7 @@ import pandas as pd
 
 from bench.analysis.leaderboard import CURRENCIES, ONE_DEVICE, by_strategy, leaderboard
 from bench.catalog import REFERENCE
+from bench.errors import RecordError
 
 
 def whole_life(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
@@ -20,12 +21,15 @@ def whole_life(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
     held (how many updates held the target); value (scratch's total over the strategy's); relation ("=" where every target
     was held, otherwise "<": what was paid for is worth less than scratch's). A strategy that shares no seed with scratch has
     n = 0 and nothing else. A currency that was not measured, or not on one kind of machine, has no rows.
+    Raises RecordError where an update did not start from what the recorded update before it left.
     """
+    _refuse_broken_chains(trials)
     updates = int(trials["updates"].iloc[0])
     held = _held(trials, evals, updates)
     rows = []
     for currency, fields in CURRENCIES.items():
-        if evals[fields].isna().any(axis=None) or (currency in ONE_DEVICE and trials["machine"].nunique() > 1):
+        known = f"base_{currency}" in trials and not evals[fields].isna().any(axis=None)
+        if not known or (currency in ONE_DEVICE and trials["machine"].nunique() > 1):
             continue
         base, costs = float(trials[f"base_{currency}"].astype(float).mean()), _whole_costs(evals, fields)
         theirs = _by_seed(costs, REFERENCE, 1.0, updates)
@@ -38,7 +42,9 @@ def whole_life(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
             if len(seeds):
                 row |= _figures(mine.loc[seeds].mean(), theirs.loc[seeds].mean(), base, held[strategy, horizon])
             rows.append(row)
-    return pd.DataFrame(rows)
+    costs = [*(f"update_{update}" for update in range(1, updates + 1)), "total"]
+    columns = ["scenario_title", "strategy", "title", "horizon", "currency", "n", "updates", "base", *costs]
+    return pd.DataFrame(rows, columns=[*columns, "held", "value", "relation"])
 
 
 def _figures(mine: pd.Series, theirs: pd.Series, base: float, held: int) -> dict[str, object]:
@@ -80,3 +86,16 @@ def _by_seed(costs: pd.DataFrame, strategy: str, horizon: float, updates: int) -
     mine = costs[(costs["strategy"] == strategy) & (costs["horizon"] == horizon)]
     table = mine.pivot(index="seed", columns="update", values="cost")
     return table.reindex(columns=range(1, updates + 1)).dropna()
+
+
+def _refuse_broken_chains(trials: pd.DataFrame) -> None:
+    """Raise RecordError where a record names other weights as its start than the update before it left."""
+    key = ["strategy", "horizon", "seed", "update"]
+    left = dict(zip(trials[key].itertuples(index=False, name=None), trials["weights_sha256"], strict=True))
+    for row in trials[trials["previous_sha256"].notna()].itertuples():
+        before = left.get((row.strategy, row.horizon, row.seed, row.update - 1))
+        if isinstance(before, str) and before != row.previous_sha256:
+            raise RecordError(
+                f"{row.scenario}: {row.strategy} seed {row.seed}: update {row.update} started from other weights than update "
+                f"{row.update - 1} left. Bring the records of one run together, or run the chain again with --fresh."
+            )

@@ -19,6 +19,7 @@ from bench.data.streaming import Residence
 from bench.data.update import Update, build_update
 from bench.errors import MeterError, RecordError, StrategyError, TrialError
 from bench.execution.plan import PlannedTrial, check_chains, plan_trial, plan_trials
+from bench.records.provenance import cpu_name
 from bench.records.schema import EvalRow, Provenance
 from bench.records.store import discard, read_trial, require_writable
 from bench.reporting.progress import Listener
@@ -28,11 +29,12 @@ from bench.training import TRAINING_VERSION
 from bench.training.allocator import keep_freed_memory
 from bench.training.base import BaseStore
 from bench.training.chain import ChainStore, align
-from bench.training.device import choose_device
+from bench.training.device import choose_device, device_name
 from bench.training.given import find_given
 from bench.training.grid import scratch_steps, trial_steps
+from bench.training.learner import Base, TrialSpec
 from bench.training.provenance import describe_run
-from bench.training.trial import Base, Trial, TrialSpec
+from bench.training.trial import Trial
 
 
 class LocalRun:
@@ -63,12 +65,12 @@ class LocalRun:
         names = [entrant.name for entrant in entrants]
         if len(set(names)) != len(names):
             raise StrategyError(f"--strategy: two of one name among {', '.join(names)}. Rename one of the files.")
-        self._scenario = scenario
-        self._device = choose_device(device)
+        self.scenario = scenario
+        self.device = choose_device(device)
         self._cache = cache
         self._fresh = fresh
         self._residence: Residence = residence
-        self._compiled = scenario.training.compile if compiled is None else compiled
+        self.compiled = scenario.training.compile if compiled is None else compiled
         require_writable(results)
         require_writable(cache)
         # Seed by seed, update by update, and strategies in turn within one, so that their seconds come from the same minutes.
@@ -81,12 +83,12 @@ class LocalRun:
         given = find_given(scenario, self._images.image_shape, old, every, entrants)
         hashes = [self._images.hash(), self._split.hash()]
         self._data_hash = digest([*hashes, given.sha256] if given else hashes)
-        self.trials = plan_trials(specs, results, self._device.type, self._data_hash, fresh=fresh)
-        self._bases = BaseStore(cache, scenario, self._device, self._data_hash, given)
+        self.trials = plan_trials(specs, results, self.device.type, self._data_hash, fresh=fresh)
+        self._bases = BaseStore(cache, scenario, self.device, self._data_hash, given)
         self._chain = ChainStore(cache, self._bases.key)
         check_chains(self.trials, self._chain)
-        # Two: stage 0 and an update, or an update as the reference and as the others see it.
-        self._update = lru_cache(maxsize=2)(self._build_update)
+        # By (update, whole), see build_update. Two are kept: stage 0 and an update, or one update both ways.
+        self.data_of = lru_cache(maxsize=2)(self._build_update)
 
     def run(self, listener: Listener) -> None:
         """Run what is due. A failed trial is recorded and the others go on.
@@ -96,7 +98,7 @@ class LocalRun:
         """
         due = [trial for trial in self.trials if trial.due]
         listener.planned(len(self.trials), len(due), self._steps(due))
-        if self._device.type == "cuda":
+        if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
             torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32; bf16 autocast does not ask
         failed = []
@@ -114,35 +116,49 @@ class LocalRun:
 
     def _steps(self, due: Sequence[PlannedTrial]) -> int:
         """Return the optimizer steps of trials that are due, and of the base models that they lack."""
-        lacking = {
+        steps = sum(trial_steps(self.budget(trial.spec.update), trial.spec.horizon) for trial in due)
+        return steps + len(self.lacking_bases()) * self.budget(0)
+
+    def lacking_bases(self) -> set[int]:
+        """Return the seeds whose base model has to be trained, for trials that are due."""
+        return {
             trial.spec.seed
-            for trial in due
-            if trial.spec.update == 1
+            for trial in self.trials
+            if trial.due
+            and trial.spec.update == 1
             and trial.spec.entrant.strategy.needs_base
             and self._bases.load(trial.spec.seed) is None
         }
-        steps = sum(trial_steps(self._budget(trial.spec.update), trial.spec.horizon) for trial in due)
-        return steps + len(lacking) * self._budget(0)
 
-    def _budget(self, update: int) -> int:
+    @property
+    def restricted(self) -> bool:
+        """Whether some updates find but a share of the old images."""
+        return bool(self._split.at_hand)
+
+    @property
+    def device_name(self) -> str:
+        """The GPU's model name, or the processor's."""
+        return cpu_name() if self.device.type == "cpu" else device_name(self.device)
+
+    def budget(self, update: int) -> int:
         """Return scratch's optimizer steps on an update, 0 being a base model's."""
-        return scratch_steps(self._scenario, sum(map(len, self._split.training(update, whole=True))))
+        return scratch_steps(self.scenario, sum(map(len, self._split.training(update, whole=True))))
 
     def _build_update(self, number: int, whole: bool) -> Update:
         return build_update(
-            self._scenario, self._images, self._split, number, self._device, whole=whole, residence=self._residence
+            self.scenario, self._images, self._split, number, self.device, whole=whole, residence=self._residence
         )
 
     def _run_trial(self, trial: PlannedTrial, listener: Listener) -> None:
         spec, label = trial.spec, _label(trial.spec)
-        old = self._old_model(spec, listener) if spec.entrant.strategy.needs_base else None
-        update = self._update(spec.update, spec.whole and bool(self._split.at_hand))
+        old = self._old_model(trial, listener) if spec.entrant.strategy.needs_base else None
+        update = self.data_of(spec.update, spec.whole and self.restricted)
         base = align(*old, update.indices) if old else None
         checkpoint = self._checkpoint(trial, base)
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(_lock_of(trial.folder), timeout=0):
-                if not plan_trial(spec, self._results, self._device.type, self._data_hash, fresh=self._fresh).due:
+                if not plan_trial(spec, self._results, self.device.type, self._data_hash, fresh=self._fresh).due:
                     return  # another process has finished it since
                 if self._fresh:
                     checkpoint.unlink(missing_ok=True)
@@ -150,10 +166,10 @@ class LocalRun:
                     self._chain.discard(spec)
                 observer = _Labelled(listener, label)
                 # The model is safe before the record says that it is finished.
-                leaves = spec.entrant.strategy.needs_base and spec.update < self._scenario.updates
+                leaves = spec.entrant.strategy.needs_base and spec.update < self.scenario.updates
                 keep = partial(self._chain.keep, spec, update.indices) if leaves else None
                 finished = Trial(
-                    spec, update, base, self._provenance(), trial.folder, checkpoint, self._device, observer, keep
+                    spec, update, base, self._provenance(), trial.folder, checkpoint, self.device, observer, keep
                 ).run()
                 checkpoint.unlink(missing_ok=True)
         except Timeout:
@@ -162,13 +178,20 @@ class LocalRun:
             ) from None
         listener.ended(label, finished.record)
 
-    def _old_model(self, spec: TrialSpec, listener: Listener) -> tuple[Base, np.ndarray]:
-        """Return the model that `spec` starts from, and which images its learning speeds are of."""
+    def _old_model(self, trial: PlannedTrial, listener: Listener) -> tuple[Base, np.ndarray]:
+        """Return the model that a trial starts from, and which images its learning speeds are of."""
+        spec = trial.spec
         if spec.update == 1:
             return self._base(spec.seed, listener), self._split.train[0]
-        found = self._chain.load(replace(spec, update=spec.update - 1))
-        if found is None:
-            raise TrialError(f"not run, for update {spec.update - 1} left no model")
+        before = replace(spec, update=spec.update - 1)
+        found, record = self._chain.load(before), read_trial(trial.folder.with_name(f"update-{before.update}"))
+        if found is None or record is None or record.summary is None:
+            raise TrialError(f"not run, for update {before.update} left no model")
+        if found[0].previous_sha256 != record.summary.weights_sha256:
+            raise TrialError(
+                f"not run, for the cache holds another model of update {before.update} than its record names; "
+                "run the chain again with --fresh"
+            )
         return found
 
     def _base(self, seed: int, listener: Listener) -> Base:
@@ -176,7 +199,7 @@ class LocalRun:
         if base is None:
             label = f"base seed {seed}"
             base = self._bases.obtain(
-                seed, lambda: self._update(0, False), self._provenance(), _Labelled(listener, label)
+                seed, lambda: self.data_of(0, False), self._provenance(), _Labelled(listener, label)
             )
             listener.ended(label, read_trial(self._bases.folder(seed)))
         return base
@@ -190,7 +213,7 @@ class LocalRun:
             TRAINING_VERSION,
             spec.update,
             spec.seed,
-            self._device.type,
+            self.device.type,
             self._data_hash,
             str(trial.folder.resolve()),
             *([base.previous_sha256] if base and base.previous_sha256 else []),
@@ -199,7 +222,7 @@ class LocalRun:
 
     def _provenance(self) -> Provenance:
         source = self._images.source
-        return describe_run(self._scenario, source, self._data_hash, self._device, self._compiled, self._allocator)
+        return describe_run(self.scenario, source, self._data_hash, self.device, self.compiled, self._allocator)
 
 
 @dataclass

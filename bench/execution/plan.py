@@ -12,7 +12,7 @@ from bench.records.schema import TrialRecord
 from bench.records.store import evaluations_complete, read_trial, trial_folder
 from bench.training import TRAINING_VERSION
 from bench.training.chain import ChainStore
-from bench.training.trial import TrialSpec
+from bench.training.learner import TrialSpec
 
 State = Literal["due", "cut off", "failed before", "damaged", "finished"]
 

@@ -1,11 +1,11 @@
-"""The trial's clock: every second belongs to exactly one phase."""
+"""The trial's clock: every second, and every joule, belongs to exactly one phase."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -13,14 +13,35 @@ Phase = Literal["build", "prepare", "train", "evaluate", "io"]
 PHASES: tuple[Phase, ...] = ("build", "prepare", "train", "evaluate", "io")
 
 
+class PhaseMeter(Protocol):
+    """What is read where a phase begins and ends, beside the clock. Must not touch what is trained."""
+
+    name: str
+
+    def begin(self, phase: Phase) -> None:
+        """A phase begins; the device is idle."""
+
+    def end(self, phase: Phase) -> None:
+        """The phase has ended; the device is idle again."""
+
+    def state(self) -> dict[str, Any]:
+        """Return the totals as plain values, for a checkpoint."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Add the totals of an earlier sitting of the same trial to this one's."""
+
+
 class PhaseClock:
     """Adds up seconds by phase. The device is synchronized where a phase begins and ends, never in between.
 
     seconds: phase -> seconds. wall_seconds: since the clock was made, plus what `restore` brought.
+    meters: read at the same moments, inside the seconds that they measure.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, meters: Sequence[PhaseMeter] = ()) -> None:
         self._device = device
+        self._meters = meters
         self.seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
         self._begun = time.perf_counter()
         self._earlier = 0.0
@@ -35,9 +56,13 @@ class PhaseClock:
         self._drain()
         start = time.perf_counter()
         try:
+            for meter in self._meters:
+                meter.begin(name)
             yield
             self._drain()
         finally:
+            for meter in self._meters:
+                meter.end(name)
             self.seconds[name] += time.perf_counter() - start
             self._running = None
 
@@ -50,15 +75,18 @@ class PhaseClock:
         wall = self.wall_seconds
         return (wall - sum(self.seconds.values())) / wall
 
-    def state(self) -> dict[str, float]:
-        """Return what `restore` needs: seconds by phase and in all."""
-        return {**self.seconds, "wall": self.wall_seconds}
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` needs: seconds by phase and in all, and the meters' totals."""
+        meters = {meter.name: meter.state() for meter in self._meters}
+        return {**self.seconds, "wall": self.wall_seconds, "meters": meters}
 
-    def restore(self, state: dict[str, float]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """Add the seconds of an earlier sitting of the same trial to this one's."""
         for name in PHASES:
             self.seconds[name] += state[name]
         self._earlier += state["wall"]
+        for meter in self._meters:
+            meter.restore(state["meters"][meter.name])
 
     def _drain(self) -> None:
         if self._device.type == "cuda":

@@ -5,84 +5,235 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from bench.errors import MeterError
+from bench.metering.formulas import exact_counter
 
 _AGREEMENT = 0.01
-_BY_ELEMENT = ("batch_norm", "group_norm", "layer_norm", "instance_norm", "adaptive_avg_pool2d")
+# Layers that look a weight up, or scale by it, and multiply no matrix with it.
+_WITHOUT_PRODUCTS = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm)
+# fvcore counts these by element; a multiply-add they are not.
+_FREE_IN_FVCORE = (
+    "batch_norm",
+    "group_norm",
+    "layer_norm",
+    "instance_norm",
+    "adaptive_avg_pool2d",
+    "upsample_nearest2d",
+    "upsample_bilinear2d",
+    "grid_sampler",
+)
 
 
 @dataclass(frozen=True)
 class FlopCount:
     """What one image costs, a multiply-add being 2.
 
-    forward: one forward pass. step: forward and backward, with no gradient of the image itself.
-    forward_fvcore: fvcore's forward count, doubled, with normalization and pooling set to zero.
+    forward: one forward pass, as in evaluation. step: forward and backward as in training, no gradient of the image itself,
+    and of frozen parts only what is really computed.
+    forward_fvcore: fvcore's forward count, doubled, with normalization, pooling and resizing set to zero.
+    batch: what each forward and backward costs besides, whatever its images (Swin V2 computes its position biases once a
+    batch); 0 for most models. forward and forward_fvcore hold what that is of a batch of one.
     """
 
     forward: int
     step: int
     forward_fvcore: int
+    batch: int = 0
+
+
+@dataclass(frozen=True)
+class LayerFlops:
+    """One module's own forward FLOPs for one image, those of its children apart. name: "" for the model itself."""
+
+    name: str
+    kind: str
+    forward: int
+    forward_fvcore: int
 
 
 def count_flops(model: nn.Module, image_shape: tuple[int, int, int]) -> FlopCount:
-    """Count one image's forward and training step on copies of `model`; it and the random state stay as they were.
+    """Count one image's forward and training step.
 
+    Runs on copies, PyTorch's counter on the meta device and fvcore, which traces, on the CPU: weights, buffers, random state and
+    compiled graphs stay as they were.
     image_shape: (channels, height, width).
-    Raises MeterError where PyTorch's and fvcore's forward counts differ by more than 1 %.
+    Raises MeterError, naming the layer, for one with weights whose work cannot be counted, and where PyTorch's and fvcore's
+    forward counts differ by more than 1 %.
     Source: ResNet-18 with a CIFAR stem is 555,422,720 multiply-adds forward; tests/metering/test_flops.py.
     """
-    ghost = copy.deepcopy(model).to("meta")
-    # Two images, since batch normalization refuses to train on a single value per channel.
-    images = torch.empty(2, *image_shape, device="meta")
-    ghost.eval()
-    with torch.no_grad():
-        forward = _count(lambda: ghost(images))
-    ghost.train()
-    step = _count(lambda: ghost(images).sum().backward())
-    other = 2 * _count_fvcore(model, image_shape)
+    count, _ = _count_all(model, image_shape)
+    return count
+
+
+def count_layers(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[FlopCount, list[LayerFlops]]:
+    """Do as count_flops, and return beside it every module with FLOPs of its own, in the model's order."""
+    count, (torch_by_name, fvcore_by_name) = _count_all(model, image_shape)
+    kinds = {name: type(module).__name__ for name, module in _plain(model).named_modules()}
+    layers = [
+        LayerFlops(name, kind, torch_by_name.get(name, 0), fvcore_by_name.get(name, 0)) for name, kind in kinds.items()
+    ]
+    return count, [layer for layer in layers if layer.forward or layer.forward_fvcore]
+
+
+_ByName = dict[str, int]
+
+
+def _count_all(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[FlopCount, tuple[_ByName, _ByName]]:
+    ghost = copy.deepcopy(_plain(model)).to("meta")
+    if not any(parameter.requires_grad for parameter in ghost.parameters()):
+        raise MeterError(f"{type(ghost).__name__}: no parameter is trained, so a step has no cost. Unfreeze some.")
+    with _without_fast_path(), torch.random.fork_rng(devices=[]):
+        by_name = _count_forward(ghost, image_shape)
+        # Not one image, for batch normalization refuses to train on a single value per channel.
+        pair, double = (_count_step(ghost, images, image_shape) for images in (2, 4))
+        fvcore_by_name = _count_fvcore(_on_cpu(_plain(model)), image_shape)
+    forward, step = sum(by_name.values()), (double - pair) // 2
+    other = sum(fvcore_by_name.values())
     if abs(other - forward) > _AGREEMENT * max(forward, 1):
         raise MeterError(
-            f"{type(model).__name__}: forward FLOPs differ: PyTorch counts {forward:,}, fvcore {other:,}, expected within "
-            f"{_AGREEMENT:.0%}. A layer goes uncounted in one of them; do not trust either."
+            f"{type(_plain(model)).__name__}: forward FLOPs differ: PyTorch counts {forward:,}, fvcore {other:,}, expected "
+            f"within {_AGREEMENT:.0%}. {_widest_gap(by_name, fvcore_by_name)} Do not trust either; report it, with the model."
         )
-    return FlopCount(forward, step, other)
+    return FlopCount(forward, step, other, pair - 2 * step), (by_name, fvcore_by_name)
 
 
-def _count(run: Callable[[], object]) -> int:
-    with FlopCounterMode(display=False) as counter:
-        run()
-    total = counter.get_total_flops()
-    if total % 2:
-        raise MeterError(f"an odd count of FLOPs for two images: {total}. The counter is not linear in the batch.")
-    return total // 2
+def _plain(model: nn.Module) -> nn.Module:
+    """Return the module that torch.compile wraps, or the model itself."""
+    return getattr(model, "_orig_mod", model)
 
 
-def _count_fvcore(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
-    """Count one image's forward multiply-adds by fvcore, on a CPU copy."""
+def _count_forward(ghost: nn.Module, image_shape: tuple[int, int, int]) -> _ByName:
+    """Count one image's evaluation pass by module; its own work, without its children's."""
+    ghost.eval()
+    own: dict[nn.Module, int] = {}
+    entered: list[tuple[int, int]] = []  # total on entry, and what children did since
+    handles = []
+    with exact_counter() as counter, torch.no_grad():
+
+        def enter(module: nn.Module, arguments: Any) -> None:
+            entered.append((counter.get_total_flops(), 0))
+
+        def leave(module: nn.Module, arguments: Any, output: Any) -> None:
+            before, children = entered.pop()
+            inside = counter.get_total_flops() - before
+            own[module] = own.get(module, 0) + inside - children
+            if entered:
+                outer, siblings = entered[-1]
+                entered[-1] = (outer, siblings + inside)
+
+        for module in ghost.modules():
+            handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+        ghost(torch.empty(1, *image_shape, device="meta"))
+    for handle in handles:
+        handle.remove()
+    names = {module: name for name, module in ghost.named_modules()}
+    for module, flops in own.items():
+        _refuse_uncounted(type(ghost).__name__, names[module], module, flops)
+    return {names[module]: flops for module, flops in own.items() if flops}
+
+
+def _refuse_uncounted(model: str, name: str, module: nn.Module, flops: int) -> None:
+    """Raise MeterError for a layer whose work is not seen, or is seen on some devices only."""
+    kind = type(module).__name__
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        raise MeterError(
+            f"{model}: layer {name or '(the model)'} ({kind}) is recurrent: its FLOPs are not counted on every device. "
+            "Choose a model without recurrent layers."
+        )
+    silent = not flops and not isinstance(module, _WITHOUT_PRODUCTS) and not any(True for _ in module.children())
+    if silent and any(
+        parameter.dim() > 1 and parameter.numel() > max(parameter.shape) for parameter in module.parameters()
+    ):
+        raise MeterError(
+            f"{model}: layer {name or '(the model)'} ({kind}) has weights, and no FLOPs of it are counted: it uses an operator "
+            "that PyTorch's counter does not know. Choose another model, or count it and add the formula."
+        )
+
+
+def _count_step(ghost: nn.Module, images: int, image_shape: tuple[int, int, int]) -> int:
+    """Count forward and backward of a batch."""
+    ghost.train()
+    with exact_counter() as counter:
+        _sum(ghost(torch.empty(images, *image_shape, device="meta"))).backward()
+    return counter.get_total_flops()
+
+
+def _sum(output: Any) -> Tensor:
+    """Add everything that a model returns, auxiliary heads too."""
+    return sum(
+        (leaf.sum() for leaf in tree_leaves(output) if isinstance(leaf, Tensor)), start=torch.zeros((), device="meta")
+    )
+
+
+def _on_cpu(model: nn.Module) -> nn.Module:
+    """Return a float32 copy on the CPU, in evaluation mode; of a model on the meta device, with zeros for weights."""
+    shadow = copy.deepcopy(model).eval()
+    if not any(tensor.is_meta for tensor in shadow.state_dict().values()):
+        return shadow.to("cpu").float()
+    shadow.to_empty(device="cpu")
+    with torch.no_grad():
+        for tensor in shadow.state_dict().values():
+            tensor.zero_()
+    return shadow
+
+
+def _count_fvcore(shadow: nn.Module, image_shape: tuple[int, int, int]) -> _ByName:
+    """Count one image's forward FLOPs by fvcore, module by module, without their children's."""
     with warnings.catch_warnings(), _quiet("fvcore"):
         warnings.simplefilter("ignore")  # fvcore builds on torch.jit, which newer versions call deprecated
         from fvcore.nn import FlopCountAnalysis
 
-        shadow = copy.deepcopy(model).to("cpu").float().eval()
         analysis = FlopCountAnalysis(shadow, torch.zeros(1, *image_shape))
-        # fvcore counts these by element; a handle is needed, for None leaves its own one in place.
-        for name in _BY_ELEMENT:
+        # A handle is needed, for None leaves fvcore's own one in place.
+        for name in _FREE_IN_FVCORE:
             analysis.set_op_handle(f"aten::{name}", _free)
+        analysis.set_op_handle("aten::scaled_dot_product_attention", _attention)
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-        return int(analysis.total())
+        inclusive = analysis.by_module()
+    names = {name for name, _ in shadow.named_modules()}
+    own = {name: inclusive[name] for name in names}
+    for name in names - {""}:
+        own[name.rpartition(".")[0]] -= inclusive[name]
+    return {name: 2 * int(count) for name, count in own.items() if count}
 
 
 def _free(inputs: list[Any], outputs: list[Any]) -> int:
     return 0
+
+
+def _attention(inputs: list[Any], outputs: list[Any]) -> int:
+    """Count the multiply-adds of attention's two products, an operator that fvcore does not know."""
+    query, key, value = (list(tensor.type().sizes()) for tensor in inputs[:3])
+    return prod(query) * key[-2] + prod(query[:-1]) * key[-2] * value[-1]
+
+
+def _widest_gap(by_name: _ByName, fvcore_by_name: _ByName) -> str:
+    """Say at which module the two counters are furthest apart."""
+    name = max({*by_name, *fvcore_by_name}, key=lambda each: abs(by_name.get(each, 0) - fvcore_by_name.get(each, 0)))
+    return (
+        f"Furthest apart at {name or 'the model itself'}: {by_name.get(name, 0):,} and {fvcore_by_name.get(name, 0):,}."
+    )
+
+
+@contextmanager
+def _without_fast_path() -> Iterator[None]:
+    """Keep transformers off their fused evaluation path, which no counter sees."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 @contextmanager

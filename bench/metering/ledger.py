@@ -32,7 +32,7 @@ class Ledger:
     def charge_pass(self, images: int) -> None:
         """Charge a forward and backward pass."""
         self.images += images
-        self.train_flops += images * self.flops.step
+        self.train_flops += images * self.flops.step + self.flops.batch
 
     def charge_scoring(self, images: int) -> None:
         """Charge a forward pass that the strategy asked for."""

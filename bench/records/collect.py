@@ -27,8 +27,8 @@ class Records:
     """Every trial under a results folder.
 
     trials: a row a trial: scenario, strategy, horizon, seed, update, updates (how many the scenario has), title, status,
-    reason, hashes, versions, device, commit, modified, total_steps, scratch_steps, old_share, base_<currency>, and the
-    summary's fields where it is finished.
+    reason, hashes, versions, device, commit, modified, total_steps, scratch_steps, old_share, previous_sha256,
+    base_<currency>, and the summary's fields where it is finished.
     evals: a row an evaluation of a finished trial: scenario, strategy, horizon, seed, update, and the fields of EvalRow.
     """
 
@@ -128,6 +128,7 @@ def _trial_row(record: TrialRecord) -> dict[str, object]:
         "total_steps": record.total_steps,
         "scratch_steps": record.scratch_steps,
         "old_share": record.old_share,
+        "previous_sha256": record.previous_sha256,
         **{f"base_{currency}": _sum(base, fields) for currency, fields in _BASE.items()},
         **(record.summary.model_dump() if record.summary else {}),
     }

@@ -11,6 +11,19 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _PACKAGES = ("torch", "torchvision", "numpy", "fvcore", "scikit-learn")
+# Prefixes of names; none of them holds a path.
+_THREAD_VARIABLES = (
+    "OMP_",
+    "GOMP_",
+    "KMP_",
+    "MKL_NUM_THREADS",
+    "MKL_DYNAMIC",
+    "MALLOC_ARENA_MAX",
+    "PYTORCH_ALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_TF32_OVERRIDE",
+)
 _CODE = ("bench", "scenarios", "baselines", "pyproject.toml")
 
 
@@ -58,6 +71,19 @@ def cpu_name() -> str:
 def cpu_count() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def thread_environment() -> dict[str, str]:
+    """Return the variables that threads, their placing and the allocators listen to, as far as they are set."""
+    return {name: value for name, value in sorted(os.environ.items()) if name.startswith(_THREAD_VARIABLES)}
+
+
+def memory_gib() -> float | None:
+    """Return the machine's memory in GiB, or None where the system does not tell."""
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 def gpu_driver() -> str | None:

@@ -2,6 +2,8 @@
 
 History of the schema:
 1  first version.
+2  meters: CPU seconds and joules, the GPU's use and facts, others' load, precision flags, thread settings. A record of version 1
+   is still read; what it lacks is None. Chains (previous_sha256) and restricted memory (old_share).
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, 2)
 RULES_VERSION = 1
 
 Status = Literal["running", "finished", "failed"]
@@ -33,6 +36,9 @@ class EvalRow(_Record):
     device_seconds: float
     evaluate_seconds: float
     gpu_joules: float | None
+    evaluate_gpu_joules: float | None = None
+    cpu_seconds: float | None = None  # of all threads of this process, while training
+    cpu_joules: float | None = None  # of the CPU packages while training, by whomever
     learning_rate: float  # of the last step
     train_loss: float | None  # mean since the evaluation before; None where it is not finite
     validation_accuracy: float
@@ -54,8 +60,36 @@ class BaseCost(_Record):
     train_seconds: float
     device_seconds: float
     gpu_joules: float | None
+    cpu_seconds: float | None = None
+    cpu_joules: float | None = None
     validation_accuracy: float
     test_accuracy: float
+
+
+class GpuUse(_Record):
+    """What the GPU was doing while it trained, from one sample a second; means, but for the highest temperature.
+
+    slowed_share: of the samples, how many found the clocks held back, by what slowed_by names.
+    """
+
+    samples: int
+    utilization: float | None
+    sm_clock_mhz: float | None
+    temperature_celsius: float | None
+    power_watts: float | None
+    slowed_share: float
+    slowed_by: tuple[str, ...]
+
+
+class GpuFacts(_Record):
+    """What NVML says is fixed about the GPU; None where it does not say."""
+
+    name: str
+    driver: str
+    max_sm_clock_mhz: int | None
+    max_memory_clock_mhz: int | None
+    power_limit_watts: float | None
+    mig: bool
 
 
 class GivenModel(_Record):
@@ -83,7 +117,16 @@ class Summary(_Record):
     wall_seconds: float
     unaccounted_share: float  # of wall_seconds; RULES 1 allows 0.01
     gpu_joules: float | None
-    gpu_joules_reason: str | None
+    gpu_joules_reason: str | None  # why there are none
+    gpu_joules_source: str | None = None  # "energy counter" or "sampled power"
+    gpu_short_share: float | None = None  # of training, in segments under 10 s, whose joules are off by up to 1 %
+    evaluate_gpu_joules: float | None = None
+    gpu_use: GpuUse | None = None
+    cpu_seconds: float | None = None
+    cpu_joules: float | None = None
+    cpu_joules_reason: str | None = None
+    other_cpu_seconds: float | None = None  # what everybody else took of the CPUs while training
+    load_average: float | None = None  # of the last minute, at the end
     sittings: int  # 1 + how often it was cut off and went on
     validation_accuracy: float
     test_accuracy: float
@@ -91,11 +134,12 @@ class Summary(_Record):
 
 
 class FlopFacts(_Record):
-    """FLOPs of one image, by both counters."""
+    """FLOPs of one image, by both counters; batch: what each forward and backward costs besides."""
 
     forward: int
     step: int
     forward_fvcore: int
+    batch: int = 0
 
 
 class Provenance(_Record):
@@ -119,6 +163,13 @@ class Provenance(_Record):
     compiled: bool  # by torch.compile
     allocator: str
     load_average: float | None  # of the last minute, at the start
+    environment: dict[str, str] = {}  # variables that threads and libraries listen to
+    interop_threads: int | None = None
+    flags: dict[str, str] = {}  # of PyTorch, that change precision or the choice of kernels
+    memory_gib: float | None = None
+    cuda: str | None = None
+    cudnn: str | None = None
+    gpu: GpuFacts | None = None
     data_source: str
     data_hash: str  # over pixels, labels and the split: trials of unlike data are not compared
 

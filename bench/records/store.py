@@ -11,9 +11,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from bench.catalog import REFERENCE
 from bench.errors import RecordError
 from bench.files import write_atomically
-from bench.records.schema import SCHEMA_VERSION, EvalRow, TrialRecord
+from bench.records.schema import READABLE_VERSIONS, EvalRow, TrialRecord
 
 
 def trial_folder(
@@ -84,9 +85,10 @@ def read_trial(folder: Path) -> TrialRecord | None:
     try:
         content = json.loads(text)
         version = content.get("schema_version") if isinstance(content, dict) else None
-        if version != SCHEMA_VERSION:
+        if version not in READABLE_VERSIONS:
+            expected = " or ".join(map(str, READABLE_VERSIONS))
             raise RecordError(
-                f"{path}: schema version {version}, expected {SCHEMA_VERSION}. Read it with the bench that wrote it."
+                f"{path}: schema version {version}, expected {expected}. Read it with the bench that wrote it."
             )
         return TrialRecord.model_validate(content)
     except (json.JSONDecodeError, ValidationError) as cause:
@@ -140,6 +142,16 @@ def find_trials(results: Path) -> Iterator[tuple[Path, TrialRecord]]:
         record = read_trial(path.parent)
         if record is not None:
             yield path.parent, record
+
+
+def recorded_scratch(results: Path, scenario: str, scenario_hash: str, updates: int) -> TrialRecord | None:
+    """Return one finished record of scratch at a scenario's last update, of any seed, or None."""
+    last = f"update-{updates}/" if updates > 1 else ""
+    for path in sorted(results.glob(f"{scenario}/{REFERENCE}/1/seed-*/{last}trial.json")):
+        record = read_trial(path.parent)
+        if record is not None and record.summary is not None and record.scenario_hash == scenario_hash:
+            return record
+    return None
 
 
 def discard(folder: Path) -> None:

@@ -11,6 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench.records.schema import EvalRow, TrialRecord
 
+# Above this share, of the processors or of a GPU's samples, seconds are doubtful, and the user is told.
+_BUSY_SHARE = 0.05
+
 
 class Listener(Protocol):
     """Who is told how a run goes on. `label` names a trial, or a base model, in words.
@@ -108,5 +111,21 @@ def _result_in_words(record: TrialRecord | None) -> str:
     return (
         f"validation {summary.validation_accuracy:.4f}, test {summary.test_accuracy:.4f}, "
         f"{summary.train_flops:.3e} FLOPs, {summary.train_seconds:.1f} s of training, "
-        f"{summary.wall_seconds:.1f} s in all"
+        f"{summary.wall_seconds:.1f} s in all{_warnings_in_words(record)}"
     )
+
+
+def _warnings_in_words(record: TrialRecord) -> str:
+    """Say what makes the seconds of a finished trial doubtful; nothing, mostly."""
+    summary, cpus = record.summary, record.provenance.cpus
+    if summary is None:
+        return ""
+    words = ""
+    if summary.other_cpu_seconds is not None and summary.train_seconds:
+        share = summary.other_cpu_seconds / (cpus * summary.train_seconds)
+        if share > _BUSY_SHARE:
+            words += f"; the machine was busy: others took {share:.0%} of its processors"
+    if summary.gpu_use and summary.gpu_use.slowed_share > _BUSY_SHARE:
+        reasons = ", ".join(summary.gpu_use.slowed_by)
+        words += f"; the GPU's clocks were held back {summary.gpu_use.slowed_share:.0%} of the time: {reasons}"
+    return words

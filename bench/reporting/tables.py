@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import zip_longest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
 from bench.catalog import REFERENCE
-from bench.scenario import Scenario
+
+if TYPE_CHECKING:  # these need torch, and tables are printed without
+    from bench.execution.audit import Audit
+    from bench.metering.flops import FlopCount, LayerFlops
 
 _HEADINGS = (
     "rank",
@@ -33,16 +36,31 @@ _HEADINGS = (
 _LEFT = {"strategy", "95 % interval"}
 
 
-def scenario_table(scenarios: Sequence[Scenario]) -> Table:
-    """Return the shipped scenarios as a table."""
-    table = Table(box=None, header_style="bold")
-    for heading in ("scenario", "kind", "stages", "set", "model", "epochs", "batch", "precision"):
-        table.add_column(heading, overflow="fold")
-    for scenario in scenarios:
-        stages = " + ".join(str(stage.classes) for stage in scenario.stages)
-        training = scenario.training
-        cells = (scenario.name, scenario.kind, stages, scenario.data.set, scenario.model.name)
-        table.add_row(*cells, str(training.epochs), str(training.batch_size), training.precision)
+def flops_table(model: str, image_shape: tuple[int, int, int], count: FlopCount, layers: Sequence[LayerFlops]) -> Table:
+    """Return a model's forward multiply-adds by layer, by both counters, with what a step costs below."""
+    size = "x".join(map(str, image_shape))
+    table = Table(
+        box=None, header_style="bold", title=f"{model}, one image of {size}", title_justify="left", show_footer=True
+    )
+    table.add_column("layer", footer="all: forward", overflow="fold")
+    table.add_column("kind")
+    table.add_column("multiply-adds", f"{count.forward // 2:,}", justify="right")
+    table.add_column("by fvcore", f"{count.forward_fvcore // 2:,}", justify="right")
+    for layer in layers:
+        table.add_row(
+            layer.name or "(the model)", layer.kind, f"{layer.forward // 2:,}", f"{layer.forward_fvcore // 2:,}"
+        )
+    return table
+
+
+def audit_table(audit: Audit) -> Table:
+    """Return what an audit found, part by part."""
+    table = Table(box=None, header_style="bold", title=Text(audit.trial), title_justify="left")
+    for heading in ("part", "counted FLOPs", "charged FLOPs", "disagreement", ""):
+        table.add_column(heading, justify="left" if heading in ("part", "") else "right")
+    for part in audit.parts:
+        verdict = "ok" if part.agrees else "WRONG"
+        table.add_row(part.name, f"{part.counted:,}", f"{part.charged:,}", f"{part.disagreement:.4%}", verdict)
     return table
 
 

@@ -19,7 +19,8 @@ from bench.strategies.strategy import Entrant, Strategy
 from bench.training import TRAINING_VERSION
 from bench.training.checkpoint import load_checkpoint, save_checkpoint
 from bench.training.given import GivenCheckpoint
-from bench.training.trial import Base, Observer, Trial, TrialSpec
+from bench.training.learner import Base, TrialSpec
+from bench.training.trial import Observer, Trial
 
 # A base model is trained as scratch is: whoever trained it did not know of the update.
 BASE = Entrant("base", Strategy(title="Base model", start=Fresh(), schedule=OneCycle(warmup=0.2)))

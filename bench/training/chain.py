@@ -10,7 +10,8 @@ import torch
 
 from bench.records.schema import BaseCost, GivenModel
 from bench.training.checkpoint import load_checkpoint, save_checkpoint
-from bench.training.trial import Base, Finished, TrialSpec
+from bench.training.learner import Base, TrialSpec
+from bench.training.trial import Finished
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,11 @@ def device_name(device: torch.device) -> str:
     return "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)
 
 
+def gpu_uuid(device: torch.device) -> str | None:
+    """Return the UUID by which NVML finds the GPU, or None for the CPU."""
+    return None if device.type == "cpu" else str(torch.cuda.get_device_properties(device).uuid)
+
+
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Return the autocast context of a precision, "fp32" or "bf16"."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")

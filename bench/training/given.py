@@ -11,7 +11,7 @@ from bench.models.checkpoint import checkpoint_sha256, fit_checkpoint
 from bench.records.schema import GivenModel
 from bench.scenario import Scenario
 from bench.strategies.strategy import Entrant
-from bench.training.trial import Base
+from bench.training.learner import Base
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,24 @@ def describe_run(
         compiled=compiled,
         allocator=allocator,
         load_average=origin.load_average(),
+        environment=origin.thread_environment(),
+        interop_threads=torch.get_num_interop_threads(),
+        flags=_flags(),
+        memory_gib=origin.memory_gib(),
+        cuda=torch.version.cuda if device.type == "cuda" else None,
+        cudnn=str(torch.backends.cudnn.version()) if device.type == "cuda" else None,
         data_source=source,
         data_hash=data_hash,
     )
+
+
+def _flags() -> dict[str, str]:
+    """Return PyTorch's settings that change precision, or which kernels are chosen."""
+    return {
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "cudnn.allow_tf32": str(torch.backends.cudnn.allow_tf32),
+        "cudnn.benchmark": str(torch.backends.cudnn.benchmark),
+        "cudnn.deterministic": str(torch.backends.cudnn.deterministic),
+        "deterministic_algorithms": str(torch.are_deterministic_algorithms_enabled()),
+        "mkldnn": str(torch.backends.mkldnn.enabled),
+    }

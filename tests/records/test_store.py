@@ -60,8 +60,25 @@ def test_an_unknown_key_in_an_evaluation_is_refused(tmp_path: Path):
 
 def test_another_schema_version_is_refused(tmp_path: Path):
     (tmp_path / "trial.json").write_text('{"schema_version": 99}')
-    with pytest.raises(RecordError, match="schema version 99, expected 1"):
+    with pytest.raises(RecordError, match="schema version 99, expected 1 or 2"):
         read_trial(tmp_path)
+
+
+def test_a_record_of_version_1_is_still_read(run_trial: RunTrial, scratch: Entrant, tmp_path: Path):
+    run_trial(scratch)
+    path = tmp_path / "trial" / "trial.json"
+    record = json.loads(path.read_text())
+    record["schema_version"] = 1
+    summary = "gpu_joules_source gpu_short_share evaluate_gpu_joules gpu_use cpu_seconds cpu_joules cpu_joules_reason"
+    for key in f"{summary} other_cpu_seconds load_average".split():
+        del record["summary"][key]
+    for key in ["environment", "interop_threads", "flags", "memory_gib", "cuda", "cudnn", "gpu"]:
+        del record["provenance"][key]
+    del record["flops_per_image"]["batch"]
+    path.write_text(json.dumps(record))
+    read = read_trial(path.parent)
+    assert read.summary.cpu_seconds is None
+    assert read.flops_per_image.batch == 0
 
 
 def test_a_broken_record_is_refused_and_a_missing_one_is_none(tmp_path: Path):

@@ -11,6 +11,7 @@ from bench.records.collect import Records
 from bench.reporting.report import write_report
 from bench.reporting.tables import leaderboard_table, markdown_table
 from tests.analysis.test_leaderboard import FAST, SCRATCH, WEAK, records
+from tests.analysis.test_life import chain_of
 
 
 @pytest.fixture
@@ -31,6 +32,33 @@ def test_a_report_is_a_figure_and_the_tables_it_was_drawn_from(three: Records, t
     assert paths["accuracy-flops.pdf"].read_bytes().startswith(b"%PDF")
     assert len(pd.read_csv(paths["accuracy-flops.csv"])) == 4 + 2 + 4
     assert pd.read_csv(paths["leaderboard.csv"])["strategy"].tolist() == ["fast", "scratch", "weak"]
+
+
+def test_a_chains_report_has_a_figure_an_update_and_its_whole_life(tmp_path: Path):
+    records = Records(*chain_of(SCRATCH | FAST | WEAK, SCRATCH | FAST | WEAK, SCRATCH | FAST))
+    names = {path.name for path in write_report(records, tmp_path)}
+    kinds = (
+        "leaderboard{}.csv",
+        "leaderboard{}.md",
+        "accuracy-flops{}.csv",
+        "accuracy-flops{}.png",
+        "accuracy-flops{}.pdf",
+    )
+    updates = {kind.format(f"-update-{number}") for kind in kinds for number in (1, 2, 3)}
+    assert names == {*updates, "whole-life.csv", "whole-life.md"}
+    assert "**S, update 2 of 3**" in (tmp_path / "leaderboard-update-2.md").read_text()
+    life = (tmp_path / "whole-life.md").read_text()
+    assert "**S, the whole life**" in life
+    # Base 5,000; scratch 40,400 an update, fast 20,200: 126,200 / 65,600.
+    assert "| fast | 0.5 | 2 | 3 of 3 | 5.000e+03 | 2.020e+04 | 2.020e+04 | 2.020e+04 | 6.560e+04 | 1.92 |" in life
+    assert "| weak | 1 | 0 | - |" in life  # it has no update 3
+
+
+def test_a_table_says_who_had_but_a_share_of_the_old_images():
+    trials, evals = records(SCRATCH | FAST)
+    trials.loc[trials["strategy"] == "fast", "old_share"] = 0.2
+    table = leaderboard(trials, evals)
+    assert "Memory: scratch was trained on all old images; fast had 20.0% of them at hand." in markdown_table(table)
 
 
 def test_the_same_records_give_the_same_bytes(three: Records, tmp_path: Path):

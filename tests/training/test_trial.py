@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -11,14 +12,18 @@ import torch
 
 from bench import Fresh, Keep, L2Init, LearningSpeed, OneCycle, ShrinkAndPerturb, Strategy
 from bench.errors import StrategyError, TrialError
+from bench.metering.clock import PhaseClock
+from bench.metering.flops import FlopCount
+from bench.metering.meters import Meters
+from bench.metering.nvml import GpuFacts, GpuSample
 from bench.models import build_model
 from bench.records.store import read_evals, read_trial
 from bench.scenario import Scenario
 from bench.strategies.strategy import Entrant
-from bench.training import trial
+from bench.training import learner, trial
 from bench.training.base import BASE
 from bench.training.checkpoint import weights_sha256
-from bench.training.trial import Base, Finished
+from bench.training.learner import Base
 from tests.conftest import RunTrial, shorten
 
 
@@ -50,18 +55,6 @@ class Constant:
         return [self.factor] * steps
 
 
-@pytest.fixture
-def base(run_trial: RunTrial) -> Base:
-    finished = run_trial(BASE, name="base", update=0)
-    return as_base(finished)
-
-
-def as_base(finished: Finished) -> Base:
-    from bench.training.base import _cost
-
-    return Base(finished.weights, finished.learning_speed, _cost("key", finished.record))
-
-
 OPTIMIZED = Entrant(
     "optimized",
     Strategy(
@@ -77,15 +70,87 @@ NAIVE = Entrant("naive", Strategy(title="Naive", start=Keep(), schedule=OneCycle
 
 
 def learned(folder: Path) -> list[dict]:
-    """Return what a trial learned, without what a clock says."""
+    """Return what a trial learned, without what clocks and meters say."""
     rows = [row.model_dump() for row in read_evals(folder)]
-    return [{key: value for key, value in row.items() if not key.endswith("seconds")} for row in rows]
+    return [{key: value for key, value in row.items() if not key.endswith(("seconds", "joules"))} for row in rows]
 
 
 def test_evaluating_changes_nothing(run_trial: RunTrial, scratch: Entrant, short: Scenario):
     often = run_trial(scratch, name="often", scenario=shorten(short, points=16))
     once = run_trial(scratch, name="once", scenario=shorten(short, points=1))
     assert often.record.summary.weights_sha256 == once.record.summary.weights_sha256
+
+
+class SteadyGpu:
+    """Stands for NVML: 10 J more at every reading."""
+
+    def __init__(self) -> None:
+        self.readings = 0
+
+    def sliced(self) -> bool:
+        return False
+
+    def total_joules(self) -> float:
+        self.readings += 1
+        return 10.0 * self.readings
+
+    def foreign_processes(self) -> int:
+        return 0
+
+    def sample(self) -> GpuSample:
+        return GpuSample(0.9, 1980, 60, 500.0, ())
+
+    def facts(self) -> GpuFacts:
+        return GpuFacts("Steady", "1", 1980, 2619, 700.0, False)
+
+
+class NoMeters(Meters):
+    all = ()
+
+
+def test_metering_and_counting_change_nothing(
+    run_trial: RunTrial, scratch: Entrant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(trial, "open_meters", lambda uuid: nullcontext(Meters(SteadyGpu(), None)))
+    metered = run_trial(scratch, name="metered")
+    monkeypatch.setattr(trial, "open_meters", lambda uuid: nullcontext(NoMeters(None, "not asked")))
+    monkeypatch.setattr(learner, "count_flops", lambda model, shape: FlopCount(1, 1, 1))
+    bare = run_trial(scratch, name="bare")
+    assert bare.record.summary.weights_sha256 == metered.record.summary.weights_sha256
+    rows = zip(read_evals(tmp_path / "metered"), read_evals(tmp_path / "bare"), strict=True)
+    assert all(one.validation_accuracy == other.validation_accuracy for one, other in rows)
+
+
+def test_joules_of_training_and_evaluating_are_recorded_apart(
+    run_trial: RunTrial, scratch: Entrant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(trial, "open_meters", lambda uuid: nullcontext(Meters(SteadyGpu(), None)))
+    summary = run_trial(scratch).record.summary
+    rows = read_evals(tmp_path / "trial")
+    # 10 J a phase: laying the first weights and four segments of training; four evaluations.
+    assert [row.gpu_joules for row in rows] == [20, 30, 40, 50]
+    assert [row.evaluate_gpu_joules for row in rows] == [10, 20, 30, 40]
+    assert (summary.gpu_joules, summary.evaluate_gpu_joules) == (50, 40)
+    assert (summary.gpu_joules_source, summary.gpu_joules_reason) == ("energy counter", None)
+    assert summary.gpu_short_share == 1.0
+    assert read_trial(tmp_path / "trial").provenance.gpu.name == "Steady"
+
+
+def test_a_cpu_trial_says_why_it_has_no_gpu_joules_and_counts_cpu_seconds(run_trial: RunTrial, scratch: Entrant):
+    summary = run_trial(scratch).record.summary
+    assert (summary.gpu_joules, summary.gpu_joules_reason) == (None, "a CPU trial")
+    assert summary.cpu_joules is not None or summary.cpu_joules_reason
+    # One thread: no more CPU seconds than seconds, and most of them.
+    assert 0.3 * summary.train_seconds < summary.cpu_seconds < 1.2 * summary.train_seconds
+
+
+def test_phases_that_do_not_add_up_fail_the_trial(
+    run_trial: RunTrial, scratch: Entrant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(PhaseClock, "wall_seconds", property(lambda clock: 2 * sum(clock.seconds.values()) + 1))
+    with pytest.raises(TrialError, match="unaccounted for, expected under 1%"):
+        run_trial(scratch)
+    assert read_trial(tmp_path / "trial").status == "failed"
 
 
 def test_training_leaves_the_global_generators_alone(run_trial: RunTrial, scratch: Entrant):
@@ -195,7 +260,15 @@ def test_records_hold_exactly_the_documented_keys(run_trial: RunTrial, base: Bas
     run_trial(OPTIMIZED, base=base)
     lines = [json.loads(line) for line in (tmp_path / "trial" / "evals.jsonl").read_text().splitlines()]
     costs = "step epoch images train_flops aux_flops evaluate_flops train_seconds device_seconds evaluate_seconds"
-    always = {*costs.split(), "gpu_joules", "learning_rate", "train_loss"}
+    always = {
+        *costs.split(),
+        "gpu_joules",
+        "evaluate_gpu_joules",
+        "cpu_seconds",
+        "cpu_joules",
+        "learning_rate",
+        "train_loss",
+    }
     always |= {f"validation_accuracy{part}" for part in ("", "_old", "_new")}
     tested = {f"test_accuracy{part}" for part in ("", "_old", "_new")}
     assert [set(line) for line in lines] == [always, always | tested, always | tested]
@@ -261,7 +334,7 @@ def test_compiling_on_the_clock_fails_the_trial(
     run_trial: RunTrial, scratch: Entrant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     graphs = iter(range(100))
-    monkeypatch.setattr(trial, "_compiled_graphs", lambda: next(graphs))
+    monkeypatch.setattr(learner, "_compiled_graphs", lambda: next(graphs))
     with pytest.raises(TrialError, match="compiled on the clock before step 8"):
         run_trial(scratch)
     assert read_trial(tmp_path / "trial").status == "failed"
@@ -277,8 +350,9 @@ def test_the_fingerprint_sees_every_weight():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_trial_on_cuda_starts_from_the_same_weights_and_learns(short, digits, split, tmp_path):
     from bench.data.update import build_update
+    from bench.training.learner import TrialSpec
     from bench.training.provenance import describe_run
-    from bench.training.trial import Trial, TrialSpec
+    from bench.training.trial import Trial
 
     cuda = torch.device("cuda:0")
     provenance = describe_run(short, digits.source, split.hash(), cuda, False, "test")

@@ -1,0 +1,108 @@
+"""Auditing a record: does the ledger of its trial agree with a real counter?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bench.catalog import find_strategy, strategy_names
+from bench.data.sources import load_images
+from bench.data.splits import cut
+from bench.data.update import Update, build_update
+from bench.errors import RecordError
+from bench.models import build_model
+from bench.records.schema import BaseCost, TrialRecord
+from bench.records.store import read_trial
+from bench.scenario import Scenario, parse_scenario
+from bench.strategies.strategy import Entrant, load_strategy
+from bench.streams import torch_stream
+from bench.training.audit import AuditedPart, replay
+from bench.training.learner import Base, Learner, TrialSpec
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit of one record found. parts: replayed ones first, then the record's own figures against fresh ones."""
+
+    trial: str
+    parts: tuple[AuditedPart, ...]
+
+    @property
+    def agrees(self) -> bool:
+        return all(part.agrees for part in self.parts)
+
+
+def audit_record(folder: Path, strategy: str | None, data_root: Path, device: torch.device) -> Audit:
+    """Replay some steps of the trial whose record lies in `folder`, and hold the record's figures against fresh ones.
+
+    strategy: path of the strategy's file, where it is not a shipped one. A base model need not be there: what is counted
+    depends on shapes alone, so a fresh model stands in for it.
+    Raises RecordError where there is no finished trial, or the strategy at hand is not the recorded one.
+    """
+    record = read_trial(folder)
+    if record is None or record.summary is None:
+        raise RecordError(
+            f"{folder}: no finished trial, expected its trial.json. Name the folder seed-<n> of a record."
+        )
+    scenario = parse_scenario(record.scenario, str(folder / "trial.json"))
+    entrant = _entrant(record, folder, strategy)
+    images = load_images(scenario, data_root)
+    spec = TrialSpec(scenario, entrant, record.update, record.seed)
+    update = build_update(scenario, images, cut(scenario, images), record.update, device, whole=spec.whole)
+    base = _stand_in(scenario, update, record.seed) if entrant.strategy.needs_base else None
+    learner, parts = replay(spec, update, base, device)
+    return Audit(str(folder), (*parts, *_recorded(record, learner, parts)))
+
+
+def _entrant(record: TrialRecord, folder: Path, strategy: str | None) -> Entrant:
+    name = record.strategy["name"]
+    if strategy is None and name not in strategy_names():
+        raise RecordError(f"{folder}: its strategy {name} is not a shipped one. Give its file with --strategy.")
+    entrant = load_strategy(find_strategy(strategy or name))
+    if entrant.hash() != record.strategy_hash:
+        raise RecordError(
+            f"{folder}: was made by another {name} (hash {record.strategy_hash}, that of the file at hand is {entrant.hash()}). "
+            "Give the file that made it with --strategy."
+        )
+    return entrant
+
+
+def _stand_in(scenario: Scenario, update: Update, seed: int) -> Base:
+    """Return a base model that was never trained, with learning speeds drawn at random."""
+    channels, height, _ = update.train.image_shape
+    model = build_model(scenario.model.name, channels, update.head, seed, "base", height)
+    old = int((~update.pool.new).sum())
+    nothing = BaseCost(
+        key="stand-in",
+        steps=0,
+        images=0,
+        train_flops=0,
+        aux_flops=0,
+        train_seconds=0.0,
+        device_seconds=0.0,
+        gpu_joules=None,
+        validation_accuracy=0.0,
+        test_accuracy=0.0,
+    )
+    return Base(model.state_dict(), torch.rand(old, generator=torch_stream(seed, "audit")), nothing)
+
+
+def _recorded(record: TrialRecord, learner: Learner, parts: list[AuditedPart]) -> list[AuditedPart]:
+    """Hold the record's own figures against fresh ones.
+
+    Where the replay charged nothing but steps, the whole trial must have cost its steps; where it charged more, how often it
+    did so is the strategy's own matter, and the total is left alone.
+    """
+    assert record.summary is not None
+    facts, summary, ledger = record.flops_per_image, record.summary, learner.ledger
+    found = [
+        AuditedPart("recorded: one image's forward", learner.flops.forward, facts.forward),
+        AuditedPart("recorded: one image's step", learner.flops.step, facts.step),
+    ]
+    only_steps = ledger.images * learner.flops.step + ledger.steps * learner.flops.batch
+    if sum(part.charged for part in parts) == only_steps:
+        whole = summary.images * learner.flops.step + summary.steps * learner.flops.batch
+        found.append(AuditedPart("recorded: the whole trial", whole, summary.train_flops))
+    return found

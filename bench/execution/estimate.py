@@ -1,0 +1,103 @@
+"""What a run would take, from a few timed steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.execution.local import LocalRun
+from bench.execution.plan import PlannedTrial
+from bench.metering.clock import PhaseClock
+from bench.training.base import BASE
+from bench.training.grid import trial_steps
+from bench.training.learner import Learner, TrialSpec
+
+_WARM_UP_STEPS = 3
+_ROUND_STEPS = 5
+_TIMED_SECONDS, _TIMED_STEPS = 2.0, 50  # whichever comes first
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """One optimizer step without a regularizer. flops: model and optimizer. seconds: on this machine, now."""
+
+    flops: int
+    seconds: float
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Trials that take the same: of one strategy and update, or base models.
+
+    asked, due: how many trials. steps, images, flops, seconds: of one whole trial; seconds of training alone.
+    """
+
+    strategy: str
+    update: int
+    asked: int
+    due: int
+    steps: int
+    images: int
+    flops: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do. estimates: in the order of updates, base models first. device: its name."""
+
+    estimates: tuple[Estimate, ...]
+    device: str
+    timed_steps: int
+
+
+def estimate(run: LocalRun) -> Plan:
+    """Time a few steps of the first update, and work out what is due. Trains nothing that is kept.
+
+    Steps are those of scratch: what a strategy computes besides is in the FLOPs, but not in the seconds.
+    """
+    cost, timed = _time_steps(run)
+    size = run.scenario.training.batch_size
+
+    def of(strategy: str, update: int, asked: int, due: int, steps: int, passes: int) -> Estimate:
+        flops = steps * (cost.flops + passes * cost.parameters)
+        return Estimate(strategy, update, asked, due, steps, steps * size, flops, steps * cost.seconds)
+
+    found = []
+    needing = {trial.spec.seed for trial in run.trials if trial.spec.entrant.strategy.needs_base}
+    if needing and run.scenario.model.checkpoint is None:
+        found.append(of("base model", 0, len(needing), len(run.lacking_bases()), run.budget(0), 0))
+    for (name, update), trials in _alike(run.trials).items():
+        strategy = trials[0].spec.entrant.strategy
+        steps = trial_steps(run.budget(update), strategy.horizon)
+        due = sum(trial.due for trial in trials)
+        found.append(of(name, update, len(trials), due, steps, strategy.regularizer.passes))
+    return Plan(tuple(found), run.device_name, timed)
+
+
+def _alike(trials: Sequence[PlannedTrial]) -> dict[tuple[str, int], list[PlannedTrial]]:
+    """Group trials by (strategy, update), updates in order."""
+    groups: dict[tuple[str, int], list[PlannedTrial]] = {}
+    for trial in sorted(trials, key=lambda trial: trial.spec.update):
+        groups.setdefault((trial.spec.entrant.name, trial.spec.update), []).append(trial)
+    return groups
+
+
+def _time_steps(run: LocalRun) -> tuple[StepCost, int]:
+    """Return the cost of one step, and how many were timed."""
+    update = run.data_of(1, run.restricted)
+    learner = Learner(TrialSpec(run.scenario, BASE, 1, 0), update, None, run.device, run.compiled)
+    learner.prepare()
+    learner.start()
+    learner.train(min(_WARM_UP_STEPS, learner.total_steps - 1))
+    before, clock, ledger = learner.ledger.steps, PhaseClock(run.device), learner.ledger
+    charged = ledger.train_flops + ledger.aux_flops
+    while ledger.steps < learner.total_steps:
+        with clock.phase("train"):
+            learner.train(min(_ROUND_STEPS, learner.total_steps - ledger.steps))
+        if clock.seconds["train"] > _TIMED_SECONDS or ledger.steps - before >= _TIMED_STEPS:
+            break
+    steps = ledger.steps - before
+    flops = (ledger.train_flops + ledger.aux_flops - charged) // steps
+    return StepCost(flops, clock.seconds["train"] / steps, ledger.parameters), steps

@@ -1,0 +1,144 @@
+"""What the CPUs spent: this process' seconds, others' seconds, and the packages' energy. Each a PhaseMeter."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the clock needs torch, meters do not
+    from bench.metering.clock import Phase
+
+_POWERCAP = Path("/sys/class/powercap")
+# More than a socket draws: a counter that could be full in less than a segment's time may have gone round unseen.
+_MOST_WATTS = 1000.0
+
+
+class CpuSeconds:
+    """CPU seconds by phase: this process' own, all its threads together, and those of everybody else on the machine.
+
+    others: None where the system does not tell. On Linux it does, and what a virtual machine's host took away is among them.
+    """
+
+    name = "cpu_seconds"
+
+    def __init__(self, stat: Path = Path("/proc/stat")) -> None:
+        self._stat = stat
+        self._own: dict[str, float] = {}
+        self._others: dict[str, float] | None = {}
+        self._begun: tuple[float, float | None] = (0.0, None)
+
+    def own(self, phase: Phase) -> float:
+        """Return this process' CPU seconds in a phase."""
+        return self._own.get(phase, 0.0)
+
+    def others(self, phase: Phase) -> float | None:
+        """Return everybody else's CPU seconds in a phase."""
+        return None if self._others is None else self._others.get(phase, 0.0)
+
+    def begin(self, phase: Phase) -> None:
+        self._begun = (time.process_time(), self._busy())
+
+    def end(self, phase: Phase) -> None:
+        (own_before, busy_before), busy = self._begun, self._busy()
+        own = time.process_time() - own_before
+        self._own[phase] = self.own(phase) + own
+        if self._others is None or busy is None or busy_before is None:
+            self._others = None
+        else:
+            # The system counts in hundredths of a second, so a quiet machine may come out below nothing.
+            self._others[phase] = self._others.get(phase, 0.0) + max(0.0, busy - busy_before - own)
+
+    def state(self) -> dict[str, Any]:
+        return {"own": dict(self._own), "others": None if self._others is None else dict(self._others)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._own = _added(self._own, state["own"])
+        both = self._others is not None and state["others"] is not None
+        self._others = _added(self._others or {}, state["others"]) if both else None
+
+    def _busy(self) -> float | None:
+        """Return the seconds that all CPUs together were busy since the machine started."""
+        try:
+            with self._stat.open() as file:
+                fields = file.readline().split()
+        except OSError:
+            return None
+        user, nice, system, _idle, _waiting, irq, softirq, stolen = map(int, fields[1:9])
+        return (user + nice + system + irq + softirq + stolen) / os.sysconf("SC_CLK_TCK")
+
+
+class PackageEnergy:
+    """Joules of the CPU packages by phase, everybody's work on them together, from RAPL's counters.
+
+    What cannot be read is void from then on: every total is None, and `reason` says why.
+    """
+
+    name = "cpu_energy"
+
+    def __init__(self, powercap: Path = _POWERCAP, now: Callable[[], float] = time.perf_counter) -> None:
+        self._now = now
+        self._joules: dict[str, float] = {}
+        self._begun: tuple[float, list[int]] | None = None
+        self.reason: str | None = None
+        try:
+            self._zones = _packages(powercap)
+            self._full = [int((zone / "max_energy_range_uj").read_text()) for zone in self._zones]
+            self._read()
+        except OSError as cause:
+            self._void(cause)
+        if self.reason is None and not self._zones:
+            self.reason = "this machine has no RAPL counter"
+
+    def joules(self, phase: Phase) -> float | None:
+        """Return a phase's total, or None where it is void."""
+        return None if self.reason else self._joules.get(phase, 0.0)
+
+    def begin(self, phase: Phase) -> None:
+        if self.reason:
+            return
+        try:
+            self._begun = (self._now(), self._read())
+        except OSError as cause:
+            self._void(cause)
+
+    def end(self, phase: Phase) -> None:
+        if self.reason or self._begun is None:
+            return
+        moment, before = self._begun
+        try:
+            after = self._read()
+        except OSError as cause:
+            self._void(cause)
+            return
+        if (self._now() - moment) * _MOST_WATTS > min(self._full) / 1e6:
+            self.reason = "a segment so long that RAPL's counter may have gone round more than once"
+            return
+        # A counter that is full starts again from nothing.
+        spent = [(late - early) % (full + 1) for early, late, full in zip(before, after, self._full, strict=True)]
+        self._joules[phase] = self._joules.get(phase, 0.0) + sum(spent) / 1e6
+
+    def state(self) -> dict[str, Any]:
+        return {"joules": dict(self._joules), "reason": self.reason}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._joules = _added(self._joules, state["joules"])
+        self.reason = state["reason"] or self.reason
+
+    def _read(self) -> list[int]:
+        return [int((zone / "energy_uj").read_text()) for zone in self._zones]
+
+    def _void(self, cause: OSError) -> None:
+        self.reason = self.reason or f"RAPL's counter cannot be read: {cause.strerror}"
+
+
+def _packages(powercap: Path) -> list[Path]:
+    """Return the zones of whole CPU packages; those inside them (cores, memory) would be counted twice."""
+    zones = sorted(powercap.glob("intel-rapl:*"))
+    return [zone for zone in zones if (zone / "name").read_text().startswith("package")]
+
+
+def _added(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
+    return {phase: one.get(phase, 0.0) + other.get(phase, 0.0) for phase in {*one, *other}}

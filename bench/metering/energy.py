@@ -1,0 +1,263 @@
+"""A GPU's energy by phase, and what the GPU was doing meanwhile."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bench.metering.nvml import Gpu, GpuSample, UnmeasuredError
+
+if TYPE_CHECKING:  # the clock needs torch, meters do not
+    from bench.metering.clock import Phase
+
+# NVML's energy counter is refreshed about every 100 ms, so a segment shorter than this is off by up to a hundredth.
+SHORT_SEGMENT_SECONDS = 10.0
+_LONGEST_GAP_SECONDS = 1.0
+_POWER_INTERVAL_SECONDS = 0.1
+_WATCH_INTERVAL_SECONDS = 1.0
+_METERED = ("train", "evaluate")
+
+
+def integrate_power(seconds: Sequence[float], watts: Sequence[float]) -> float:
+    """Return the energy of sampled power by the trapezoid rule, in joules.
+
+    seconds, watts: same length, at least two, in order of time.
+    Raises UnmeasuredError for fewer samples, and where two neighbours are more than a second apart.
+    """
+    if len(seconds) < 2:
+        raise UnmeasuredError(f"{len(seconds)} samples of power, expected at least 2")
+    total = 0.0
+    for place in range(1, len(seconds)):
+        gap = seconds[place] - seconds[place - 1]
+        if gap > _LONGEST_GAP_SECONDS:
+            raise UnmeasuredError(f"a gap of {gap:.1f} s in sampled power, expected at most {_LONGEST_GAP_SECONDS:g} s")
+        total += gap * (watts[place] + watts[place - 1]) / 2
+    return total
+
+
+class GpuEnergy:
+    """Joules by phase, from the GPU's own counter; by sampled power where it has none. A PhaseMeter.
+
+    What cannot be trusted is void from then on: every total is None, and `reason` says why, in the words of the first cause.
+    source: "energy counter", "sampled power" or None.
+    """
+
+    name = "gpu_energy"
+
+    def __init__(self, gpu: Gpu, now: Callable[[], float] = time.perf_counter, *, sampling: bool = True) -> None:
+        self._gpu = gpu
+        self._now = now
+        self._sampling = sampling
+        self._lock = threading.Lock()
+        self._trace: list[tuple[float, float]] = []
+        self._joules: dict[str, float] = {}
+        self._begun: tuple[float, float] | None = None  # moment, counter
+        self._thread: _Repeated | None = None
+        self.reason: str | None = None
+        self._train_seconds = 0.0
+        self._short_seconds = 0.0
+        self.source: str | None = self._choose_source()
+
+    def joules(self, phase: Phase) -> float | None:
+        """Return a phase's total, or None where it is void."""
+        return None if self.reason else self._joules.get(phase, 0.0)
+
+    def short_share(self) -> float | None:
+        """Return the share of training that was measured in segments under 10 s; None before any was."""
+        return self._short_seconds / self._train_seconds if self._train_seconds else None
+
+    def begin(self, phase: Phase) -> None:
+        if self.reason or phase not in _METERED:
+            return
+        try:
+            self._refuse_company()
+            self._begun = (self._now(), self._reading())
+        except UnmeasuredError as cause:
+            self._void(str(cause))
+
+    def end(self, phase: Phase) -> None:
+        if self.reason or self._begun is None:
+            return
+        moment, before = self._begun
+        self._begun = None
+        try:
+            spent = self._spent(before)
+            self._refuse_company()
+        except UnmeasuredError as cause:
+            self._void(str(cause))
+            return
+        self._joules[phase] = self._joules.get(phase, 0.0) + spent
+        if phase == "train":
+            seconds = self._now() - moment
+            self._train_seconds += seconds
+            self._short_seconds += seconds if seconds < SHORT_SEGMENT_SECONDS else 0.0
+
+    def sample(self) -> None:
+        """Note the power now; called by a thread of its own where power is sampled."""
+        try:
+            point = (self._now(), self._gpu.power_watts())
+        except UnmeasuredError as cause:
+            self._void(str(cause))
+            return
+        with self._lock:
+            self._trace.append(point)
+
+    def close(self) -> None:
+        """Stop sampling."""
+        self._stop_sampling()
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "joules": dict(self._joules),
+            "reason": self.reason,
+            "source": self.source,
+            "seconds": (self._train_seconds, self._short_seconds),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        for phase, joules in state["joules"].items():
+            self._joules[phase] = self._joules.get(phase, 0.0) + joules
+        train, short = state["seconds"]
+        self._train_seconds += train
+        self._short_seconds += short
+        if state["reason"]:
+            self.reason = state["reason"]
+        elif state["source"] != self.source and not self.reason:
+            self._void(f"measured by {state['source']} before it was cut off, by {self.source} after")
+
+    def _choose_source(self) -> str | None:
+        if self._gpu.sliced():
+            self._void("the GPU is cut into MIG slices: its counter is that of all of them")
+            return None
+        try:
+            self._gpu.total_joules()
+            return "energy counter"
+        except UnmeasuredError as no_counter:
+            try:
+                self._gpu.power_watts()
+                return "sampled power"
+            except UnmeasuredError as no_power:
+                self._void(f"{no_counter}; {no_power}")
+                return None
+
+    def _reading(self) -> float:
+        """Return the counter; for sampled power start a new trace."""
+        if self.source == "energy counter":
+            return self._gpu.total_joules()
+        with self._lock:
+            self._trace.clear()
+        self.sample()
+        if self._sampling:
+            self._thread = _Repeated(self.sample, _POWER_INTERVAL_SECONDS)
+        return 0.0
+
+    def _spent(self, before: float) -> float:
+        if self.source == "energy counter":
+            spent = self._gpu.total_joules() - before
+            if spent < 0:
+                raise UnmeasuredError(f"the energy counter went back by {-spent:.0f} J: it was reset")
+            return spent
+        self._stop_sampling()
+        self.sample()
+        with self._lock:
+            seconds, watts = [point[0] for point in self._trace], [point[1] for point in self._trace]
+        return integrate_power(seconds, watts)
+
+    def _stop_sampling(self) -> None:
+        if self._thread is not None:
+            self._thread.stop()
+            self._thread = None
+
+    def _refuse_company(self) -> None:
+        """Raise UnmeasuredError where others compute on the GPU; where it does not say who does, nobody is known to."""
+        try:
+            others = self._gpu.foreign_processes()
+        except UnmeasuredError:
+            return
+        if others:
+            raise UnmeasuredError(f"{others} other processes computed on the GPU")
+
+    def _void(self, reason: str) -> None:
+        self.reason = self.reason or reason
+
+
+class GpuWatch:
+    """What the GPU was doing while it trained, once a second. A PhaseMeter."""
+
+    name = "gpu_watch"
+
+    def __init__(self, gpu: Gpu, *, sampling: bool = True) -> None:
+        self._gpu = gpu
+        self._sampling = sampling
+        self._thread: _Repeated | None = None
+        self._samples: list[GpuSample] = []
+
+    def begin(self, phase: Phase) -> None:
+        if phase == "train" and self._sampling:
+            self._thread = _Repeated(self.sample, _WATCH_INTERVAL_SECONDS)
+
+    def end(self, phase: Phase) -> None:
+        self.close()
+
+    def sample(self) -> None:
+        """Note what the GPU is doing now; called by a thread of its own."""
+        self._samples.append(self._gpu.sample())
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self._thread is not None:
+            self._thread.stop()
+            self._thread = None
+
+    def state(self) -> dict[str, Any]:
+        return {"samples": [vars(sample) for sample in self._samples]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._samples += [GpuSample(**{**each, "slowed_by": tuple(each["slowed_by"])}) for each in state["samples"]]
+
+    def summary(self) -> dict[str, Any] | None:
+        """Return the fields of GpuUse, or None without a sample."""
+        if not self._samples:
+            return None
+        slowed = [sample for sample in self._samples if sample.slowed_by]
+        return {
+            "samples": len(self._samples),
+            "utilization": _mean([sample.utilization for sample in self._samples]),
+            "sm_clock_mhz": _mean([sample.sm_clock_mhz for sample in self._samples]),
+            "temperature_celsius": _most([sample.temperature_celsius for sample in self._samples]),
+            "power_watts": _mean([sample.power_watts for sample in self._samples]),
+            "slowed_share": len(slowed) / len(self._samples),
+            "slowed_by": sorted({reason for sample in slowed for reason in sample.slowed_by}),
+        }
+
+
+class _Repeated:
+    """Calls something at an interval, on a thread of its own, until it is stopped."""
+
+    def __init__(self, action: Callable[[], None], interval: float) -> None:
+        self._action = action
+        self._interval = interval
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop, and wait for a call that is under way."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._interval):
+            self._action()
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if there else None
+
+
+def _most(values: Sequence[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return max(there, default=None)

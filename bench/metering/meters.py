@@ -1,0 +1,88 @@
+"""All meters of a trial but the clock and the ledger, behind one door."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from bench.metering.cpu import CpuSeconds, PackageEnergy
+from bench.metering.energy import GpuEnergy, GpuWatch
+from bench.metering.nvml import Gpu, UnmeasuredError, open_gpu
+
+if TYPE_CHECKING:  # the clock needs torch, meters do not
+    from bench.metering.clock import PhaseMeter
+
+
+class Meters:
+    """What is read beside the clock. `all` are handed to it; a GPU's are among them where there is one to ask.
+
+    gpu: None with the reason in `gpu_reason`.
+    """
+
+    def __init__(self, gpu: Gpu | None, gpu_reason: str | None) -> None:
+        self.cpu = CpuSeconds()
+        self.packages = PackageEnergy()
+        self.energy = GpuEnergy(gpu) if gpu else None
+        self.watch = GpuWatch(gpu) if gpu else None
+        self._gpu = gpu
+        self._gpu_reason = gpu_reason
+
+    @property
+    def all(self) -> list[PhaseMeter]:
+        """Return every meter, in the order of reading."""
+        return [meter for meter in (self.cpu, self.packages, self.energy, self.watch) if meter is not None]
+
+    def totals(self) -> dict[str, float | None]:
+        """Return what an evaluation's line holds."""
+        return {
+            "gpu_joules": self.energy.joules("train") if self.energy else None,
+            "evaluate_gpu_joules": self.energy.joules("evaluate") if self.energy else None,
+            "cpu_seconds": self.cpu.own("train"),
+            "cpu_joules": self.packages.joules("train"),
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a finished trial's summary holds: the totals, and how they came to be."""
+        energy = self.energy
+        return {
+            **self.totals(),
+            "gpu_joules_reason": energy.reason if energy else self._gpu_reason,
+            "gpu_joules_source": energy.source if energy else None,
+            "gpu_short_share": energy.short_share() if energy else None,
+            "cpu_joules_reason": self.packages.reason,
+            "other_cpu_seconds": self.cpu.others("train"),
+            "gpu_use": self.watch.summary() if self.watch else None,
+        }
+
+    def gpu_facts(self) -> dict[str, Any] | None:
+        """Return what is fixed about the GPU, or None where there is none to ask."""
+        try:
+            return asdict(self._gpu.facts()) if self._gpu else None
+        except UnmeasuredError:
+            return None
+
+    def close(self) -> None:
+        """Stop every thread."""
+        for meter in (self.energy, self.watch):
+            if meter is not None:
+                meter.close()
+
+
+@contextmanager
+def open_meters(gpu_uuid: str | None) -> Iterator[Meters]:
+    """Give the meters of a trial on the GPU of this UUID, or on the CPU for None, and stop them at the end.
+
+    A GPU that cannot be asked is no error: its joules are None, with the reason.
+    """
+    with ExitStack() as stack:
+        gpu, reason = None, "a CPU trial"
+        if gpu_uuid is not None:
+            try:
+                gpu, reason = stack.enter_context(open_gpu(gpu_uuid)), None
+            except UnmeasuredError as cause:
+                reason = str(cause)
+        meters = Meters(gpu, reason)
+        stack.callback(meters.close)
+        yield meters

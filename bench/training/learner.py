@@ -1,0 +1,255 @@
+"""What learns in a trial: model, optimizer, the order of images, and the ledger that adds up what they cost."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.catalog import REFERENCE
+from bench.data.batches import Pool
+from bench.data.update import Update
+from bench.errors import StrategyError, TrialError
+from bench.metering.flops import FlopCount, count_flops
+from bench.metering.ledger import Ledger
+from bench.models import build_model
+from bench.records.schema import BaseCost, GivenModel
+from bench.scenario import Scenario
+from bench.strategies.strategy import Entrant, running
+from bench.streams import stream_seed, torch_stream
+from bench.training.batching import BatchOrder
+from bench.training.device import autocast
+from bench.training.evaluate import measure
+from bench.training.grid import scratch_steps, trial_steps
+
+# FLOPs that SGD with momentum and weight decay spends on each parameter: decay, momentum, Nesterov, update; two each.
+_SGD_PASSES = 8
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """Which trial. update: the stage that arrives; 0 trains a base model."""
+
+    scenario: Scenario
+    entrant: Entrant
+    update: int
+    seed: int
+
+    @property
+    def horizon(self) -> float:
+        return self.entrant.strategy.horizon
+
+    @property
+    def stream_seed(self) -> int:
+        """What fresh weights, batches and augmentation are drawn from; the updates of a chain do not repeat each other."""
+        return self.seed if self.update < 2 else stream_seed(self.seed, "update", self.update)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is trained on all old images, also where only a share is at hand: the reference, and base models."""
+        return self.update == 0 or self.entrant.name == REFERENCE
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model that an update starts from: its state dict on the CPU, and each old image's learning speed.
+
+    That is the base model or, in a chain, the one that the strategy's own update before left behind.
+    learning_speed: float32, of the first images of the update's pool. cost: what the base model had cost.
+    previous_sha256: the fingerprint of the weights that the update before left; None for the base model.
+    given: where a user brought the base model along; its speeds and cost are not known then.
+    """
+
+    weights: dict[str, Tensor]
+    learning_speed: Tensor | None
+    cost: BaseCost | None
+    previous_sha256: str | None = None
+    given: GivenModel | None = None
+
+
+class Learner:
+    """A model on its way through an update. Knows neither clock nor record, so that an audit can take the same steps.
+
+    ledger: what it has cost. total_steps: to the end of the horizon. scratch_steps: scratch's whole budget.
+    """
+
+    def __init__(
+        self, spec: TrialSpec, update: Update, base: Base | None, device: torch.device, compiled: bool
+    ) -> None:
+        strategy = spec.entrant.strategy
+        self._strategy = strategy
+        self._training = spec.scenario.training
+        self._update = update
+        self._base = base
+        self._device = device
+        channels, height, width = update.train.image_shape
+        stream = "update" if spec.update else "base"
+        model = build_model(spec.scenario.model.name, channels, update.head, spec.stream_seed, stream, height)
+        self.flops: FlopCount = count_flops(model, (channels, height, width))
+        self._model = model.to(device)
+        # A full graph: a model that cannot be compiled whole is an error, not a part of it run slowly.
+        self._forward = torch.compile(self._model, fullgraph=True) if compiled else self._model
+        self._parameters = list(self._model.parameters())
+        self._anchors: list[Tensor] = []
+        self.ledger = Ledger(self.flops, sum(p.numel() for p in self._parameters))
+        self.scratch_steps = scratch_steps(spec.scenario, update.reference_images)
+        self.total_steps = trial_steps(self.scratch_steps, spec.horizon)
+        self._rates = self._learning_rates()
+        self._optimizer = self._new_optimizer(self._parameters)
+        speed = base.learning_speed if base else None
+        if speed is not None:
+            speed = torch.cat([speed, torch.full((len(update.pool) - len(speed),), math.nan)])
+        pool = Pool(update.pool.labels, update.pool.new, speed)
+        self._order = BatchOrder(update.train, pool, strategy.selection, self._training.batch_size, spec.stream_seed)
+        # Per image of the pool: how often it was seen, and predicted right, by the training passes themselves.
+        self._seen = torch.zeros(2, len(pool), dtype=torch.float32, device=device)
+
+    @property
+    def learning_rate(self) -> float:
+        """Return the learning rate of the last step."""
+        return self._rates[self.ledger.steps - 1]
+
+    def _learning_rates(self) -> list[float]:
+        schedule = self._strategy.schedule
+        with running(schedule):
+            factors = list(schedule.factors(self.total_steps))
+        if len(factors) != self.total_steps:
+            raise StrategyError(
+                f"{type(schedule).__name__}: gave {len(factors)} factors for {self.total_steps} steps, expected one for each. "
+                "Mend it."
+            )
+        return [self._training.learning_rate * factor for factor in factors]
+
+    def _new_optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.SGD:
+        training = self._training
+        return torch.optim.SGD(
+            parameters,
+            lr=training.learning_rate,
+            momentum=training.momentum,
+            nesterov=training.nesterov and training.momentum > 0,
+            weight_decay=training.weight_decay,
+            fused=True,
+        )
+
+    def prepare(self) -> None:
+        """Compile, and let libraries choose their kernels, on made-up images; then put every weight and buffer back."""
+        before = {key: value.clone() for key, value in self._model.state_dict().items()}
+        optimizer = self._new_optimizer(self._parameters)
+        stream = torch_stream(0, "made-up images")
+        shape = (self._training.batch_size, *self._update.train.image_shape)
+        pixels = torch.randn(shape, generator=stream).to(self._device, memory_format=torch.channels_last)
+        labels = torch.randint(self._update.classes, (shape[0],), generator=stream).to(self._device)
+        for _ in range(2):
+            self._forward_backward(pixels, labels)
+            optimizer.step()
+        self._model.eval()
+        with torch.inference_mode(), autocast(self._device, self._training.precision):
+            self._model(pixels)
+        self._model.train()
+        self._model.load_state_dict(before)
+
+    def start(self) -> None:
+        """Lay the strategy's first weights into the model, and keep what the regularizer pulls to."""
+        strategy = self._strategy
+        fresh = {key: value.clone() for key, value in self._model.state_dict().items()}
+        base = {key: value.to(self._device) for key, value in self._base.weights.items()} if self._base else {}
+        names = frozenset(name for name, _ in self._model.named_parameters())
+        with running(strategy.start):
+            weights = dict(strategy.start.weights(base, fresh, names, self.ledger.charge_parameters))
+            self._model.load_state_dict(weights)
+        source = {"start": self._model.state_dict(), "fresh": fresh, None: None}[strategy.regularizer.anchor]
+        if source is not None:
+            self._anchors = [source[name].detach().clone() for name, _ in self._model.named_parameters()]
+
+    def train(self, steps: int) -> float:
+        """Take `steps` optimizer steps and return the sum of their losses. No step waits for the device; the end does."""
+        compiled = _compiled_graphs()
+        regularizer = self._strategy.regularizer
+        passes = _SGD_PASSES + regularizer.passes
+        total = torch.zeros((), device=self._device)
+        for _ in range(steps):
+            pixels, labels, indices = self._order.next()
+            self._optimizer.param_groups[0]["lr"] = self._rates[self.ledger.steps]
+            loss, logits = self._forward_backward(pixels, labels)
+            with running(regularizer):
+                regularizer.apply(self._parameters, self._anchors)
+            self._optimizer.step()
+            total += loss
+            hits = logits.argmax(1) == labels
+            self._seen[0].index_add_(0, indices, torch.ones_like(hits, dtype=torch.float32))
+            self._seen[1].index_add_(0, indices, hits.float())
+            self.ledger.charge_step(len(labels), passes)
+        if _compiled_graphs() != compiled:
+            raise TrialError(
+                f"something was compiled on the clock before step {self.ledger.steps}: its seconds are void."
+            )
+        return total.item()
+
+    def _forward_backward(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (loss, logits of the classes seen), with every parameter's gradient in place."""
+        with autocast(self._device, self._training.precision):
+            logits = self._forward(pixels)
+        logits = logits[:, : self._update.classes].float()
+        loss = F.cross_entropy(logits, labels, label_smoothing=self._training.label_smoothing)
+        for parameter in self._parameters:
+            parameter.grad = None
+        loss.backward()
+        return loss.detach(), logits.detach()
+
+    def evaluate(self, with_test: bool) -> dict[str, float | None]:
+        """Measure accuracy, of all, old and new classes, as a record's evaluation names them."""
+        found: dict[str, float | None] = {}
+        parts = {"validation": self._update.validation, **({"test": self._update.test} if with_test else {})}
+        for part, images in parts.items():
+            accuracy = measure(self._model, images, self._update.classes, self._training.precision, self._device)
+            self.ledger.charge_evaluation(len(images))
+            found[f"{part}_accuracy"] = accuracy.all
+            apart = self._update.new_is_apart
+            found[f"{part}_accuracy_old"] = accuracy.old if apart else None
+            found[f"{part}_accuracy_new"] = accuracy.new if apart else None
+        return found
+
+    def seek(self, epoch: int) -> None:
+        """Go to the first batch of an epoch, as if those before had been trained."""
+        self._order.seek(epoch, 0)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the state dict on the CPU."""
+        return {key: value.detach().cpu() for key, value in self._model.state_dict().items()}
+
+    def learning_speed(self) -> Tensor:
+        """Return float32 (images,), see Pool; NaN for an image never seen."""
+        seen, right = self._seen.cpu()
+        return right / seen
+
+    def state(self) -> dict[str, Any]:
+        """Return all that `restore` needs to go on bit-identically."""
+        return {
+            "model": self._model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "anchors": self._anchors,
+            "seen": self._seen,
+            "order": (self._order.epoch, self._order.position),
+            "ledger": self.ledger.state(),
+        }
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go to where `state` was taken."""
+        self._model.load_state_dict(saved["model"])
+        self._optimizer.load_state_dict(saved["optimizer"])
+        self._anchors = saved["anchors"]
+        self._seen = saved["seen"]
+        self._order.seek(*saved["order"])
+        self.ledger.restore(saved["ledger"])
+
+
+def _compiled_graphs() -> int:
+    """Return how many graphs torch.compile has made in this process; its modules are slow to load, so not asked for."""
+    compiler = sys.modules.get("torch._dynamo.utils")
+    return compiler.counters["stats"]["unique_graphs"] if compiler else 0

@@ -1,0 +1,329 @@
+"""GPU energy against a stub of NVML, through the real ctypes binding, each time in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.metering.energy import integrate_power
+from bench.metering.nvml import UnmeasuredError
+
+_COMPILER = shutil.which("cc") or shutil.which("gcc")
+pytestmark = pytest.mark.skipif(_COMPILER is None, reason="needs a C compiler, for the stub of NVML")
+
+_OPENING = """
+import ctypes, json, os
+import pynvml
+from bench.metering.energy import GpuEnergy, GpuWatch
+from bench.metering.meters import open_meters
+from bench.metering.nvml import UnmeasuredError, open_gpu
+
+pynvml._LoadNvmlLibrary()
+
+def put(**values):
+    for name, value in values.items():
+        assert pynvml.nvmlLib.stub_set(name.encode(), ctypes.c_longlong(value)) == 0, name
+
+class Clock:
+    seconds = 0.0
+    def __call__(self):
+        return self.seconds
+
+clock = Clock()
+found = {}
+
+def train(energy, seconds, /, **change):
+    energy.begin("train")
+    clock.seconds += seconds
+    put(**change)
+    energy.end("train")
+"""
+
+Run = Callable[..., dict]
+
+
+@pytest.fixture(scope="session")
+def build_stub(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    def build(*without: str) -> Path:
+        folder = tmp_path_factory.mktemp("nvml")
+        source = Path(__file__).parent / "nvml_stub.c"
+        defines = [f"-DWITHOUT_{name}" for name in without]
+        command = [str(_COMPILER), "-shared", "-fPIC", *defines, "-o", str(folder / "libnvidia-ml.so.1"), str(source)]
+        subprocess.run(command, check=True, capture_output=True)
+        return folder
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def run(build_stub: Callable[..., Path]) -> Run:
+    """Run lines of Python against the stub; what they put into `found` comes back."""
+    stubs: dict[tuple[str, ...], Path] = {}
+
+    def run(lines: str, *without: str) -> dict:
+        stub = stubs.get(without) or stubs.setdefault(without, build_stub(*without))
+        script = _OPENING + textwrap.dedent(lines) + "\nprint(json.dumps(found))"
+        environment = {**os.environ, "LD_LIBRARY_PATH": str(stub)}
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
+def test_300_watts_for_60_seconds_are_18_000_joules_by_the_counter(run: Run):
+    found = run("""
+        with open_gpu("second") as gpu:
+            put(energy=5_000_000)
+            energy = GpuEnergy(gpu, clock)
+            train(energy, 60, energy=5_000_000 + 18_000_000)
+            found.update(joules=energy.joules("train"), source=energy.source, short=energy.short_share(), reason=energy.reason)
+            found.update(evaluate=energy.joules("evaluate"))
+    """)
+    assert found == {"joules": 18_000, "source": "energy counter", "short": 0, "reason": None, "evaluate": 0}
+
+
+def test_300_watts_for_60_seconds_are_18_000_joules_by_sampled_power(run: Run):
+    found = run("""
+        put(energy_result=3, power=300_000)
+        with open_gpu("second") as gpu:
+            energy = GpuEnergy(gpu, clock, sampling=False)
+            energy.begin("train")
+            for _ in range(120):
+                clock.seconds += 0.5
+                energy.sample()
+            energy.end("train")
+            found.update(joules=energy.joules("train"), source=energy.source)
+    """)
+    assert found == {"joules": 18_000, "source": "sampled power"}
+
+
+def test_a_ramp_is_integrated_by_trapezoids(run: Run):
+    # From 0 to 600 W in a minute: half of 600 W times 60 s. A rectangle rule over these samples is off by 300 J.
+    found = run("""
+        put(energy_result=3)
+        with open_gpu("second") as gpu:
+            energy = GpuEnergy(gpu, clock, sampling=False)
+            energy.begin("train")
+            for second in range(1, 61):
+                clock.seconds = second
+                put(power=10_000 * second)
+                energy.sample()
+            energy.end("train")
+            found.update(joules=energy.joules("train"))
+    """)
+    assert found == {"joules": 18_000}
+
+
+def test_trapezoids_by_hand():
+    assert integrate_power([0, 0.5, 1.5], [100, 200, 300]) == 0.5 * 150 + 1.0 * 250
+
+
+@pytest.mark.parametrize(("seconds", "message"), [([0, 1.5], "a gap of 1.5 s"), ([0], "1 samples of power")])
+def test_a_gap_in_sampled_power_is_no_energy(seconds: list[float], message: str):
+    with pytest.raises(UnmeasuredError, match=message):
+        integrate_power(seconds, [100.0] * len(seconds))
+
+
+def test_a_gap_makes_the_trial_void(run: Run):
+    found = run("""
+        put(energy_result=3, power=300_000)
+        with open_gpu("second") as gpu:
+            energy = GpuEnergy(gpu, clock, sampling=False)
+            train(energy, 60)
+            found.update(joules=energy.joules("train"), reason=energy.reason)
+    """)
+    assert found == {"joules": None, "reason": "a gap of 60.0 s in sampled power, expected at most 1 s"}
+
+
+# What goes wrong in the middle of training, and what the record then says.
+_FAILURES = {
+    "GPU is lost": ("energy_result=15", "NVML does not give energy: GPU is lost"),
+    "no permission": ("energy_result=4", "NVML does not give energy: Insufficient Permissions"),
+    "counter reset": ("energy=1_000_000", "the energy counter went back by 4000 J: it was reset"),
+    "other processes": ("energy=9_000_000, processes=3", "2 other processes computed on the GPU"),
+}
+
+
+@pytest.mark.parametrize("failure", _FAILURES)
+def test_a_failure_in_the_middle_gives_null_and_its_reason_for_good(run: Run, failure: str):
+    change, reason = _FAILURES[failure]
+    found = run(f"""
+        with open_gpu("second") as gpu:
+            put(energy=5_000_000)
+            energy = GpuEnergy(gpu, clock)
+            train(energy, 60, {change})
+            put(energy=9_000_000, energy_result=0, processes=0)
+            train(energy, 60, energy=12_000_000)
+            found.update(joules=energy.joules("train"), reason=energy.reason)
+    """)
+    assert found == {"joules": None, "reason": reason}
+
+
+# What is wrong from the start: settings, functions that the driver lacks, and the reason in the record.
+_REFUSALS = {
+    "not supported": (
+        "energy_result=3, power_result=3, instant_result=3",
+        (),
+        "NVML does not give energy: Not Supported; NVML does not give power: Not Supported",
+    ),
+    "MIG": ("mig=1, mig_result=0", (), "the GPU is cut into MIG slices: its counter is that of all of them"),
+    "a MIG slice": ("slice=1", (), "a MIG slice has no energy counter of its own"),
+    "driver not loaded": ("init=9", (), "NVML does not give the library: Driver Not Loaded"),
+    "GPU not found": ("handle=6", (), "NVML does not give this GPU: Not Found"),
+    "missing symbols": (
+        "energy=0",
+        ("ENERGY", "POWER", "FIELDS"),
+        "NVML does not give energy: Function Not Found; NVML does not give power: Function Not Found",
+    ),
+}
+
+
+@pytest.mark.parametrize("refusal", _REFUSALS)
+def test_each_refusal_gives_null_and_its_reason(run: Run, refusal: str):
+    settings, without, reason = _REFUSALS[refusal]
+    found = run(
+        f"""
+        put({settings})
+        with open_meters("second") as meters:
+            for meter in meters.all:
+                meter.begin("train")
+                meter.end("train")
+            summary = meters.summary()
+            found.update(joules=summary["gpu_joules"], reason=summary["gpu_joules_reason"])
+        """,
+        *without,
+    )
+    assert found == {"joules": None, "reason": reason}
+
+
+def test_without_a_counter_power_is_sampled_by_a_thread(run: Run):
+    found = run(
+        """
+        import time
+        put(power=200_000)
+        with open_gpu("second") as gpu:
+            energy = GpuEnergy(gpu)
+            begun = time.perf_counter()
+            energy.begin("train")
+            time.sleep(0.5)
+            energy.end("train")
+            seconds = time.perf_counter() - begun
+            found.update(watts=energy.joules("train") / seconds, source=energy.source)
+        """,
+        "ENERGY",
+    )
+    assert found["source"] == "sampled power"
+    assert 180 < found["watts"] <= 200  # the power is constant; only the ends of the segment are missing
+
+
+def test_a_gpu_is_found_by_its_uuid_not_by_its_place(run: Run):
+    found = run("""
+        put(energy=7_000)
+        for uuid in ("first", "second", "GPU-second"):
+            with open_gpu(uuid) as gpu:
+                found[uuid] = gpu.total_joules()
+        try:
+            with open_gpu("third"):
+                pass
+        except UnmeasuredError as cause:
+            found["third"] = str(cause)
+    """)
+    assert found == {"first": 0, "second": 7, "GPU-second": 7, "third": "NVML does not give this GPU: Not Found"}
+
+
+def test_our_own_process_is_no_company(run: Run):
+    found = run("""
+        with open_gpu("second") as gpu:
+            put(processes=2, own_pid=os.getpid())
+            found["ours and another"] = gpu.foreign_processes()
+            put(processes=1)
+            found["ours"] = gpu.foreign_processes()
+            put(own_pid=0)
+            found["one by another number, as in a container"] = gpu.foreign_processes()
+    """)
+    assert found == {"ours and another": 1, "ours": 0, "one by another number, as in a container": 0}
+
+
+def test_short_segments_are_flagged(run: Run):
+    found = run("""
+        with open_gpu("second") as gpu:
+            energy = GpuEnergy(gpu, clock)
+            for seconds in (9, 30, 1):
+                train(energy, seconds)
+            found["share"] = energy.short_share()
+    """)
+    assert found["share"] == 10 / 40
+
+
+def test_a_trial_that_goes_on_adds_its_earlier_joules(run: Run):
+    found = run("""
+        with open_gpu("second") as gpu:
+            first = GpuEnergy(gpu, clock)
+            train(first, 60, energy=1_000_000)
+            second = GpuEnergy(gpu, clock)
+            second.restore(first.state())
+            train(second, 60, energy=3_000_000)
+            found["both"] = second.joules("train")
+            put(energy_result=3, power=100_000)
+            third = GpuEnergy(gpu, clock, sampling=False)
+            third.restore(second.state())
+            found["by another way"] = third.joules("train")
+            found["reason"] = third.reason
+    """)
+    assert found["both"] == 3000
+    assert found["by another way"] is None
+    assert found["reason"] == "measured by energy counter before it was cut off, by sampled power after"
+
+
+@pytest.mark.parametrize("without", [(), ("EVENT_REASONS",)], ids=["driver 535", "older driver"])
+def test_a_throttled_run_is_visible(run: Run, without: tuple[str, ...]):
+    found = run(
+        """
+        with open_gpu("second") as gpu:
+            watch = GpuWatch(gpu, sampling=False)
+            put(utilization=90, sm_clock=1980, temperature=60, power=500_000, reasons=0x01)
+            watch.sample()
+            put(utilization=100, sm_clock=1480, temperature=84, power=300_000, reasons=0x04 | 0x40)
+            watch.sample()
+            restored = GpuWatch(gpu, sampling=False)
+            restored.restore(json.loads(json.dumps(watch.state())))
+            found.update(restored.summary())
+        """,
+        *without,
+    )
+    assert found == {
+        "samples": 2,
+        "utilization": 0.95,
+        "sm_clock_mhz": 1730,
+        "temperature_celsius": 84,
+        "power_watts": 400,
+        "slowed_share": 0.5,
+        "slowed_by": ["hardware thermal", "power cap"],
+    }
+
+
+def test_facts_that_records_hold(run: Run):
+    found = run("""
+        from bench.records.schema import GpuFacts
+        with open_meters("second") as meters:
+            found.update(GpuFacts(**meters.gpu_facts()).model_dump())
+    """)
+    assert found == {
+        "name": "Stub 100",
+        "driver": "999.1",
+        "max_sm_clock_mhz": 1980,
+        "max_memory_clock_mhz": 2619,
+        "power_limit_watts": 700.0,
+        "mig": False,
+    }
