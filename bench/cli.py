@@ -12,10 +12,11 @@ from rich.console import Console
 
 from bench import __version__
 from bench.catalog import find_strategy
-from bench.cli_data import data, data_root_option, prepare_for
+from bench.cli_data import data, prepare_for
 from bench.cli_options import (
     cache_option,
     compile_option,
+    data_root_option,
     device_option,
     load,
     results_option,
@@ -148,7 +149,7 @@ def flops(model: str, image: tuple[int, int, int], classes: int, form: str) -> N
     from bench.metering.flops import count_layers
     from bench.models import build_model
 
-    count, layers = count_layers(build_model(model, image[0], classes, 0, "flops"), image)
+    count, layers = count_layers(build_model(model, image[0], classes, 0, "flops", image[1]), image)
     facts = {"model": model, "image": list(image), "classes": classes, "forward_macs": count.forward // 2}
     facts |= {
         "forward_flops": count.forward,

@@ -5,30 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
-from platformdirs import user_cache_path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from bench.catalog import find_scenario
+from bench.cli_options import data_root_option, load, show
 from bench.errors import DataError
 
 if TYPE_CHECKING:
     from bench.data.prepare import Prepared
     from bench.scenario import Scenario
 
-CACHE = user_cache_path("compute-to-accuracy", appauthor=False)
-
-data_root_option = click.option(
-    "--data-root",
-    type=click.Path(path_type=Path),
-    default=CACHE / "data",
-    show_default="the user's cache folder",
-    help="Where image sets lie, or are downloaded to, and where what is prepared goes.",
-)
 _scenario = click.option("--scenario", required=True, help="Name, or path of a .toml file.")
 _workers = click.option(
     "--workers", type=click.IntRange(min=1), default=None, help="Decoding processes; default: one a processor."
@@ -56,7 +46,7 @@ def status(data_root: Path) -> None:
         state = set_state(name, data_root)
         table.add_row(name, state.text, state.where, _megabytes(state.bytes), facts.licence)
     prepared = data_root / "prepared"
-    _console().print(table)
+    show(table)
     click.echo(f"data root: {data_root}; prepared there: {_megabytes(folder_bytes(prepared)) or 'nothing'}")
 
 
@@ -97,7 +87,7 @@ def prepare(
                 for listing in listings
             ]
     else:
-        done = prepare_for(_load(scenario or ""), data_root, workers, skip_broken=skip_broken)
+        done = prepare_for(load(scenario or ""), data_root, workers, skip_broken=skip_broken)
     if not done:
         click.echo("nothing to prepare: the set comes as arrays")
     for tree in done:
@@ -112,7 +102,7 @@ def verify(scenario: str, data_root: Path) -> None:
     from bench.data.sources import find_trees, load_images
     from bench.data.verify import broken_chunks, count_images, find_duplicates
 
-    asked = _load(scenario)
+    asked = load(scenario)
     images = load_images(asked, data_root, download=False)
     click.echo(f"{asked.name}: {images.source}, {len(images.class_names)} classes, hash {images.hash()}")
     for domain, train, fewest, test, fewest_test in count_images(images):
@@ -192,15 +182,3 @@ def _in_words(tree: Prepared) -> str:
 
 def _megabytes(count: int | None) -> str:
     return f"{count / 1e6:,.0f} MB" if count else ""
-
-
-def _load(name_or_path: str) -> Scenario:
-    from bench.scenario import load_scenario
-
-    return load_scenario(find_scenario(name_or_path))
-
-
-def _console() -> Any:
-    console = Console(soft_wrap=True)
-    console.width = max(console.width, 240)
-    return console

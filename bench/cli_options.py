@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from platformdirs import user_cache_path
 from rich.console import Console, RenderableType
 
 from bench.catalog import find_scenario
-from bench.cli_data import CACHE
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.scenario import Scenario
 
+CACHE = user_cache_path("compute-to-accuracy", appauthor=False)
 BASELINES = ("scratch", "naive", "optimized")
 
 
@@ -56,6 +57,13 @@ strategies_option = click.option(
 )
 seeds_option = click.option("--seeds", type=Seeds(), default="0-2", show_default=True, help="Like 0-4 or 0,2,5.")
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+data_root_option = click.option(
+    "--data-root",
+    type=click.Path(path_type=Path),
+    default=CACHE / "data",
+    show_default="the user's cache folder",
+    help="Where image sets lie, or are downloaded to, and where what is prepared goes.",
+)
 cache_option = click.option(
     "--cache",
     type=click.Path(path_type=Path),

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from bench.catalog import find_strategy, scenario_names, strategy_names
-from bench.cli_data import data_root_option
 from bench.cli_options import (
     cache_option,
     compile_option,
+    data_root_option,
     device_option,
     load,
     results_option,

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from bench.errors import ScenarioError
+from bench.models import ZOO, Shortcut, build_model
+from bench.models.build import find_model, head_keys
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_model_gives_one_logit_a_class(name: str):
+    model = build_model(name, 3, 17, 0, "update")
+    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 17)
+
+
+def test_weights_depend_on_seed_and_stream_alone():
+    def head(seed: int, stream: str) -> torch.Tensor:
+        return build_model("resnet8", 1, 10, seed, stream).state_dict()["conv1.weight"]
+
+    assert torch.equal(head(0, "base"), head(0, "base"))
+    assert not torch.equal(head(0, "base"), head(0, "update"))
+    assert not torch.equal(head(0, "base"), head(1, "base"))
+
+
+def test_building_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    build_model("resnet8", 1, 10, 0, "base")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_subsampled_shortcut_is_the_strided_convolution():
+    shortcut = Shortcut(4, 6, 2).eval()
+    x = torch.randn(3, 4, 8, 8)
+    strided = F.conv2d(x, shortcut.conv.weight, stride=2)
+    assert torch.allclose(shortcut(x), shortcut.bn(strided), atol=1e-6)
+
+
+def test_an_unknown_model_names_the_zoo():
+    with pytest.raises(ScenarioError, match=r"'resnet9': unknown, expected one of resnet8"):
+        build_model("resnet9", 3, 10, 0, "base")
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "torchvision:squeezenet1_1"])
+def test_torchvisions_classifiers_are_built_by_name(name: str):
+    model = build_model(name, 3, 7, 0, "base", 64).eval()
+    assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 7)
+    again = build_model(name, 3, 7, 0, "base", 64).state_dict()
+    assert all(torch.equal(value, again[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("resnet8", {"head.weight", "head.bias"}),
+        ("resnet18", {"fc.weight", "fc.bias"}),
+        ("squeezenet1_1", {"classifier.1.weight", "classifier.1.bias"}),
+        ("googlenet", {"fc.weight", "fc.bias"}),
+        ("vit_b_16", {"heads.head.weight", "heads.head.bias"}),
+    ],
+)
+def test_the_head_is_found_whatever_its_name(name: str, keys: set[str]):
+    assert head_keys(name, 3, 7, 64) == keys
+
+
+def test_a_transformer_is_built_for_the_images_size():
+    with torch.device("meta"):
+        shapes = [find_model("vit_b_16", size)(3, 7).state_dict()["encoder.pos_embedding"].shape for size in (64, 224)]
+    assert [shape[1] for shape in shapes] == [4 * 4 + 1, 14 * 14 + 1]
+
+
+def test_a_near_miss_is_named():
+    with pytest.raises(ScenarioError, match=r"'resnet55': unknown.*Did you mean resnet5?0"):
+        build_model("resnet55", 3, 10, 0, "base")
+
+
+def test_grey_images_do_not_fit_torchvisions_models():
+    with pytest.raises(ScenarioError, match="'resnet18': takes images of 3 channels, these have 1"):
+        build_model("resnet18", 1, 10, 0, "base")
+
+
+def test_timm_is_asked_for_only_when_named_and_missing_is_one_line(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ScenarioError, match=r"'timm:resnet26': needs the package timm.*pip install 'compute-to-acc"):
+        build_model("timm:resnet26", 3, 10, 0, "base")
+
+
+class FakeTimm:
+    """Stands for the package, by the three calls that bench makes: their signatures are timm 1.0's."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, object] = {}
+
+    def list_models(self) -> list[str]:
+        return ["resnet26", "vit_tiny_patch16_224"]
+
+    def get_pretrained_cfg(self, model_name: str) -> SimpleNamespace | None:
+        known = {"resnet26": False, "vit_tiny_patch16_224": True}
+        return SimpleNamespace(fixed_input_size=known[model_name]) if model_name in known else None
+
+    def create_model(self, model_name: str, pretrained: bool = False, **options: int) -> torch.nn.Module:
+        self.asked = {"name": model_name, "pretrained": pretrained, **options}
+        return torch.nn.Linear(options["in_chans"], options["num_classes"])
+
+
+def test_a_timm_model_is_asked_for_its_head_channels_and_fixed_size(monkeypatch: pytest.MonkeyPatch):
+    fake = FakeTimm()
+    monkeypatch.setitem(sys.modules, "timm", fake)
+    build_model("timm:resnet26", 1, 10, 0, "base", 96)
+    assert fake.asked == {"name": "resnet26", "pretrained": False, "num_classes": 10, "in_chans": 1}
+    build_model("timm:vit_tiny_patch16_224", 3, 10, 0, "base", 96)
+    assert fake.asked["img_size"] == 96
+    with pytest.raises(
+        ScenarioError, match=r"'timm:resnet27': unknown to the timm installed here\. Did you mean resnet26"
+    ):
+        build_model("timm:resnet27", 3, 10, 0, "base")
