@@ -41,7 +41,8 @@ def test_images_that_fill_no_batch_are_refused():
 def test_evaluating_a_shipped_scenario_costs_at_most_a_tenth_of_training(name: str):
     scenario = load_scenario(find_scenario(name))
     # Images, of the published sizes of the sets; training costs three forwards an image.
-    training, test = {"digits": (1352, 445), "fashion-mnist": (60_000, 10_000)}.get(scenario.data.set, (50_000, 10_000))
+    sizes = {"digits": (1352, 445), "fashion-mnist": (60_000, 10_000), "mnist-usps": (60_000 + 7291, 10_000 + 2007)}
+    training, test = sizes.get(scenario.data.set, (50_000, 10_000))
     validation = training * scenario.data.validation_share
     evaluation = scenario.evaluation
     measured = evaluation.points * validation + evaluation.points // evaluation.test_every * test
