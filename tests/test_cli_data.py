@@ -10,36 +10,22 @@ import pytest
 from tests.data.trees import class_folders
 from tests.test_cli import bench, refused
 
-MINE = """name = "mine"
-title = "My folders"
-kind = "class-incremental"
-stages = [{ folder = "digits/old" }, { folder = "digits/new" }]
-data = { validation_share = 0.2, test_share = 0.2, image_size = 8 }
-evaluation = { points = 2, test_every = 1 }
-
-[model]
-name = "resnet8"
-
-[training]
-epochs = 1
-batch_size = 64
-learning_rate = 0.1
-momentum = 0.9
-weight_decay = 5e-4
-label_smoothing = 0.1
-precision = "fp32"
-crop_padding = 1
-flip = false
-"""
+README = Path(__file__).resolve().parents[1] / "README.md"
 
 
 @pytest.fixture
 def mine(tmp_path: Path) -> Path:
-    """The worked example's scenario, in one epoch, and its folders."""
+    """The worked example, in one epoch, and its folders."""
     result = bench("data", "export", "--set", "digits", "--to", tmp_path / "digits")
     assert result.exit_code == 0, result.output
-    (tmp_path / "mine.toml").write_text(MINE)
+    (tmp_path / "mine.toml").write_text(worked_example().replace("epochs = 24", "epochs = 1"))
     return tmp_path / "mine.toml"
+
+
+def worked_example() -> str:
+    """Return the README's scenario of a user's own folders, as it stands there."""
+    (example,) = [part for part in README.read_text(encoding="utf-8").split("```") if part.startswith("toml\n")]
+    return example.removeprefix("toml\n")
 
 
 @pytest.fixture
@@ -70,7 +56,7 @@ def save_old_model(path: Path, classes: int) -> None:
 
 
 def with_checkpoint(mine: Path) -> None:
-    mine.write_text(mine.read_text().replace('name = "resnet8"', 'name = "resnet8"\ncheckpoint = "old.pt"'))
+    mine.write_text(mine.read_text().replace('name = "resnet8"', 'name = "resnet8", checkpoint = "old.pt"'))
 
 
 def test_a_given_checkpoint_is_the_old_model_and_nothing_is_trained_for_it(

@@ -98,7 +98,9 @@ def prepare(
     skip_broken: leave broken images out, keeping their names in the manifest; otherwise they are refused, once all
     others are decoded. Raises DataError that names them.
     """
-    folder = prepared_folder(listing, size, root)
+    folder, there = prepared_folder(listing, size, root), find_prepared(listing, size, root)
+    if there is not None:
+        return there
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):

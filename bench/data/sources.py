@@ -107,8 +107,9 @@ def data_ready(scenario: Scenario, root: Path) -> str:
         trees = trees_of(scenario, root)
         size = image_size(scenario) if trees else 0
         lacking = sum(find_prepared(tree.listing, size, root) is None for tree in trees)
-    except BenchError:
-        return f"missing: {name or 'a folder of its stages'}, or a part of it"
+    except BenchError as cause:
+        there = name is not None and _facts(name).tree_folder(root) is not None
+        return f"not whole: {cause}" if name is None or there else f"missing: {name}, see bench data status"
     return f"not prepared: {lacking} of {len(trees)} trees" if lacking else "ready"
 
 

@@ -11,6 +11,7 @@ import pytest
 from bench.catalog import find_scenario
 from bench.data.sources import load_set
 from bench.data.splits import cut
+from bench.data.verify import find_duplicates
 from bench.scenario import load_scenario
 
 pytestmark = [
@@ -34,6 +35,10 @@ def test_cifar100_is_the_published_set(root: Path):
     # Published channel means of the training images, as fractions: 0.5071, 0.4865, 0.4409.
     means = images.x_train.mean((0, 1, 2)) / 255
     assert means == pytest.approx([0.5071, 0.4865, 0.4409], abs=1e-4)
+
+
+def test_ten_test_images_of_cifar100_are_training_images(root: Path):
+    assert find_duplicates(load_set("cifar100", root, download=False)).count == 10
 
 
 def test_the_headlines_stages_are_seventy_and_thirty_classes(root: Path):
