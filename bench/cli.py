@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bench import __version__
 from bench.catalog import find_strategy
-from bench.cli_data import data, prepare_for
+from bench.cli_data import data, prepare_for, tell_left_out
 from bench.cli_options import (
     cache_option,
     compile_option,
@@ -111,7 +111,7 @@ def run(
     from bench.strategies.strategy import load_strategy
 
     entrants = [load_strategy(path) for path in paths]
-    prepare_for(asked, data_root)
+    tell_left_out(prepare_for(asked, data_root))
     local = LocalRun(
         asked,
         entrants,

@@ -156,6 +156,13 @@ def prepare_for(
         )
 
 
+def tell_left_out(trees: list[Prepared]) -> None:
+    """Say on stderr what a run goes without: broken images that were skipped, files whose ending is no image's."""
+    for tree in trees:
+        if tree.skipped or tree.listing.left_out:
+            click.echo(_in_words(tree), err=True)
+
+
 @contextmanager
 def _bar(images: int) -> Iterator[Callable[[int], None]]:
     """Show how many images are decoded, from the first one on: what is ready already shows nothing."""

@@ -56,11 +56,10 @@ class ImageRows:
             if there.any():
                 out[there] = array.pixels[row[there]]
 
-    def update_hash(self, running: hashlib._Hash) -> None:
-        """Add what the images are, by their arrays' digests: a run does not read gigabytes before it starts."""
-        running.update(repr([array.digest for array in self._parts]).encode())
-        running.update(self._part.astype(">i8").tobytes())
-        running.update(self._row.astype(">i8").tobytes())
+    def identity(self) -> bytes:
+        """Return what the images are, by their arrays' digests: a run does not read gigabytes before it starts."""
+        digests = repr([array.digest for array in self._parts]).encode()
+        return digests + self._part.astype(">i8").tobytes() + self._row.astype(">i8").tobytes()
 
 
 Pixels = np.ndarray | ImageRows
@@ -111,10 +110,8 @@ class ImageSet:
         running = hashlib.sha256()
         for array in (self.x_train, self.y_train, self.x_test, self.y_test):
             running.update(repr(array.shape).encode())
-            if isinstance(array, ImageRows):
-                array.update_hash(running)
-            else:
-                running.update(np.ascontiguousarray(array).tobytes())
+            content = array.identity() if isinstance(array, ImageRows) else np.ascontiguousarray(array).tobytes()
+            running.update(content)
         if self.domain_train is not None and self.domain_test is not None:
             running.update(repr(self.domains).encode())
             for domain in (self.domain_train, self.domain_test):

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from bench.data.arrays import check_arrays, read_npz
+from bench.data.archives import own_archive_parts
 from bench.data.assemble import Part, Tree
 from bench.data.folders import list_tree
 from bench.errors import DataError
 from bench.scenario import Scenario, Stage
 
 
-def own_parts(scenario: Scenario) -> list[Tree | Part]:
+def own_parts(scenario: Scenario) -> Sequence[Tree | Part]:
     """List the stages' folders and read their archives, in order; the domain of each is its `folder` as written.
 
     Raises DataError where one is missing or not what it should be, or where classes do not fit the scenario's kind.
     """
-    found: list[list[Tree | Part]] = [_stage_parts(scenario, stage) for stage in scenario.stages]
+    found = [_stage_parts(scenario, stage) for stage in scenario.stages]
     _check_classes(scenario, [_names(parts) for parts in found])
     return [part for parts in found for part in parts]
 
 
-def own_class_names(scenario: Scenario, parts: list[Tree | Part]) -> tuple[str, ...]:
+def own_class_names(scenario: Scenario, parts: Sequence[Tree | Part]) -> tuple[str, ...]:
     """Return the classes: data.classes, else in order of the stages, and sorted by name within one.
 
     So the rows of an old model's head are the old folder's class names, sorted (an archive's: its labels, ascending).
@@ -36,39 +35,17 @@ def class_names(part: Tree | Part) -> tuple[str, ...]:
     return part.class_names if isinstance(part, Part) else part.listing.class_names
 
 
-def _stage_parts(scenario: Scenario, stage: Stage) -> list[Tree | Part]:
+def _stage_parts(scenario: Scenario, stage: Stage) -> Sequence[Tree | Part]:
     assert stage.folder is not None
     path = (scenario.root or Path()) / stage.folder
     if path.suffix == ".npz":
-        return list(_archive_parts(scenario, path, stage.folder))
+        return own_archive_parts(scenario, path, stage.folder)
     if not path.is_dir():
         raise DataError(f"{path}: no such folder of images, nor an .npz archive. Mend the stage's folder.")
     return [Tree(listing, use, stage.folder) for use, listing in list_tree(path, scenario.data.classes)]
 
 
-def _archive_parts(scenario: Scenario, path: Path, domain: str) -> list[Part]:
-    """Read an archive of x_train, y_train and perhaps x_test, y_test, classes."""
-    arrays = read_npz(path, ("x_train", "y_train"), ("x_test", "y_test", "classes"))
-    if ("x_test" in arrays) != ("y_test" in arrays):
-        raise DataError(f"{path}: only one of x_test and y_test, expected both or none. Pack again.")
-    has_test, size = "x_test" in arrays, scenario.data.image_size
-    names = [str(name) for name in arrays["classes"]] if "classes" in arrays else None
-    parts = []
-    for side in ("train", "test") if has_test else ("train",):
-        x, y = check_arrays(arrays[f"x_{side}"], arrays[f"y_{side}"], side, str(path), classes=names and len(names))
-        if size is not None and x.shape[1:3] != (size, size):
-            raise DataError(
-                f"{path}: x_{side} holds images of {x.shape[1:3]}, data.image_size is {size}. Change it, or pack again."
-            )
-        labels, local = np.unique(y, return_inverse=True)
-        own = tuple(names[label] if names else str(label) for label in labels)
-        parts.append(Part(x, local.reshape(-1), own, side if has_test else "cut", str(path), domain))
-    if has_test and parts[0].class_names != parts[1].class_names:
-        raise DataError(f"{path}: y_train and y_test hold unlike classes, expected the same. Pack again.")
-    return parts
-
-
-def _names(parts: list[Tree | Part]) -> tuple[str, ...]:
+def _names(parts: Sequence[Tree | Part]) -> tuple[str, ...]:
     return class_names(parts[0])
 
 

@@ -9,11 +9,10 @@ from typing import Literal
 
 import numpy as np
 
+from bench.data.archives import domain_archive_parts
 from bench.data.arrays import (
-    check_arrays,
     check_set,
     from_torchvision,
-    npz_names,
     read_idx_folder,
     read_npz,
     resize_grey,
@@ -41,7 +40,8 @@ def load_images(scenario: Scenario, root: Path, *, download: bool = True) -> Ima
             images = _load_arrays(data.set, facts, root, scenario, download)
             return images if data.classes is None else _only(images, data.classes)
     parts = list_parts(scenario, root)
-    ready = [part if isinstance(part, Part) else part_of(part, _prepared(part, scenario, root)) for part in parts]
+    trees = {number: _prepared(part, scenario, root) for number, part in enumerate(parts) if isinstance(part, Tree)}
+    ready = [part if isinstance(part, Part) else part_of(part, trees[number]) for number, part in enumerate(parts)]
     if scenario.own_folders:
         names, source = own_class_names(scenario, parts), "folders of the user's own"
     else:
@@ -49,6 +49,8 @@ def load_images(scenario: Scenario, root: Path, *, download: bool = True) -> Ima
         _check_no_test_share(scenario, facts)
         names = data.classes or ready[0].class_names
         source = f"{data.set}.npz" if _domain_archive(data.set or "", facts, root) else f"{data.set} files"
+    skipped = sum(len(tree.skipped) for tree in trees.values())
+    source += f", {skipped} broken images left out" if skipped else ""
     return assemble(ready, names, source, data.test_share, data.split_seed)
 
 
@@ -142,10 +144,10 @@ def set_state(name: str, root: Path) -> SetState:
         return SetState("ready", str(packed), packed.stat().st_size)
     if facts.joined or not facts.comes_in_parts:
         text = arrays_ready(name, root)
-        where = {True: "embedded", False: ""}[facts.embedded is not None]
-        if text == "ready" and not where:
-            where = "as of its parts" if facts.joined else "torchvision's files, or the system's package"
-        return SetState(text, where)
+        if facts.embedded is not None:
+            return SetState(text, "embedded")
+        found = "as of its parts" if facts.joined else "torchvision's files, or the system's package"
+        return SetState(text, found if text == "ready" else "")
     folder = facts.tree_folder(root)
     if folder is None:
         return SetState(f"missing: put there {facts.remedy}")
@@ -165,7 +167,7 @@ def list_parts(scenario: Scenario, root: Path) -> Sequence[Tree | Part]:
     facts = _facts(name)
     domains = _asked_domains(scenario, facts)
     if _domain_archive(name, facts, root):
-        return _archive_parts(root / f"{name}.npz", facts, domains, scenario)
+        return domain_archive_parts(root / f"{name}.npz", facts, domains, scenario)
     folder = facts.tree_folder(root)
     if folder is None or facts.layout is None:
         raise DataError(f"{name}: not found under {root}. Put there {facts.remedy}, or name another --data-root.")
@@ -210,33 +212,6 @@ def _prepared(tree: Tree, scenario: Scenario, root: Path) -> Prepared:
             "Run: bench data prepare, with the same --scenario and --data-root."
         )
     return prepared
-
-
-def _archive_parts(path: Path, facts: SetFacts, domains: Sequence[str], scenario: Scenario) -> list[Part]:
-    """Read x_DOMAIN and y_DOMAIN of each domain."""
-    names, size = npz_names(path), scenario.data.image_size
-    for domain in domains:
-        if f"x_{domain}" not in names or f"y_{domain}" not in names:
-            raise DataError(f"{path}: no x_{domain} or y_{domain}: the domain {domain} is missing. Pack the set again.")
-    needed = [f"{axis}_{domain}" for domain in domains for axis in "xy"]
-    arrays = read_npz(path, needed)
-    class_names = tuple(str(n) for n in arrays.get("classes", np.arange(facts.classes)))
-    if len(class_names) != facts.classes:
-        raise DataError(f"{path}: {len(class_names)} class names, expected {facts.classes}. Pack again.")
-    unknown = sorted(set(scenario.data.classes or ()) - set(class_names))
-    if unknown:
-        raise DataError(f"{scenario.name}: data.classes: {unknown[0]!r} is no class of {path}. Mend data.classes.")
-    parts = []
-    for domain in domains:
-        pair = arrays[f"x_{domain}"], arrays[f"y_{domain}"]
-        x, y = check_arrays(*pair, domain, str(path), classes=facts.classes)
-        if size is not None and x.shape[1:3] != (size, size):
-            raise DataError(
-                f"{path}: x_{domain} holds images of {x.shape[1:3]}, data.image_size is {size}. Change it, or put the set's "
-                "files in place of the archive."
-            )
-        parts.append(Part(x, y, class_names, "cut", str(path), domain))
-    return parts
 
 
 def _load_arrays(name: str, facts: SetFacts, root: Path, scenario: Scenario, download: bool) -> ImageSet:

@@ -271,6 +271,7 @@ def test_skipped_images_are_in_neither_part(tmp_path: Path):
     prepare_images(scenario, tmp_path, workers=1, skip_broken=True)
     images = load_images(scenario, tmp_path)
     assert len(images.x_train) + len(images.x_test) == 40
+    assert images.source == "folders of the user's own, 1 broken images left out"
     assert np.asarray(images.x_train[np.arange(len(images.x_train))]).any(axis=(1, 2, 3)).all()
 
 
