@@ -10,8 +10,9 @@ from torch import nn
 from bench.data.batches import HeldOutImages
 from bench.training.device import autocast
 
-_BATCH = 1000  # images of up to 64 pixels; fewer of larger ones, so that activations take no more memory
-_BATCH_PIXELS = 1 << 22
+_BATCH = 1000  # images of up to 32 pixels
+# Of larger ones fewer, whose activations would take gigabytes. Device type -> pixels of a batch.
+_BATCH_PIXELS = {"cpu": 1 << 19, "cuda": 1 << 24}
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def measure(model: nn.Module, images: HeldOutImages, classes: int, precision: st
     right = torch.zeros(2, dtype=torch.int64, device=device)
     seen = torch.zeros(2, dtype=torch.int64, device=device)
     with torch.inference_mode(), autocast(device, precision):
-        for pixels, labels, new in images.batches(_batch(images)):
+        for pixels, labels, new in images.batches(_batch(images, device)):
             hits = model(pixels)[:, :classes].argmax(1) == labels
             right += torch.bincount(new.long(), weights=hits.double(), minlength=2).long()
             seen += torch.bincount(new.long(), minlength=2)
@@ -43,6 +44,8 @@ def measure(model: nn.Module, images: HeldOutImages, classes: int, precision: st
     )
 
 
-def _batch(images: HeldOutImages) -> int:
+def _batch(images: HeldOutImages, device: torch.device) -> int:
     _, height, width = images.image_shape
-    return max(1, min(_BATCH, _BATCH_PIXELS // (height * width)))
+    if height * width <= 32 * 32:
+        return _BATCH
+    return max(1, min(_BATCH, _BATCH_PIXELS[device.type] // (height * width)))
