@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ def own_parts(scenario: Scenario) -> list[Tree | Part]:
     return [part for parts in found for part in parts]
 
 
-def own_class_names(scenario: Scenario, parts: list[Tree | Part]) -> tuple[str, ...]:
+def own_class_names(scenario: Scenario, parts: Sequence[Tree | Part]) -> tuple[str, ...]:
     """Return the classes: data.classes, else in order of the stages, and sorted by name within one.
 
     So the rows of an old model's head are the old folder's class names, sorted (an archive's: its labels, ascending).
@@ -55,7 +56,9 @@ def _archive_parts(scenario: Scenario, path: Path, domain: str) -> list[Part]:
     names = [str(name) for name in arrays["classes"]] if "classes" in arrays else None
     parts = []
     for side in ("train", "test") if has_test else ("train",):
-        x, y = check_arrays(arrays[f"x_{side}"], arrays[f"y_{side}"], side, str(path), classes=names and len(names))
+        x, y = check_arrays(
+            arrays[f"x_{side}"], arrays[f"y_{side}"], side, str(path), classes=len(names) if names else None
+        )
         if size is not None and x.shape[1:3] != (size, size):
             raise DataError(
                 f"{path}: x_{side} holds images of {x.shape[1:3]}, data.image_size is {size}. Change it, or pack again."

@@ -136,8 +136,9 @@ def _trial_row(record: TrialRecord) -> dict[str, object]:
 
 def _sum(base: BaseCost | None, fields: list[str]) -> float | None:
     """Return the sum of a base model's totals, or None where it is unknown."""
-    values = [getattr(base, field) for field in fields] if base else [None]
-    return None if None in values else sum(values)
+    values: list[float | None] = [getattr(base, field) for field in fields] if base else [None]
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
 
 
 def _check_complete(folder: Path, record: TrialRecord, rows: list[EvalRow]) -> None:
