@@ -74,6 +74,13 @@ cache_option = click.option(
 compile_option = click.option(
     "--compile/--no-compile", "compiled", default=None, help="Use torch.compile; default: as the scenario says."
 )
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=None,
+    show_default="one a core",
+    help="Of PyTorch on the CPU; kept for the whole run, and in every record.",
+)
 
 
 def load(name_or_path: str) -> Scenario:

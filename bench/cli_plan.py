@@ -18,6 +18,7 @@ from bench.cli_options import (
     seeds_option,
     show,
     strategies_option,
+    threads_option,
 )
 from bench.errors import DataError
 
@@ -47,6 +48,7 @@ def list_command(data_root: Path, results: Path) -> None:
 @results_option
 @cache_option
 @compile_option
+@threads_option
 def plan_command(
     scenario: str,
     strategies: tuple[str, ...],
@@ -56,6 +58,7 @@ def plan_command(
     results: Path,
     cache: Path,
     compiled: bool | None,
+    threads: int | None,
 ) -> None:
     """Say what `bench run` would do, and what it would take on this machine: a few steps are timed, nothing else runs."""
     asked = load(scenario)
@@ -82,5 +85,6 @@ def plan_command(
         results=results,
         cache=cache,
         compiled=compiled,
+        threads=threads,
     )
     show(*plan_table(asked, estimate(local)))

@@ -171,7 +171,7 @@ def test_flops_prints_both_counters_by_layer():
     result = bench("flops", "resnet18-cifar", "--image", "3x32x32", "--classes", 10)
     assert result.exit_code == 0, result.output
     assert "555,422,720" in result.stdout
-    assert "forward: 1,110,845,440 FLOPs; fvcore: 1,110,845,440" in result.stdout
+    assert "forward: 1,110,845,440 FLOPs an image; by fvcore 1,110,845,440" in result.stdout
     assert "groups.3.1.conv2" in result.stdout
 
 
@@ -187,6 +187,20 @@ def test_flops_as_json_for_programs():
 def test_flops_refuses_an_image_without_a_shape():
     line = refused(bench("flops", "resnet8", "--image", "224"))
     assert "--image '224': expected channels x height x width" in line
+
+
+def test_flops_of_a_torchvision_model_are_the_published_ones():
+    assert json.loads(bench("flops", "resnet18", "--format", "json").stdout)["forward_macs"] == 1_814_073_344
+
+
+def test_flops_refuses_an_image_that_the_model_does_not_take():
+    assert "vit_b_32: takes no image of 3x30x30" in refused(bench("flops", "vit_b_32", "--image", "3x30x30"))
+
+
+def test_threads_are_kept_and_recorded(tiny: Path, folders: list[str], tmp_path: Path):
+    bench("run", "--scenario", tiny, "--strategy", "scratch", "--seeds", "0", "--threads", 1, *folders)
+    record = json.loads((tmp_path / "results" / "tiny" / "scratch" / "1" / "seed-0" / "trial.json").read_text())
+    assert record["provenance"]["threads"] == 1
 
 
 def test_an_audit_of_an_honest_record_agrees_and_of_a_changed_one_does_not(

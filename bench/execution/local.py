@@ -29,7 +29,7 @@ from bench.training import TRAINING_VERSION
 from bench.training.allocator import keep_freed_memory
 from bench.training.base import BaseStore
 from bench.training.chain import ChainStore, align
-from bench.training.device import choose_device, device_name
+from bench.training.device import choose_device, device_name, fix_threads
 from bench.training.given import find_given
 from bench.training.grid import scratch_steps, trial_steps
 from bench.training.learner import Base, TrialSpec
@@ -40,7 +40,8 @@ from bench.training.trial import Trial
 class LocalRun:
     """A scenario's trials for some strategies and seeds, on one device of this machine.
 
-    compiled: whether to use torch.compile; None leaves it to the scenario. residence: see bench.data.streaming.fits.
+    compiled: whether to use torch.compile; None leaves it to the scenario. threads: see fix_threads. residence: see
+    bench.data.streaming.fits.
     Making it checks everything that can be checked without training: data, splits, folders, a given checkpoint, records
     that stand in the way.
     """
@@ -56,10 +57,12 @@ class LocalRun:
         results: Path,
         cache: Path,
         compiled: bool | None = None,
+        threads: int | None = None,
         residence: Residence = "auto",
         fresh: bool = False,
     ) -> None:
         self._allocator = keep_freed_memory()
+        fix_threads(threads)
         # Compiling for the CPU, torch warns that there is no CUDA.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         names = [entrant.name for entrant in entrants]

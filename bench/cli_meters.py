@@ -1,0 +1,104 @@
+"""The commands that meter: a model's FLOPs, and what a recorded trial was charged."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.cli_options import data_root_option, device_option, show
+from bench.errors import BenchError, MeterError
+
+if TYPE_CHECKING:
+    from bench.metering.flops import FlopCount, LayerFlops
+
+
+class ImageShape(click.ParamType):
+    """An image's shape as "3x224x224": channels, height, width."""
+
+    name = "shape"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int, int]:
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).lower().split("x")
+        if len(parts) != 3 or not all(part.isdecimal() and int(part) for part in parts):
+            raise BenchError(f"--image {value!r}: expected channels x height x width, like 3x224x224. Change it.")
+        channels, height, width = map(int, parts)
+        return channels, height, width
+
+
+@click.command("flops")
+@click.argument("model")
+@click.option("--image", type=ImageShape(), default="3x224x224", show_default=True, help="channels x height x width.")
+@click.option("--classes", type=click.IntRange(min=1), default=1000, show_default=True, help="Width of the head.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def flops_command(model: str, image: tuple[int, int, int], classes: int, form: str) -> None:
+    """Count a model's FLOPs, layer by layer, by two counters that must agree.
+
+    Counted are the multiply-adds of convolutions, linear layers and attention, each as 2 FLOPs. Normalization, activations,
+    pooling and resizing are not. A step is forward and backward, without the gradient of the image itself.
+    """
+    count, layers = _count(model, image, classes)
+    if form == "json":
+        facts = {
+            "model": model,
+            "image": image,
+            "classes": classes,
+            "forward_macs": count.forward // 2,
+            "forward_macs_fvcore": count.forward_fvcore // 2,
+            "forward_flops": count.forward,
+            "step_flops": count.step,
+            "batch_flops": count.batch,
+            "layers": [asdict(layer) for layer in layers],
+        }
+        click.echo(json.dumps(facts, indent=1))
+        return
+    from bench.reporting.tables import flops_table
+
+    show(flops_table(model, image, count, layers))
+    once = f", and {count.batch:,} a batch" if count.batch else ""
+    click.echo(f"forward: {count.forward:,} FLOPs an image; by fvcore {count.forward_fvcore:,}")
+    click.echo(f"step, forward and backward: {count.step:,} FLOPs an image{once}")
+
+
+@click.command("check")
+@click.option("--audit", type=click.Path(path_type=Path), required=True, help="Folder of one trial's record.")
+@click.option("--strategy", default=None, help="Path of the strategy's file, where it is not a shipped one.")
+@device_option
+@data_root_option
+def check_command(audit: Path, strategy: str | None, device: str, data_root: Path) -> None:
+    """Replay some steps of a recorded trial under a real counter, and compare with what was charged.
+
+    Exits with 1 where they disagree by more than 0.1 %.
+    """
+    from bench.execution.audit import audit_record
+    from bench.reporting.tables import audit_table
+    from bench.training.device import choose_device
+
+    found = audit_record(audit, strategy, data_root, choose_device(device))
+    show(audit_table(found))
+    if not found.agrees:
+        wrong = next(part for part in found.parts if not part.agrees)
+        raise MeterError(
+            f"{audit}: {wrong.name}: {wrong.counted:,} FLOPs counted, {wrong.charged:,} charged, expected within 0.1 %. "
+            "Its costs are not to be believed."
+        )
+
+
+def _count(model: str, image: tuple[int, int, int], classes: int) -> tuple[FlopCount, list[LayerFlops]]:
+    """Count a model of some name. Raises BenchError where it takes no images of that shape."""
+    from bench.metering.flops import count_layers
+    from bench.models import build_model
+
+    built = build_model(model, image[0], classes, 0, "flops", image[1])
+    try:
+        return count_layers(built, image)
+    except BenchError:
+        raise
+    except (RuntimeError, AssertionError, ValueError, IndexError) as cause:  # a model's own ways to say so
+        size, reason = "x".join(map(str, image)), (str(cause).splitlines() or [type(cause).__name__])[0]
+        raise BenchError(f"{model}: takes no image of {size} ({reason}). Give another --image.") from cause
