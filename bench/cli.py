@@ -21,16 +21,15 @@ from bench.cli_options import (
     results_option,
     scenario_option,
     seeds_option,
-    show,
     strategies_option,
     threads_option,
 )
 from bench.cli_plan import list_command, plan_command
+from bench.cli_rank import compare_command, leaderboard_command, print_leaderboard, scenario_filter
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.data.streaming import Residence
-    from bench.records.collect import Records
 
 
 class _Commands(click.Group):
@@ -115,7 +114,7 @@ def run(
     with progress_for(Console(stderr=True)) as listener:
         local.run(listener)
     click.echo(f"records: {results / asked.name}")
-    _print_leaderboard(collect(results).of(asked.name))
+    print_leaderboard(collect(results).of(asked.name))
 
 
 main.add_command(data)
@@ -123,21 +122,12 @@ main.add_command(list_command)
 main.add_command(plan_command)
 main.add_command(flops_command)
 main.add_command(check_command)
+main.add_command(leaderboard_command)
+main.add_command(compare_command)
 
 
 @main.command()
-@click.option("--scenario", default=None, help="Name; default: every scenario with records.")
-@results_option
-def leaderboard(scenario: str | None, results: Path) -> None:
-    """Rank strategies by their speedup over scratch at matched accuracy."""
-    from bench.records.collect import collect
-
-    for part in collect(results).parts(scenario):
-        _print_leaderboard(part)
-
-
-@main.command()
-@click.option("--scenario", default=None, help="Name; default: every scenario with records.")
+@scenario_filter
 @results_option
 @click.option(
     "--reports", type=click.Path(path_type=Path), default=Path("reports"), show_default=True, help="Folder to write to."
@@ -153,14 +143,3 @@ def report(scenario: str | None, results: Path, reports: Path) -> None:
     for part in parts:
         for path in write_report(part, reports / part.name):
             click.echo(path)
-
-
-def _print_leaderboard(records: Records) -> None:
-    from bench.analysis.leaderboard import leaderboard as rank
-    from bench.analysis.life import whole_life
-    from bench.reporting.tables import leaderboard_table, life_table
-
-    for part in records.by_update():
-        show(*leaderboard_table(rank(part.trials, part.evals)))
-    if records.chain:
-        show(*life_table(whole_life(records.trials, records.evals)))

@@ -57,7 +57,7 @@ def flops_command(model: str, image: tuple[int, int, int], classes: int, form: s
         }
         click.echo(json.dumps(facts, indent=1))
         return
-    from bench.reporting.tables import flops_table
+    from bench.reporting.metering import flops_table
 
     show(flops_table(model, image, count, layers))
     once = f", and {count.batch:,} a batch" if count.batch else ""
@@ -76,7 +76,7 @@ def check_command(audit: Path, strategy: str | None, device: str, data_root: Pat
     Exits with 1 where they disagree by more than 0.1 %.
     """
     from bench.execution.audit import audit_record
-    from bench.reporting.tables import audit_table
+    from bench.reporting.metering import audit_table
     from bench.training.device import choose_device
 
     found = audit_record(audit, strategy, data_root, choose_device(device))

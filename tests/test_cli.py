@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
@@ -236,3 +238,80 @@ def test_an_audit_needs_the_strategy_that_was_recorded(tiny: Path, folders: list
 
 def test_an_audit_of_nothing_is_one_line(tmp_path: Path):
     assert "no finished trial" in refused(bench("check", "--audit", tmp_path, "--device", "cpu"))
+
+
+@pytest.fixture(scope="module")
+def run_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of scratch and naive on two scenarios, one seed each."""
+    folder = tmp_path_factory.mktemp("ranked")
+    text = (shipped_folder("scenarios") / "digits-7-3.toml").read_text()
+    text = text.replace("epochs = 24", "epochs = 1").replace("points = 20", "points = 2")
+    for name in ("one", "two"):
+        path = folder / f"{name}.toml"
+        path.write_text(text.replace("digits-7-3", name))
+        options = ["--results", folder / "results", "--cache", folder / "cache", "--device", "cpu"]
+        done = bench(
+            "run", "--scenario", path, "--strategy", "scratch", "--strategy", "naive", "--seeds", "0", *options
+        )
+        assert done.exit_code == 0, done.output
+    return folder / "results"
+
+
+def test_a_leaderboard_of_several_scenarios_ends_with_one_of_all_together(run_once: Path):
+    printed = bench("leaderboard", "--results", run_once).stdout
+    assert printed.count("Target: validation accuracy") == 2
+    assert "All these tables together" in printed
+    assert "All these tables together" not in bench("leaderboard", "--results", run_once, "--scenario", "one").stdout
+
+
+def test_a_leaderboard_leads_with_the_currency_and_target_asked_for(run_once: Path):
+    printed = bench("leaderboard", "--results", run_once, "--currency", "steps", "--target", "0.5").stdout
+    assert "speedup, steps" in printed
+    assert "provisional (0.5 of the mean of scratch's 1 seeds)" in printed
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_a_leaderboard_for_programs_holds_every_row(run_once: Path, form: str):
+    printed = bench("leaderboard", "--results", run_once, "--format", form).stdout
+    rows = pd.read_csv(io.StringIO(printed)) if form == "csv" else pd.DataFrame(json.loads(printed))
+    assert sorted(rows["scenario"] + " " + rows["strategy"]) == ["one naive", "one scratch", "two naive", "two scratch"]
+    assert (rows["n"] == 1).all()
+    assert {"value_flops", "relation_flops", "validation_accuracy_new", "test_accuracy_old"} <= set(rows)
+
+
+def test_a_leaderboard_for_papers(run_once: Path):
+    assert bench("leaderboard", "--results", run_once, "--format", "md").stdout.count("| rank |") == 2
+    assert bench("leaderboard", "--results", run_once, "--format", "tex").stdout.count(r"\toprule") == 2
+
+
+def test_a_leaderboard_of_one_device(run_once: Path):
+    name = json.loads(next(run_once.rglob("trial.json")).read_text())["provenance"]["cpu"]
+    assert bench("leaderboard", "--results", run_once, "--device", name[:5].lower()).exit_code == 0
+    assert "--device H100: no trials of such a device" in refused(
+        bench("leaderboard", "--results", run_once, "--device", "H100")
+    )
+
+
+def test_a_leaderboard_in_a_currency_that_was_not_measured_is_one_line(run_once: Path):
+    line = refused(bench("leaderboard", "--results", run_once, "--scenario", "one", "--currency", "gpu_joules"))
+    assert "one: no gpu_joules to compare: not measured, or on unlike machines" in line
+
+
+@pytest.mark.parametrize("share", ["0", "1.1", "x", "nan"])
+def test_a_target_that_is_no_share_is_one_line(share: str):
+    assert f"--target {share}: expected a share" in refused(bench("leaderboard", "--target", share))
+
+
+def test_two_strategies_are_compared_seed_by_seed(run_once: Path):
+    found = bench("compare", "naive", "scratch", "--scenario", "one", "--target", "0.5", "--results", run_once)
+    assert found.exit_code == 0, found.output
+    assert "naive against scratch" in found.stdout
+    assert "Log-rank p = " in found.stdout
+
+
+def test_comparing_with_a_strategy_that_is_not_there_names_those_that_are(run_once: Path):
+    line = refused(bench("compare", "naive", "mine", "--scenario", "one", "--results", run_once))
+    assert "mine: 0 finished strategies of that name, expected one of: naive@1, scratch@1" in line
+    assert "no trials of update 2" in refused(
+        bench("compare", "naive", "scratch", "--scenario", "one", "--update", "2", "--results", run_once)
+    )

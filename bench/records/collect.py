@@ -45,6 +45,26 @@ class Records:
         """Whether one scenario's part is of more than one update."""
         return int(self.trials["updates"].iloc[0]) > 1
 
+    @property
+    def update(self) -> int:
+        """The update, of one update's part."""
+        return int(self.trials["update"].iloc[0])
+
+    def find(self, name: str) -> tuple[str, float]:
+        """Return (strategy, horizon) of a name like "optimized", or "optimized@0.5" where there are several horizons.
+
+        Raises RecordError where there is none, or more than one.
+        """
+        strategy, at, horizon = name.partition("@")
+        keys = sorted(set(zip(self.evals["strategy"], self.evals["horizon"], strict=True)))
+        found = [key for key in keys if key[0] == strategy and (not at or f"{key[1]:g}" == horizon)]
+        if len(found) != 1:
+            known = ", ".join(f"{each}@{length:g}" for each, length in keys) or "none"
+            raise RecordError(
+                f"{name}: {len(found)} finished strategies of that name, expected one of: {known}. Change it."
+            )
+        return found[0]
+
     def by_update(self) -> list[Records]:
         """Return one scenario's part, update by update, those that have any trial."""
         return [
