@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli_options import data_root_option, device_option, show
-from bench.errors import BenchError, MeterError
+from bench.errors import BenchError, MeterError, RuleError
 
 if TYPE_CHECKING:
     from bench.metering.flops import FlopCount, LayerFlops
@@ -66,26 +66,58 @@ def flops_command(model: str, image: tuple[int, int, int], classes: int, form: s
 
 
 @click.command("check")
-@click.option("--audit", type=click.Path(path_type=Path), required=True, help="Folder of one trial's record.")
-@click.option("--strategy", default=None, help="Path of the strategy's file, where it is not a shipped one.")
+@click.argument("results", type=click.Path(path_type=Path), required=False)
+@click.option("--audit", type=click.Path(path_type=Path), default=None, help="Folder of one trial's record.")
+@click.option("--strategy", default=None, help="With --audit: the strategy's file, where it is not a shipped one.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @device_option
 @data_root_option
-def check_command(audit: Path, strategy: str | None, device: str, data_root: Path) -> None:
-    """Replay some steps of a recorded trial under a real counter, and compare with what was charged.
+def check_command(
+    results: Path | None, audit: Path | None, strategy: str | None, form: str, device: str, data_root: Path
+) -> None:
+    """Check records: all of RESULTS against the rules for a leaderboard's row, or one trial's charges (--audit).
 
-    Exits with 1 where they disagree by more than 0.1 %.
+    An audit replays some steps of a recorded trial under a real counter. Exits with 1 where a rule is not kept, or where what was
+    counted and what was charged are more than 0.1 % apart.
     """
+    if (results is None) == (audit is None):
+        raise BenchError("bench check: give a folder of results, or one trial's folder with --audit. One of the two.")
+    if audit is not None:
+        _audit(audit, strategy, device, data_root)
+    elif results is not None:
+        _check_rules(results, form)
+
+
+def _audit(trial: Path, strategy: str | None, device: str, data_root: Path) -> None:
     from bench.execution.audit import audit_record
     from bench.reporting.metering import audit_table
     from bench.training.device import choose_device
 
-    found = audit_record(audit, strategy, data_root, choose_device(device))
+    found = audit_record(trial, strategy, data_root, choose_device(device))
     show(audit_table(found))
     if not found.agrees:
         wrong = next(part for part in found.parts if not part.agrees)
         raise MeterError(
-            f"{audit}: {wrong.name}: {wrong.counted:,} FLOPs counted, {wrong.charged:,} charged, expected within 0.1 %. "
+            f"{trial}: {wrong.name}: {wrong.counted:,} FLOPs counted, {wrong.charged:,} charged, expected within 0.1 %. "
             "Its costs are not to be believed."
+        )
+
+
+def _check_rules(results: Path, form: str) -> None:
+    from bench.records.rules import check_results
+    from bench.reporting.metering import rules_table
+
+    verdict = check_results(results)
+    if form == "json":
+        click.echo(json.dumps(asdict(verdict), indent=1))
+    else:
+        show(rules_table(verdict))
+    if verdict.violations:
+        first = verdict.violations[0]
+        more = f" (and {len(verdict.violations) - 1} more)" if len(verdict.violations) > 1 else ""
+        asked = verdict.rules[first.rule]
+        raise RuleError(
+            f"{first.where}: {first.rule}: {first.found}{more}, expected: {asked} Run it again, or leave it out."
         )
 
 

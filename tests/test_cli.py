@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -315,3 +316,34 @@ def test_comparing_with_a_strategy_that_is_not_there_names_those_that_are(run_on
     assert "no trials of update 2" in refused(
         bench("compare", "naive", "scratch", "--scenario", "one", "--update", "2", "--results", run_once)
     )
+
+
+def test_checking_results_says_which_rules_are_kept_and_exits_with_1_where_one_is_not(run_once: Path, tmp_path: Path):
+    results = tmp_path / "results"
+    shutil.copytree(run_once, results)
+    for path in results.rglob("trial.json"):
+        record = json.loads(path.read_text())
+        record["provenance"] |= {"commit": "c" * 40, "modified": False}
+        path.write_text(json.dumps(record))
+    kept = bench("check", results)
+    assert kept.exit_code == 0, kept.output
+    assert "BROKEN" not in kept.stdout
+    shutil.rmtree(results / "one" / "naive")
+    (results / "one" / "naive" / "1").mkdir(parents=True)
+    path = next((results / "two" / "naive").rglob("trial.json"))
+    record = json.loads(path.read_text())
+    record["provenance"]["modified"] = True
+    path.write_text(json.dumps(record))
+    broken = bench("check", results)
+    assert broken.exit_code == 1
+    assert (
+        "two/naive/1/seed-0: commit: modified since commit cccccccccc, expected: The code was that of a commit"
+        in broken.stderr
+    )
+    found = json.loads(bench("check", results, "--format", "json").stdout)
+    assert [(each["rule"], each["where"]) for each in found["violations"]] == [("commit", "two/naive/1/seed-0")]
+
+
+def test_checking_nothing_or_two_things_is_one_line(tmp_path: Path):
+    assert "give a folder of results, or one trial's folder with --audit" in refused(bench("check"))
+    assert "One of the two" in refused(bench("check", tmp_path, "--audit", tmp_path))

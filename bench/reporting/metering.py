@@ -1,4 +1,4 @@
-"""Tables of what was counted: a model's FLOPs by layer, and an audit."""
+"""Tables of what was counted and checked: a model's FLOPs by layer, an audit, the rules."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
+
+from bench.records.rules import Verdict
 
 if TYPE_CHECKING:  # these need torch
     from bench.execution.audit import Audit
@@ -38,4 +40,17 @@ def audit_table(audit: Audit) -> Table:
     for part in audit.parts:
         verdict = "ok" if part.agrees else "WRONG"
         table.add_row(part.name, f"{part.counted:,}", f"{part.charged:,}", f"{part.disagreement:.4%}", verdict)
+    return table
+
+
+def rules_table(verdict: Verdict) -> Table:
+    """Return each rule, and where it was not kept."""
+    table = Table(box=None, header_style="bold", title=f"{verdict.trials} trials", title_justify="left")
+    for heading in ("rule", "", "where", "found"):
+        table.add_column(heading)
+    for name, words in verdict.rules.items():
+        broken = [violation for violation in verdict.violations if violation.rule == name]
+        table.add_row(name, "BROKEN" if broken else "kept", "", words)
+        for violation in broken:
+            table.add_row("", "", Text(violation.where), Text(violation.found))
     return table
