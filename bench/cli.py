@@ -17,7 +17,9 @@ from bench.cli_options import (
     compile_option,
     data_root_option,
     device_option,
+    horizons_option,
     load,
+    load_entrants,
     results_option,
     scenario_option,
     seeds_option,
@@ -55,6 +57,7 @@ def main() -> None:
 @main.command()
 @scenario_option
 @strategies_option
+@horizons_option
 @seeds_option
 @device_option
 @data_root_option
@@ -75,6 +78,7 @@ def main() -> None:
 def run(
     scenario: str,
     strategies: tuple[str, ...],
+    horizons: tuple[float, ...],
     seeds: tuple[int, ...],
     device: str,
     data_root: Path,
@@ -94,9 +98,8 @@ def run(
     from bench.execution.local import LocalRun
     from bench.records.collect import collect
     from bench.reporting.progress import progress_for
-    from bench.strategies.strategy import load_strategy
 
-    entrants = [load_strategy(path) for path in paths]
+    entrants = load_entrants(paths, horizons)
     prepare_for(asked, data_root)
     local = LocalRun(
         asked,

@@ -12,7 +12,9 @@ from bench.cli_options import (
     compile_option,
     data_root_option,
     device_option,
+    horizons_option,
     load,
+    load_entrants,
     results_option,
     scenario_option,
     seeds_option,
@@ -42,6 +44,7 @@ def list_command(data_root: Path, results: Path) -> None:
 @click.command("plan")
 @scenario_option
 @strategies_option
+@horizons_option
 @seeds_option
 @device_option
 @data_root_option
@@ -52,6 +55,7 @@ def list_command(data_root: Path, results: Path) -> None:
 def plan_command(
     scenario: str,
     strategies: tuple[str, ...],
+    horizons: tuple[float, ...],
     seeds: tuple[int, ...],
     device: str,
     data_root: Path,
@@ -73,9 +77,8 @@ def plan_command(
     from bench.execution.estimate import estimate
     from bench.execution.local import LocalRun
     from bench.reporting.plans import plan_table
-    from bench.strategies.strategy import load_strategy
 
-    entrants = [load_strategy(path) for path in paths]
+    entrants = load_entrants(paths, horizons)
     local = LocalRun(
         asked,
         entrants,

@@ -118,17 +118,31 @@ def print_leaderboard(
     records: Records, currency: str = "flops", share: float = 1.0, form: str = "table"
 ) -> list[pd.DataFrame]:
     """Print one scenario's leaderboards, an update each, and a chain's whole life; return the former."""
+    from bench.analysis.frontier import frontiers
     from bench.analysis.leaderboard import leaderboard
     from bench.analysis.life import whole_life
     from bench.reporting.latex import latex_table
-    from bench.reporting.tables import leaderboard_table, life_markdown, life_table, markdown_table
+    from bench.reporting.tables import (
+        frontier_markdown,
+        frontier_table,
+        leaderboard_table,
+        life_markdown,
+        life_table,
+        markdown_table,
+    )
 
-    boards = [leaderboard(part.trials, part.evals, currency=currency, share=share) for part in records.by_update()]
-    for board in boards:
+    parts = records.by_update()
+    boards = [leaderboard(part.trials, part.evals, currency=currency, share=share) for part in parts]
+    for part, board in zip(parts, boards, strict=True):
+        over_horizons = frontiers(part.evals, currency=currency, share=share)
         if form == "table":
             show(*leaderboard_table(board))
         else:
             click.echo(markdown_table(board) if form == "md" else latex_table(board))
+        if not over_horizons.empty and form == "table":
+            show(*frontier_table(over_horizons, currency))
+        elif not over_horizons.empty and form == "md":
+            click.echo(frontier_markdown(over_horizons, currency))
     if records.chain and form != "tex":
         life = whole_life(records.trials, records.evals)
         if form == "table":

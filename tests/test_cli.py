@@ -347,3 +347,26 @@ def test_checking_results_says_which_rules_are_kept_and_exits_with_1_where_one_i
 def test_checking_nothing_or_two_things_is_one_line(tmp_path: Path):
     assert "give a folder of results, or one trial's folder with --audit" in refused(bench("check"))
     assert "One of the two" in refused(bench("check", tmp_path, "--audit", tmp_path))
+
+
+def test_several_horizons_give_a_frontier_and_scratch_keeps_its_full_one(
+    tiny: Path, folders: list[str], tmp_path: Path
+):
+    horizons = ["--horizon", "0.25", "--horizon", "0.5"]
+    strategies = ["--strategy", "scratch", "--strategy", "naive"]
+    done = bench("run", "--scenario", tiny, *strategies, *horizons, "--seeds", "0", *folders)
+    assert done.exit_code == 0, done.output
+    found = sorted(
+        path.parent.relative_to(tmp_path / "results" / "tiny") for path in (tmp_path / "results").rglob("trial.json")
+    )
+    names = ["naive/0.25", "naive/0.5", "scratch/0.25", "scratch/0.5", "scratch/1"]
+    assert [str(path.parent) for path in found] == names
+    assert "Frontier over horizons" in done.stdout
+    trial = tmp_path / "results" / "tiny" / "naive" / "0.25" / "seed-0"
+    assert bench("check", "--audit", trial, "--device", "cpu").exit_code == 0
+
+
+def test_a_horizon_out_of_range_is_one_line(tiny: Path, folders: list[str]):
+    assert "horizon 11.0, expected above 0 and at most 10" in refused(
+        bench("run", "--scenario", tiny, "--horizon", "11", *folders)
+    )

@@ -15,7 +15,7 @@ from bench.analysis.duel import Duel
 from bench.catalog import REFERENCE
 
 _LABELS = {"flops": "FLOPs", "steps": "steps", "images": "images", "device_seconds": "device s", "gpu_joules": "joules"}
-_LEFT = {"strategy", "95 % interval"}
+_LEFT = {"strategy", "95 % interval", "horizons"}
 
 
 def leaderboard_table(rows: pd.DataFrame) -> tuple[Text, Table, Text]:
@@ -33,6 +33,31 @@ def leaderboard_cells(rows: pd.DataFrame) -> tuple[str, list[str], list[dict[str
     currencies = _currencies(rows)
     cells = [_cells(row, currencies) for _, row in rows.iterrows()]
     return _heading(rows), list(_headings(currencies)), cells, _notes(rows)
+
+
+def frontier_table(rows: pd.DataFrame, currency: str) -> tuple[Text, Table, Text]:
+    """Return (heading, table, notes) of strategies at several horizons, as bench.analysis.frontier gives it."""
+    return _rich(*_frontier(rows, currency))
+
+
+def frontier_markdown(rows: pd.DataFrame, currency: str) -> str:
+    """Return the same as Markdown."""
+    return _markdown(*_frontier(rows, currency))
+
+
+def _frontier(rows: pd.DataFrame, currency: str) -> tuple[str, list[str], list[dict[str, str]], list[str]]:
+    label = _LABELS[currency]
+    headings = ["strategy", "horizons", "seeds", f"frontier speedup, {label}", f"cost, {label}"]
+    cells = []
+    for _, row in rows.iterrows():
+        cost = _amount(row["cost"], currency) if _there(row["cost"]) else "-"
+        texts = (row["strategy"], row["horizons"], str(row["n"]), _ratio_text(row), cost)
+        cells.append(dict(zip(headings, texts, strict=True)))
+    notes = [
+        "Scratch's full cost over the least cost whose final accuracy is at the target, between horizons by a line over the "
+        "logarithm of cost. Where several horizons were run this leads: it flatters no early decay of the learning rate."
+    ]
+    return "Frontier over horizons", headings, cells, notes
 
 
 def pooled_table(rows: pd.DataFrame) -> tuple[Text, Table, Text]:
