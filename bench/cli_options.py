@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +10,12 @@ import click
 from platformdirs import user_cache_path
 from rich.console import Console, RenderableType
 
-from bench.catalog import find_scenario
+from bench.catalog import REFERENCE, find_scenario
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.scenario import Scenario
+    from bench.strategies.strategy import Entrant
 
 CACHE = user_cache_path("compute-to-accuracy", appauthor=False)
 BASELINES = ("scratch", "naive", "optimized")
@@ -71,8 +73,23 @@ cache_option = click.option(
     show_default="the user's cache folder",
     help="Base models and checkpoints.",
 )
+horizons_option = click.option(
+    "--horizon",
+    "horizons",
+    type=float,
+    multiple=True,
+    show_default="each strategy's own",
+    help="Planned length, as a share of scratch's steps; several for a frontier. Scratch itself is always run at 1, too.",
+)
 compile_option = click.option(
     "--compile/--no-compile", "compiled", default=None, help="Use torch.compile; default: as the scenario says."
+)
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=None,
+    show_default="one a core",
+    help="Of PyTorch on the CPU; kept for the whole run, and in every record.",
 )
 
 
@@ -81,6 +98,18 @@ def load(name_or_path: str) -> Scenario:
     from bench.scenario import load_scenario
 
     return load_scenario(find_scenario(name_or_path))
+
+
+def load_entrants(paths: Sequence[Path], horizons: Sequence[float]) -> list[Entrant]:
+    """Return the strategies of these files: at their own horizons, or at each of those given, and scratch at 1."""
+    from bench.strategies.strategy import load_strategy
+
+    entrants = []
+    for path in paths:
+        entrant = load_strategy(path)
+        asked = dict.fromkeys([1.0, *horizons] if horizons and entrant.name == REFERENCE else horizons)
+        entrants += [entrant.at(horizon) for horizon in asked] or [entrant]
+    return entrants
 
 
 def show(*parts: RenderableType) -> None:

@@ -12,12 +12,15 @@ from bench.cli_options import (
     compile_option,
     data_root_option,
     device_option,
+    horizons_option,
     load,
+    load_entrants,
     results_option,
     scenario_option,
     seeds_option,
     show,
     strategies_option,
+    threads_option,
 )
 from bench.errors import DataError
 
@@ -41,21 +44,25 @@ def list_command(data_root: Path, results: Path) -> None:
 @click.command("plan")
 @scenario_option
 @strategies_option
+@horizons_option
 @seeds_option
 @device_option
 @data_root_option
 @results_option
 @cache_option
 @compile_option
+@threads_option
 def plan_command(
     scenario: str,
     strategies: tuple[str, ...],
+    horizons: tuple[float, ...],
     seeds: tuple[int, ...],
     device: str,
     data_root: Path,
     results: Path,
     cache: Path,
     compiled: bool | None,
+    threads: int | None,
 ) -> None:
     """Say what `bench run` would do, and what it would take on this machine: a few steps are timed, nothing else runs."""
     asked = load(scenario)
@@ -70,9 +77,8 @@ def plan_command(
     from bench.execution.estimate import estimate
     from bench.execution.local import LocalRun
     from bench.reporting.plans import plan_table
-    from bench.strategies.strategy import load_strategy
 
-    entrants = [load_strategy(path) for path in paths]
+    entrants = load_entrants(paths, horizons)
     local = LocalRun(
         asked,
         entrants,
@@ -82,5 +88,6 @@ def plan_command(
         results=results,
         cache=cache,
         compiled=compiled,
+        threads=threads,
     )
     show(*plan_table(asked, estimate(local)))

@@ -43,3 +43,9 @@ class TrialError(BenchError):
     """A trial that could not be finished; its record holds the reason."""
 
     exit_code = 1
+
+
+class RuleError(BenchError):
+    """Records that do not keep the rules for a leaderboard's row."""
+
+    exit_code = 1

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
@@ -171,7 +174,7 @@ def test_flops_prints_both_counters_by_layer():
     result = bench("flops", "resnet18-cifar", "--image", "3x32x32", "--classes", 10)
     assert result.exit_code == 0, result.output
     assert "555,422,720" in result.stdout
-    assert "forward: 1,110,845,440 FLOPs; fvcore: 1,110,845,440" in result.stdout
+    assert "forward: 1,110,845,440 FLOPs an image; by fvcore 1,110,845,440" in result.stdout
     assert "groups.3.1.conv2" in result.stdout
 
 
@@ -187,6 +190,20 @@ def test_flops_as_json_for_programs():
 def test_flops_refuses_an_image_without_a_shape():
     line = refused(bench("flops", "resnet8", "--image", "224"))
     assert "--image '224': expected channels x height x width" in line
+
+
+def test_flops_of_a_torchvision_model_are_the_published_ones():
+    assert json.loads(bench("flops", "resnet18", "--format", "json").stdout)["forward_macs"] == 1_814_073_344
+
+
+def test_flops_refuses_an_image_that_the_model_does_not_take():
+    assert "vit_b_32: takes no image of 3x30x30" in refused(bench("flops", "vit_b_32", "--image", "3x30x30"))
+
+
+def test_threads_are_kept_and_recorded(tiny: Path, folders: list[str], tmp_path: Path):
+    bench("run", "--scenario", tiny, "--strategy", "scratch", "--seeds", "0", "--threads", 1, *folders)
+    record = json.loads((tmp_path / "results" / "tiny" / "scratch" / "1" / "seed-0" / "trial.json").read_text())
+    assert record["provenance"]["threads"] == 1
 
 
 def test_an_audit_of_an_honest_record_agrees_and_of_a_changed_one_does_not(
@@ -222,3 +239,134 @@ def test_an_audit_needs_the_strategy_that_was_recorded(tiny: Path, folders: list
 
 def test_an_audit_of_nothing_is_one_line(tmp_path: Path):
     assert "no finished trial" in refused(bench("check", "--audit", tmp_path, "--device", "cpu"))
+
+
+@pytest.fixture(scope="module")
+def run_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of scratch and naive on two scenarios, one seed each."""
+    folder = tmp_path_factory.mktemp("ranked")
+    text = (shipped_folder("scenarios") / "digits-7-3.toml").read_text()
+    text = text.replace("epochs = 24", "epochs = 1").replace("points = 20", "points = 2")
+    for name in ("one", "two"):
+        path = folder / f"{name}.toml"
+        path.write_text(text.replace("digits-7-3", name))
+        options = ["--results", folder / "results", "--cache", folder / "cache", "--device", "cpu"]
+        done = bench(
+            "run", "--scenario", path, "--strategy", "scratch", "--strategy", "naive", "--seeds", "0", *options
+        )
+        assert done.exit_code == 0, done.output
+    return folder / "results"
+
+
+def test_a_leaderboard_of_several_scenarios_ends_with_one_of_all_together(run_once: Path):
+    printed = bench("leaderboard", "--results", run_once).stdout
+    assert printed.count("Target: validation accuracy") == 2
+    assert "All these tables together" in printed
+    assert "All these tables together" not in bench("leaderboard", "--results", run_once, "--scenario", "one").stdout
+
+
+def test_a_leaderboard_leads_with_the_currency_and_target_asked_for(run_once: Path):
+    printed = bench("leaderboard", "--results", run_once, "--currency", "steps", "--target", "0.5").stdout
+    assert "speedup, steps" in printed
+    assert "provisional (0.5 of the mean of scratch's 1 seeds)" in printed
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_a_leaderboard_for_programs_holds_every_row(run_once: Path, form: str):
+    printed = bench("leaderboard", "--results", run_once, "--format", form).stdout
+    rows = pd.read_csv(io.StringIO(printed)) if form == "csv" else pd.DataFrame(json.loads(printed))
+    assert sorted(rows["scenario"] + " " + rows["strategy"]) == ["one naive", "one scratch", "two naive", "two scratch"]
+    assert (rows["n"] == 1).all()
+    assert {"value_flops", "relation_flops", "validation_accuracy_new", "test_accuracy_old"} <= set(rows)
+
+
+def test_a_leaderboard_for_papers(run_once: Path):
+    assert bench("leaderboard", "--results", run_once, "--format", "md").stdout.count("| rank |") == 2
+    assert bench("leaderboard", "--results", run_once, "--format", "tex").stdout.count(r"\toprule") == 2
+
+
+def test_a_leaderboard_of_one_device(run_once: Path):
+    name = json.loads(next(run_once.rglob("trial.json")).read_text())["provenance"]["cpu"]
+    assert bench("leaderboard", "--results", run_once, "--device", name[:5].lower()).exit_code == 0
+    assert "--device H100: no trials of such a device" in refused(
+        bench("leaderboard", "--results", run_once, "--device", "H100")
+    )
+
+
+def test_a_leaderboard_in_a_currency_that_was_not_measured_is_one_line(run_once: Path):
+    line = refused(bench("leaderboard", "--results", run_once, "--scenario", "one", "--currency", "gpu_joules"))
+    assert "one: no gpu_joules to compare: not measured, or on unlike machines" in line
+
+
+@pytest.mark.parametrize("share", ["0", "1.1", "x", "nan"])
+def test_a_target_that_is_no_share_is_one_line(share: str):
+    assert f"--target {share}: expected a share" in refused(bench("leaderboard", "--target", share))
+
+
+def test_two_strategies_are_compared_seed_by_seed(run_once: Path):
+    found = bench("compare", "naive", "scratch", "--scenario", "one", "--target", "0.5", "--results", run_once)
+    assert found.exit_code == 0, found.output
+    assert "naive against scratch" in found.stdout
+    assert "Log-rank p = " in found.stdout
+
+
+def test_comparing_with_a_strategy_that_is_not_there_names_those_that_are(run_once: Path):
+    line = refused(bench("compare", "naive", "mine", "--scenario", "one", "--results", run_once))
+    assert "mine: 0 finished strategies of that name, expected one of: naive@1, scratch@1" in line
+    assert "no trials of update 2" in refused(
+        bench("compare", "naive", "scratch", "--scenario", "one", "--update", "2", "--results", run_once)
+    )
+
+
+def test_checking_results_says_which_rules_are_kept_and_exits_with_1_where_one_is_not(run_once: Path, tmp_path: Path):
+    results = tmp_path / "results"
+    shutil.copytree(run_once, results)
+    for path in results.rglob("trial.json"):
+        record = json.loads(path.read_text())
+        record["provenance"] |= {"commit": "c" * 40, "modified": False}
+        path.write_text(json.dumps(record))
+    kept = bench("check", results)
+    assert kept.exit_code == 0, kept.output
+    assert "BROKEN" not in kept.stdout
+    shutil.rmtree(results / "one" / "naive")
+    (results / "one" / "naive" / "1").mkdir(parents=True)
+    path = next((results / "two" / "naive").rglob("trial.json"))
+    record = json.loads(path.read_text())
+    record["provenance"]["modified"] = True
+    path.write_text(json.dumps(record))
+    broken = bench("check", results)
+    assert broken.exit_code == 1
+    assert (
+        "two/naive/1/seed-0: commit: modified since commit cccccccccc, expected: The code was that of a commit"
+        in broken.stderr
+    )
+    found = json.loads(bench("check", results, "--format", "json").stdout)
+    assert [(each["rule"], each["where"]) for each in found["violations"]] == [("commit", "two/naive/1/seed-0")]
+
+
+def test_checking_nothing_or_two_things_is_one_line(tmp_path: Path):
+    assert "give a folder of results, or one trial's folder with --audit" in refused(bench("check"))
+    assert "One of the two" in refused(bench("check", tmp_path, "--audit", tmp_path))
+
+
+def test_several_horizons_give_a_frontier_and_scratch_keeps_its_full_one(
+    tiny: Path, folders: list[str], tmp_path: Path
+):
+    horizons = ["--horizon", "0.25", "--horizon", "0.5"]
+    strategies = ["--strategy", "scratch", "--strategy", "naive"]
+    done = bench("run", "--scenario", tiny, *strategies, *horizons, "--seeds", "0", *folders)
+    assert done.exit_code == 0, done.output
+    found = sorted(
+        path.parent.relative_to(tmp_path / "results" / "tiny") for path in (tmp_path / "results").rglob("trial.json")
+    )
+    names = ["naive/0.25", "naive/0.5", "scratch/0.25", "scratch/0.5", "scratch/1"]
+    assert [str(path.parent) for path in found] == names
+    assert "Frontier over horizons" in done.stdout
+    trial = tmp_path / "results" / "tiny" / "naive" / "0.25" / "seed-0"
+    assert bench("check", "--audit", trial, "--device", "cpu").exit_code == 0
+
+
+def test_a_horizon_out_of_range_is_one_line(tiny: Path, folders: list[str]):
+    assert "horizon 11.0, expected above 0 and at most 10" in refused(
+        bench("run", "--scenario", tiny, "--horizon", "11", *folders)
+    )

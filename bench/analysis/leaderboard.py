@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.speedup import Run, Speedup, compare, reference
+from bench.analysis.survival import estimate_reach
 from bench.catalog import REFERENCE
 from bench.errors import RecordError
 
@@ -23,20 +24,27 @@ CURRENCIES = {
 RELATIVE_TARGETS = (0.90, 0.95, 0.98, 0.99)
 # What is compared only between trials of one kind of machine.
 ONE_DEVICE = {"device_seconds", "gpu_joules"}
+_ACCURACIES = [f"{part}_accuracy{which}" for part in ("validation", "test") for which in ("", "_old", "_new")]
+_BASE_COSTS = [f"base_{currency}" for currency in CURRENCIES]
 _NOTHING = dict.fromkeys(Speedup.__dataclass_fields__)
 
 
-def leaderboard(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each strategy and horizon of one update of a scenario, the best speedup in FLOPs first.
+def leaderboard(
+    trials: pd.DataFrame, evals: pd.DataFrame, *, currency: str = "flops", share: float = 1.0
+) -> pd.DataFrame:
+    """Return a row for each strategy and horizon of one update of a scenario, the best speedup in `currency` first.
+
+    share: of scratch's final accuracy, which is the target.
 
     trials, evals: as bench.records.collect gives them, of one scenario and update. A strategy is compared with scratch on the
     seeds that both have finished; one that shares none has a row with n = 0 and nothing else.
-    Columns: rank, scenario_title, update, updates, strategy, title, horizon, old_share, n, unfinished, missing (seeds that
-    scratch has and the strategy has not), target, target_std, reached (share of seeds); for each currency <c> the fields of
+    Columns: rank, currency, share, scenario, scenario_title, update, updates, strategy, title, horizon, old_share, n, unfinished,
+    missing (seeds that scratch has and the strategy has not), scratch_steps, target, target_std, reached (share of seeds),
+    median and restricted_mean (of seeds' costs in `currency`, see survival.Reach); for each currency <c> the fields of
     Speedup as value_<c>, relation_<c>, cost_<c>, bracket_<c>, low_<c>, high_<c>, note_<c>, empty where the currency was not
     measured or machines differ; value_flops_at_<share>, relation_flops_at_<share>; validation_accuracy, test_accuracy
-    and their _std at the end; test_at_crossing; base_flops (of the first update only: see life.py for the later ones of a
-    chain); device; commit; modified.
+    and their _std at the end, of all, and as _old and _new; test_at_crossing; base_<c> (of the first update only: see life.py for
+    the later ones of a chain); device; commit; modified.
     Raises RecordError where there is no scratch to compare with, or trials that must not be compared.
     """
     _refuse_mixtures(trials)
@@ -56,10 +64,17 @@ def leaderboard(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
             theirs, ours = (frame[frame["seed"].isin(list(common))] for frame in (scratch, mine))
             one_device = len({*group["machine"], *scratch_trials["machine"]}) == 1
             missing = len(set(scratch["seed"]) - common)
-            rows.append({**_facts(group), "missing": missing, **_figures(theirs, ours, one_device)})
+            figures = _figures(theirs, ours, one_device, currency, share)
+            rows.append({**_facts(group), "missing": missing, **figures})
         else:  # nothing to compare, and not to be hidden
             rows.append({**_facts(group), "missing": scratch["seed"].nunique(), "n": 0})
-    return _ranked(pd.DataFrame(rows))
+    table = pd.DataFrame(rows).assign(currency=currency, share=share)
+    if table[f"value_{currency}"].isna().all():
+        raise RecordError(
+            f"{trials['scenario'].iloc[0]}: no {currency} to compare: not measured, or on unlike machines. "
+            "Choose another currency."
+        )
+    return _ranked(table, currency)
 
 
 def mean_curves(trials: pd.DataFrame, evals: pd.DataFrame, currency: str) -> pd.DataFrame:
@@ -71,7 +86,7 @@ def mean_curves(trials: pd.DataFrame, evals: pd.DataFrame, currency: str) -> pd.
     titles = dict(zip(trials["strategy"], trials["title"], strict=True))
     rows = []
     for strategy, horizon, mine in by_strategy(evals):
-        run, steps = _run(mine, currency), np.unique(mine["step"])
+        run, steps = curves_of(mine, currency), np.unique(mine["step"])
         mean = run.accuracy.mean(axis=1)
         std = run.accuracy.std(axis=1, ddof=1) if run.seeds > 1 else np.full(len(steps), np.nan)
         frame = pd.DataFrame({"step": steps, "cost": run.cost.mean(axis=1), "accuracy": mean, "std": std})
@@ -95,7 +110,9 @@ def _of(frame: pd.DataFrame, strategy: str, horizon: float) -> pd.DataFrame:
 def _facts(group: pd.DataFrame) -> dict[str, object]:
     """Return what a row says without any comparison."""
     first, finished = group.iloc[0], group[group["status"] == "finished"]
+    bases = {name: finished[name].astype(float).mean() for name in _BASE_COSTS if name in finished}
     return {
+        "scenario": first["scenario"],
         "scenario_title": first["scenario_title"],
         "update": first["update"],
         "updates": first["updates"],
@@ -104,39 +121,50 @@ def _facts(group: pd.DataFrame) -> dict[str, object]:
         "horizon": first["horizon"],
         "old_share": first["old_share"],
         "unfinished": len(group) - len(finished),
-        "base_flops": finished["base_flops"].astype(float).mean() if first["update"] == 1 else None,
+        **(bases if first["update"] == 1 else dict.fromkeys(bases)),
         "device": " / ".join(sorted(set(finished["device"]))),
         "commit": " / ".join(sorted({str(commit)[:10] for commit in finished["commit"]})),
         "modified": not all(modified is False for modified in finished["modified"]),  # unknown counts as modified
     }
 
 
-def _figures(scratch: pd.DataFrame, mine: pd.DataFrame, one_device: bool) -> dict[str, object]:
+def _figures(scratch: pd.DataFrame, mine: pd.DataFrame, one_device: bool, lead: str, share: float) -> dict[str, object]:
     """Return what a row says in comparison with scratch, both on the same seeds."""
     is_scratch = scratch.index.equals(mine.index)
-    old, new = _run(scratch, "flops"), _run(mine, "flops")
-    target = old.final_accuracy()
-    row: dict[str, object] = {"n": new.seeds, "target": target, "target_std": _std(old.accuracy[-1])}
-    row["reached"] = float(np.isfinite(new.seed_costs(target)).mean())
+    old, new = curves_of(scratch, "flops"), curves_of(mine, "flops")
+    target = share * old.final_accuracy()
+    row: dict[str, object] = {"n": new.seeds, "target": target, "target_std": _std(share * old.accuracy[-1])}
+    row["scratch_steps"] = int(scratch["step"].max())
     for currency in CURRENCIES:
-        runs = _run(scratch, currency), _run(mine, currency)
+        runs = curves_of(scratch, currency), curves_of(mine, currency)
         comparable = not any(np.isnan(run.cost).any() for run in runs) and (one_device or currency not in ONE_DEVICE)
-        found = (reference(runs[0]) if is_scratch else compare(*runs)) if comparable else None
+        found = (reference(runs[0], share) if is_scratch else compare(*runs, share)) if comparable else None
         row |= {f"{field}_{currency}": value for field, value in (asdict(found) if found else _NOTHING).items()}
-    for share in RELATIVE_TARGETS:
-        relative = compare(old, new, share)
-        row |= {f"value_flops_at_{share:.2f}": relative.value, f"relation_flops_at_{share:.2f}": relative.relation}
+    row |= _reach(curves_of(mine, lead), target)
+    for relative in RELATIVE_TARGETS:
+        found = compare(old, new, relative)
+        row |= {f"value_flops_at_{relative:.2f}": found.value, f"relation_flops_at_{relative:.2f}": found.relation}
     last = mine[mine["step"] == mine["step"].max()]
-    for column in ("validation_accuracy", "test_accuracy"):
-        row |= {column: last[column].mean(), f"{column}_std": _std(last[column].to_numpy())}
-    crossing = None if is_scratch else new.crossing(target)
+    for column in _ACCURACIES:
+        if column in last:
+            values = last[column].astype(float)
+            row |= {column: values.mean(), f"{column}_std": _std(values.to_numpy())}
+    crossing = -1 if is_scratch and share == 1.0 else new.crossing(target)
     steps = np.unique(mine["step"])
-    if is_scratch:
-        crossing = -1
     return row | {"test_at_crossing": None if crossing is None else _test_from(mine, steps[crossing])}
 
 
-def _run(evals: pd.DataFrame, currency: str) -> Run:
+def _reach(run: Run, target: float) -> dict[str, object]:
+    """Return how many seeds reached the target, and at what cost; no cost in a currency that was not measured."""
+    costs = run.seed_costs(target)
+    reached = ~np.isinf(costs)
+    if np.isnan(run.cost).any():
+        return {"reached": float(reached.mean()), "median": None, "restricted_mean": None}
+    found = estimate_reach(np.where(reached, costs, run.cost[-1]), reached)
+    return {"reached": found.share, "median": found.median, "restricted_mean": found.restricted_mean}
+
+
+def curves_of(evals: pd.DataFrame, currency: str) -> Run:
     """Return one strategy's evaluations as arrays. Raises RecordError where seeds were measured on different steps."""
     total = evals[CURRENCIES[currency]].astype(float).sum(axis=1, skipna=False)
     table = evals.assign(total=total).pivot(index="step", columns="seed", values=["validation_accuracy", "total"])
@@ -160,10 +188,11 @@ def _std(values: np.ndarray) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
 
-def _ranked(rows: pd.DataFrame) -> pd.DataFrame:
+def _ranked(rows: pd.DataFrame, currency: str) -> pd.DataFrame:
     """Put those that reached the target first, by speedup; then the others, by final accuracy."""
-    held = rows["relation_flops"].isin(["=", ">"])
-    key = pd.DataFrame({"censored": ~held, "worse": -rows["value_flops"].where(held, rows["validation_accuracy"])})
+    held = rows[f"relation_{currency}"].isin(["=", ">"])
+    value = rows[f"value_{currency}"].astype(float)
+    key = pd.DataFrame({"censored": ~held, "worse": -value.where(held, rows["validation_accuracy"])})
     order = key.sort_values(["censored", "worse"], kind="stable", na_position="last").index
     rows = rows.loc[order].reset_index(drop=True)
     rows.insert(0, "rank", np.arange(1, len(rows) + 1))

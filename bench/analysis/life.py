@@ -92,10 +92,11 @@ def _refuse_broken_chains(trials: pd.DataFrame) -> None:
     """Raise RecordError where a record names other weights as its start than the update before it left."""
     key = ["strategy", "horizon", "seed", "update"]
     left = dict(zip(trials[key].itertuples(index=False, name=None), trials["weights_sha256"], strict=True))
-    for row in trials[trials["previous_sha256"].notna()].itertuples():
-        before = left.get((row.strategy, row.horizon, row.seed, row.update - 1))
-        if isinstance(before, str) and before != row.previous_sha256:
+    for row in trials[trials["previous_sha256"].notna()].to_dict("records"):
+        strategy, seed, update = row["strategy"], row["seed"], row["update"]
+        before = left.get((strategy, row["horizon"], seed, update - 1))
+        if isinstance(before, str) and before != row["previous_sha256"]:
             raise RecordError(
-                f"{row.scenario}: {row.strategy} seed {row.seed}: update {row.update} started from other weights than update "
-                f"{row.update - 1} left. Bring the records of one run together, or run the chain again with --fresh."
+                f"{row['scenario']}: {strategy} seed {seed}: update {update} started from other weights than update "
+                f"{update - 1} left. Bring the records of one run together, or run the chain again with --fresh."
             )

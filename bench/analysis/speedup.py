@@ -70,9 +70,10 @@ class Run:
         return Run(self.accuracy[:, seeds], self.cost[:, seeds])
 
 
-def reference(scratch: Run) -> Speedup:
-    """Return scratch's own row: its cost at the target is its full horizon, by definition."""
-    return Speedup(1.0, "=", scratch.mean_cost(-1), note="by definition")
+def reference(scratch: Run, share: float = 1.0) -> Speedup:
+    """Return scratch's own row: its cost at the full target is its full horizon, by definition; at a share, its crossing."""
+    crossing = -1 if share == 1.0 else scratch.crossing(share * scratch.final_accuracy())
+    return Speedup(1.0, "=", scratch.mean_cost(-1 if crossing is None else crossing), note="by definition")
 
 
 def compare(scratch: Run, strategy: Run, share: float = 1.0, *, seed: int = 0) -> Speedup:

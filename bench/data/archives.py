@@ -53,7 +53,9 @@ def own_archive_parts(scenario: Scenario, path: Path, domain: str) -> list[Part]
     parts = []
     for use in uses:
         side = "test" if use == "test" else "train"
-        x, y = check_arrays(arrays[f"x_{side}"], arrays[f"y_{side}"], side, str(path), classes=names and len(names))
+        x, y = check_arrays(
+            arrays[f"x_{side}"], arrays[f"y_{side}"], side, str(path), classes=len(names) if names else None
+        )
         if size is not None and x.shape[1:3] != (size, size):
             raise DataError(
                 f"{path}: x_{side} holds images of {x.shape[1:3]}, data.image_size is {size}. Change it, or pack again."

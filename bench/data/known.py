@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.data.assemble import Tree
-from bench.data.folders import list_annotated, list_class_folders
+from bench.data.folders import Use, list_annotated, list_class_folders
 from bench.data.images import Arrays
 from bench.errors import DataError
 from bench.streams import numpy_stream
@@ -82,7 +82,7 @@ def _tiny_imagenet(folder: Path, domains: Sequence[str], classes: Sequence[str] 
 
 def _imagenet(folder: Path, domains: Sequence[str], classes: Sequence[str] | None) -> list[Tree]:
     """train/<wordnet id>/*.JPEG and val/<wordnet id>/*.JPEG, which is the test part."""
-    parts = (("train", "train"), ("val", "test"))
+    parts: tuple[tuple[str, Use], ...] = (("train", "train"), ("val", "test"))
     return _train_and_test(folder, [Tree(list_class_folders(folder / name, classes), use) for name, use in parts])
 
 

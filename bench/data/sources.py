@@ -65,7 +65,8 @@ def load_set(name: str, root: Path, *, download: bool = True) -> ImageSet:
     arrays, where, source = _find_arrays(name, facts, root, download)
     checked = check_set(arrays, facts.classes, facts.shape, where)
     names = tuple(str(label) for label in checked.pop("classes"))
-    return ImageSet(**checked, class_names=names, source=source)
+    arrays = {key: checked[key] for key in ("x_train", "y_train", "x_test", "y_test")}
+    return ImageSet(**arrays, class_names=names, source=source)  # pyright: ignore[reportArgumentType]
 
 
 def prepare_images(

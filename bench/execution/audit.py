@@ -60,7 +60,7 @@ def _entrant(record: TrialRecord, folder: Path, strategy: str | None) -> Entrant
     name = record.strategy["name"]
     if strategy is None and name not in strategy_names():
         raise RecordError(f"{folder}: its strategy {name} is not a shipped one. Give its file with --strategy.")
-    entrant = load_strategy(find_strategy(strategy or name))
+    entrant = load_strategy(find_strategy(strategy or name)).at(record.horizon)
     if entrant.hash() != record.strategy_hash:
         raise RecordError(
             f"{folder}: was made by another {name} (hash {record.strategy_hash}, that of the file at hand is {entrant.hash()}). "

@@ -29,7 +29,7 @@ from bench.training import TRAINING_VERSION
 from bench.training.allocator import keep_freed_memory
 from bench.training.base import BaseStore
 from bench.training.chain import ChainStore, align
-from bench.training.device import choose_device, device_name
+from bench.training.device import choose_device, device_name, fix_threads
 from bench.training.given import find_given
 from bench.training.grid import scratch_steps, trial_steps
 from bench.training.learner import Base, TrialSpec
@@ -40,7 +40,8 @@ from bench.training.trial import Trial
 class LocalRun:
     """A scenario's trials for some strategies and seeds, on one device of this machine.
 
-    compiled: whether to use torch.compile; None leaves it to the scenario. residence: see bench.data.streaming.fits.
+    compiled: whether to use torch.compile; None leaves it to the scenario. threads: see fix_threads. residence: see
+    bench.data.streaming.fits.
     Making it checks everything that can be checked without training: data, splits, folders, a given checkpoint, records
     that stand in the way.
     """
@@ -56,13 +57,15 @@ class LocalRun:
         results: Path,
         cache: Path,
         compiled: bool | None = None,
+        threads: int | None = None,
         residence: Residence = "auto",
         fresh: bool = False,
     ) -> None:
         self._allocator = keep_freed_memory()
+        fix_threads(threads)
         # Compiling for the CPU, torch warns that there is no CUDA.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-        names = [entrant.name for entrant in entrants]
+        names = [f"{entrant.name} at horizon {entrant.strategy.horizon:g}" for entrant in entrants]
         if len(set(names)) != len(names):
             raise StrategyError(f"--strategy: two of one name among {', '.join(names)}. Rename one of the files.")
         self.scenario = scenario
@@ -107,12 +110,17 @@ class LocalRun:
                 self._run_trial(trial, listener)
             except (RuntimeError, ArithmeticError, MemoryError, TrialError, MeterError, StrategyError) as cause:
                 reason = (str(cause).splitlines() or ["no reason given"])[0]
-                failed.append(f"{_label(trial.spec)} ({type(cause).__name__}: {reason})")
-                listener.ended(_label(trial.spec), None)
+                failed.append(f"{self._label(trial.spec)} ({type(cause).__name__}: {reason})")
+                listener.ended(self._label(trial.spec), None)
         if failed:
             raise TrialError(
                 f"{len(failed)} of {len(self.trials)} trials failed: {'; '.join(failed)}. See their trial.json."
             )
+
+    def _label(self, spec: TrialSpec) -> str:
+        """Name a trial in words; its horizon, too, where its strategy is run at several."""
+        horizons = {trial.spec.horizon for trial in self.trials if trial.spec.entrant.name == spec.entrant.name}
+        return _label(spec, with_horizon=len(horizons) > 1)
 
     def _steps(self, due: Sequence[PlannedTrial]) -> int:
         """Return the optimizer steps of trials that are due, and of the base models that they lack."""
@@ -150,7 +158,7 @@ class LocalRun:
         )
 
     def _run_trial(self, trial: PlannedTrial, listener: Listener) -> None:
-        spec, label = trial.spec, _label(trial.spec)
+        spec, label = trial.spec, self._label(trial.spec)
         old = self._old_model(trial, listener) if spec.entrant.strategy.needs_base else None
         update = self.data_of(spec.update, spec.whole and self.restricted)
         base = align(*old, update.indices) if old else None
@@ -248,6 +256,7 @@ def _lock_of(folder: Path) -> Path:
     return locks / f"{digest(str(folder.resolve()))}.lock"
 
 
-def _label(spec: TrialSpec) -> str:
+def _label(spec: TrialSpec, *, with_horizon: bool) -> str:
+    horizon = f" horizon {spec.horizon:g}" if with_horizon else ""
     update = f" update {spec.update}" if spec.scenario.updates > 1 else ""
-    return f"{spec.entrant.name}{update} seed {spec.seed}"
+    return f"{spec.entrant.name}{horizon}{update} seed {spec.seed}"

@@ -56,8 +56,8 @@ class CpuSeconds:
 
     def restore(self, state: dict[str, Any]) -> None:
         self._own = _added(self._own, state["own"])
-        both = self._others is not None and state["others"] is not None
-        self._others = _added(self._others or {}, state["others"]) if both else None
+        earlier: dict[str, float] | None = state["others"]
+        self._others = None if self._others is None or earlier is None else _added(self._others, earlier)
 
     def _busy(self) -> float | None:
         """Return the seconds that all CPUs together were busy since the machine started."""

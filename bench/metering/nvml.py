@@ -102,7 +102,7 @@ class Gpu:
 
     def sample(self) -> GpuSample:
         """Return what the GPU is doing now."""
-        utilization = _optional(lambda: pynvml.nvmlDeviceGetUtilizationRates(self._handle).gpu)
+        utilization = _optional(lambda: int(pynvml.nvmlDeviceGetUtilizationRates(self._handle).gpu))
         reasons = _optional(lambda: pynvml.nvmlDeviceGetCurrentClocksEventReasons(self._handle))
         if reasons is None:  # its name before driver 535
             reasons = _optional(lambda: pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(self._handle)) or 0

@@ -45,6 +45,26 @@ class Records:
         """Whether one scenario's part is of more than one update."""
         return int(self.trials["updates"].iloc[0]) > 1
 
+    @property
+    def update(self) -> int:
+        """The update, of one update's part."""
+        return int(self.trials["update"].iloc[0])
+
+    def find(self, name: str) -> tuple[str, float]:
+        """Return (strategy, horizon) of a name like "optimized", or "optimized@0.5" where there are several horizons.
+
+        Raises RecordError where there is none, or more than one.
+        """
+        strategy, at, horizon = name.partition("@")
+        keys = sorted(set(zip(self.evals["strategy"], self.evals["horizon"], strict=True)))
+        found = [key for key in keys if key[0] == strategy and (not at or f"{key[1]:g}" == horizon)]
+        if len(found) != 1:
+            known = ", ".join(f"{each}@{length:g}" for each, length in keys) or "none"
+            raise RecordError(
+                f"{name}: {len(found)} finished strategies of that name, expected one of: {known}. Change it."
+            )
+        return found[0]
+
     def by_update(self) -> list[Records]:
         """Return one scenario's part, update by update, those that have any trial."""
         return [
@@ -136,8 +156,9 @@ def _trial_row(record: TrialRecord) -> dict[str, object]:
 
 def _sum(base: BaseCost | None, fields: list[str]) -> float | None:
     """Return the sum of a base model's totals, or None where it is unknown."""
-    values = [getattr(base, field) for field in fields] if base else [None]
-    return None if None in values else sum(values)
+    values: list[float | None] = [getattr(base, field) for field in fields] if base else [None]
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
 
 
 def _check_complete(folder: Path, record: TrialRecord, rows: list[EvalRow]) -> None:

@@ -62,7 +62,7 @@ class _Lines:
         pass
 
     def ended(self, label: str, record: TrialRecord | None) -> None:
-        self._print(f"{label}: {_result_in_words(record)}")
+        self._print(f"{label}: {result_in_words(record)}")
 
     def _print(self, line: str) -> None:
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -89,7 +89,7 @@ class _Bars:
         self._progress.update(self._one, note=f"validation {row.validation_accuracy:.4f}")
 
     def ended(self, label: str, record: TrialRecord | None) -> None:
-        self._progress.console.print(f"{label}: {_result_in_words(record)}", highlight=False, markup=False)
+        self._progress.console.print(f"{label}: {result_in_words(record)}", highlight=False, markup=False)
         self._progress.update(self._one, visible=False)
 
     def _advance(self, step: int) -> None:
@@ -102,7 +102,8 @@ def _plan_in_words(asked: int, due: int) -> str:
     return f"{asked} trials: {due} to run, {asked - due} finished already"
 
 
-def _result_in_words(record: TrialRecord | None) -> str:
+def result_in_words(record: TrialRecord | None) -> str:
+    """Return how a trial ended, in a line, and what makes its seconds doubtful."""
     if record is None:
         return "failed"
     summary = record.summary

@@ -5,73 +5,138 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
+from bench.analysis.duel import Duel
 from bench.catalog import REFERENCE
 
-if TYPE_CHECKING:  # these need torch, and tables are printed without
-    from bench.execution.audit import Audit
-    from bench.metering.flops import FlopCount, LayerFlops
-
-_HEADINGS = (
-    "rank",
-    "strategy",
-    "horizon",
-    "seeds",
-    "reached",
-    "speedup, FLOPs",
-    "95 % interval",
-    "steps",
-    "device s",
-    "FLOPs",
-    "+ base",
-    "validation",
-    "test",
-    "test at crossing",
-)
-_LEFT = {"strategy", "95 % interval"}
-
-
-def flops_table(model: str, image_shape: tuple[int, int, int], count: FlopCount, layers: Sequence[LayerFlops]) -> Table:
-    """Return a model's forward multiply-adds by layer, by both counters, with what a step costs below."""
-    size = "x".join(map(str, image_shape))
-    table = Table(
-        box=None, header_style="bold", title=f"{model}, one image of {size}", title_justify="left", show_footer=True
-    )
-    table.add_column("layer", footer="all: forward", overflow="fold")
-    table.add_column("kind")
-    table.add_column("multiply-adds", f"{count.forward // 2:,}", justify="right")
-    table.add_column("by fvcore", f"{count.forward_fvcore // 2:,}", justify="right")
-    for layer in layers:
-        table.add_row(
-            layer.name or "(the model)", layer.kind, f"{layer.forward // 2:,}", f"{layer.forward_fvcore // 2:,}"
-        )
-    return table
-
-
-def audit_table(audit: Audit) -> Table:
-    """Return what an audit found, part by part."""
-    table = Table(box=None, header_style="bold", title=Text(audit.trial), title_justify="left")
-    for heading in ("part", "counted FLOPs", "charged FLOPs", "disagreement", ""):
-        table.add_column(heading, justify="left" if heading in ("part", "") else "right")
-    for part in audit.parts:
-        verdict = "ok" if part.agrees else "WRONG"
-        table.add_row(part.name, f"{part.counted:,}", f"{part.charged:,}", f"{part.disagreement:.4%}", verdict)
-    return table
+_LABELS = {"flops": "FLOPs", "steps": "steps", "images": "images", "device_seconds": "device s", "gpu_joules": "joules"}
+_LEFT = {"strategy", "95 % interval", "horizons"}
 
 
 def leaderboard_table(rows: pd.DataFrame) -> tuple[Text, Table, Text]:
     """Return (heading, table, notes) of one update's leaderboard, as bench.analysis.leaderboard gives it."""
-    return _rich(_heading(rows), _HEADINGS, [_cells(row) for _, row in rows.iterrows()], _notes(rows))
+    return _rich(*leaderboard_cells(rows))
 
 
 def markdown_table(rows: pd.DataFrame) -> str:
     """Return the same as Markdown."""
-    return _markdown(_heading(rows), _HEADINGS, [_cells(row) for _, row in rows.iterrows()], _notes(rows))
+    return _markdown(*leaderboard_cells(rows))
+
+
+def leaderboard_cells(rows: pd.DataFrame) -> tuple[str, list[str], list[dict[str, str]], list[str]]:
+    """Return (heading, headings, each row's cells by heading, notes) of one update's leaderboard."""
+    currencies = _currencies(rows)
+    cells = [_cells(row, currencies) for _, row in rows.iterrows()]
+    return _heading(rows), list(_headings(currencies)), cells, _notes(rows)
+
+
+def frontier_table(rows: pd.DataFrame, currency: str) -> tuple[Text, Table, Text]:
+    """Return (heading, table, notes) of strategies at several horizons, as bench.analysis.frontier gives it."""
+    return _rich(*_frontier(rows, currency))
+
+
+def frontier_markdown(rows: pd.DataFrame, currency: str) -> str:
+    """Return the same as Markdown."""
+    return _markdown(*_frontier(rows, currency))
+
+
+def _frontier(rows: pd.DataFrame, currency: str) -> tuple[str, list[str], list[dict[str, str]], list[str]]:
+    label = _LABELS[currency]
+    headings = ["strategy", "horizons", "seeds", f"frontier speedup, {label}", f"cost, {label}"]
+    cells = []
+    for _, row in rows.iterrows():
+        cost = _amount(row["cost"], currency) if _there(row["cost"]) else "-"
+        texts = (row["strategy"], row["horizons"], str(row["n"]), _ratio_text(row), cost)
+        cells.append(dict(zip(headings, texts, strict=True)))
+    notes = [
+        "Scratch's full cost over the least cost whose final accuracy is at the target, between horizons by a line over the "
+        "logarithm of cost. Where several horizons were run this leads: it flatters no early decay of the learning rate."
+    ]
+    return "Frontier over horizons", headings, cells, notes
+
+
+def pooled_table(rows: pd.DataFrame) -> tuple[Text, Table, Text]:
+    """Return (heading, table, notes) of several scenarios together, as bench.analysis.pooled gives it."""
+    return _rich(*_pooled(rows))
+
+
+def pooled_markdown(rows: pd.DataFrame) -> str:
+    """Return the same as Markdown."""
+    return _markdown(*_pooled(rows))
+
+
+def _pooled(rows: pd.DataFrame) -> tuple[str, list[str], list[dict[str, str]], list[str]]:
+    headings = ["strategy", "horizon", "reached", "geometric mean", "score"]
+    cells = [
+        dict(
+            zip(
+                headings,
+                (
+                    row["strategy"],
+                    f"{row['horizon']:g}",
+                    f"{row['reached']} of {row['scenarios']}",
+                    f"{row['geometric_mean']:.2f}",
+                    f"{row['score']:.2f}",
+                ),
+                strict=True,
+            )
+        )
+        for _, row in rows.iterrows()
+    ]
+    notes = [
+        "Mean of speedups, a miss counting as scratch's budget and one step more. Score: area below the performance profile "
+        "from 1 to 4 times the best cost; it depends on who else entered. Strategies that every table holds.",
+    ]
+    return "All these tables together", headings, cells, notes
+
+
+def _currencies(rows: pd.DataFrame) -> list[str]:
+    """Return the currencies to show: the leading one, then those of FLOPs, steps, seconds and joules that were measured."""
+    lead = rows["currency"].iloc[0]
+    others = [name for name in ("flops", "steps", "device_seconds", "gpu_joules") if name != lead]
+    joules = not rows["value_gpu_joules"].isna().all()
+    return [lead, *(name for name in others if name != "gpu_joules" or joules)]
+
+
+def _headings(currencies: Sequence[str]) -> tuple[str, ...]:
+    lead, *others = (_LABELS[name] for name in currencies)
+    first = ("rank", "strategy", "horizon", "seeds", "reached", f"speedup, {lead}", "95 % interval")
+    return (*first, *others, f"cost, {lead}", "+ base", "validation", "test", "test at crossing")
+
+
+def duel_table(found: Duel, one: str, other: str) -> tuple[Text, Table, Text]:
+    """Return (heading, table, notes) of two strategies against each other, as bench.analysis.duel gives it."""
+    label = _LABELS[found.currency]
+    headings = ["strategy", "seeds", "reached", f"median, {label}", f"restricted mean, {label}"]
+    cells = []
+    for name, reach in ((one, found.reach), (other, found.other_reach)):
+        median = _amount(reach.median, found.currency) if math.isfinite(reach.median) else "not reached"
+        texts = (
+            name,
+            str(len(found.seeds)),
+            f"{reach.share:.0%}",
+            median,
+            _amount(reach.restricted_mean, found.currency),
+        )
+        cells.append(dict(zip(headings, texts, strict=True)))
+    notes = []
+    if found.ratio is None:
+        notes.append("No ratio: not every seed of both reached the target.")
+    else:
+        cheaper, times = (one, found.ratio) if found.ratio >= 1 else (other, 1 / found.ratio)
+        paired = "" if found.paired_p is None else f", sign-flip p = {found.paired_p:.3g} (paired, two-sided)"
+        notes.append(f"{cheaper} reaches it {times:.2f} times cheaper{paired}.")
+    notes.append(
+        f"Log-rank p = {found.log_rank_p:.3g} (misses taken along, unpaired). Median: by Kaplan and Meier. Restricted mean: to "
+        "the strategy's highest cost."
+    )
+    heading = f"{one} against {other}\nTarget: validation accuracy {found.target:.4f}, scratch's on the same seeds"
+    return _rich(heading, headings, cells, notes)
 
 
 def life_table(rows: pd.DataFrame) -> tuple[Text, Table, Text]:
@@ -141,38 +206,43 @@ def _heading(rows: pd.DataFrame) -> str:
     scratch = rows[rows["strategy"] == REFERENCE].iloc[0]
     which = f", update {scratch['update']} of {scratch['updates']}" if scratch["updates"] > 1 else ""
     spread = f" ± {scratch['target_std']:.4f}" if _there(scratch["target_std"]) else ""
-    return (
-        f"{scratch['scenario_title']}{which}\n"
-        f"Target: validation accuracy {scratch['target']:.4f}{spread}, provisional (mean of scratch's {scratch['n']} seeds)"
-    )
+    share = "" if scratch["share"] == 1 else f"{scratch['share']:g} of the "
+    origin = f"{share}mean of scratch's {scratch['n']} seeds"
+    target = f"{scratch['target']:.4f}{spread}, provisional ({origin})"
+    return f"{scratch['scenario_title']}{which}\nTarget: validation accuracy {target}"
 
 
-def _cells(row: Any) -> dict[str, str]:
+def _cells(row: Any, currencies: Sequence[str]) -> dict[str, str]:
     """Return a row's cells by heading; "-" where there is nothing to say."""
+    lead, *others = currencies
     gaps = [f"{row[what]} {what}" for what in ("unfinished", "missing") if row[what]]
     found = [str(row["rank"]), row["strategy"], f"{row['horizon']:g}"]
     found.append(str(row["n"]) + (f" ({', '.join(gaps)})" if gaps else ""))
     if row["n"]:
+        cost, base = row[f"cost_{lead}"], row.get(f"base_{lead}")
         found += [
             f"{row['reached']:.0%}",
-            speedup_text(row, "flops"),
-            interval_text(row, "flops"),
-            speedup_text(row, "steps"),
-            speedup_text(row, "device_seconds"),
-            f"{row['cost_flops']:.3e}",
-            f"{row['cost_flops'] + row['base_flops']:.3e}" if _there(row["base_flops"]) else "-",
+            speedup_text(row, lead),
+            interval_text(row, lead),
+            *(speedup_text(row, name) for name in others),
+            _amount(cost, lead) if _there(cost) else "-",
+            _amount(cost + base, lead) if _there(cost) and _there(base) else "-",
             accuracy_text(row, "validation_accuracy"),
             accuracy_text(row, "test_accuracy"),
             f"{row['test_at_crossing']:.4f}" if _there(row["test_at_crossing"]) else "-",
         ]
-    return dict(zip_longest(_HEADINGS, found, fillvalue="-"))
+    return dict(zip_longest(_headings(currencies), found, fillvalue="-"))
+
+
+def _amount(value: float, currency: str) -> str:
+    return f"{value:.3e}" if currency == "flops" else f"{value:,.0f}"
 
 
 def _notes(rows: pd.DataFrame) -> list[str]:
     notes = [
-        "Speedup: scratch's cost at the target / the strategy's, in FLOPs, steps and device seconds. "
+        "Speedup: scratch's cost at the target / the strategy's, in each currency. "
         "'<' is a bound: the strategy did not hold the target within its horizon (censored).",
-        "FLOPs: to the target, or in all where censored; '+ base' adds what the old model had cost. "
+        "Cost: to the target, or in all where censored; '+ base' adds what the old model had cost. "
         f"Device: {_each(rows['device'])}. Commit: {_each(rows['commit'])}.",
     ]
     short = rows[rows["old_share"] < 1]

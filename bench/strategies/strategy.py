@@ -65,6 +65,10 @@ class Entrant:
     strategy: Strategy
     source: str | None = None
 
+    def at(self, horizon: float) -> Entrant:
+        """Return the same strategy at another horizon. Raises StrategyError for one that is out of range."""
+        return dataclasses.replace(self, strategy=dataclasses.replace(self.strategy, horizon=horizon))
+
     def describe(self) -> dict[str, Any]:
         """Return the resolved strategy as plain values, as records hold it."""
         pieces = {name: _describe_piece(getattr(self.strategy, name)) for name in _ASPECTS}

@@ -30,6 +30,14 @@ def device_name(device: torch.device) -> str:
     return "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)
 
 
+def fix_threads(count: int | None) -> None:
+    """Use `count` threads on the CPU; for None as many as PyTorch would, but from now on no others.
+
+    Where they run is the system's matter, or that of whoever starts the process (taskset).
+    """
+    torch.set_num_threads(count or torch.get_num_threads())
+
+
 def gpu_uuid(device: torch.device) -> str | None:
     """Return the UUID by which NVML finds the GPU, or None for the CPU."""
     return None if device.type == "cpu" else str(torch.cuda.get_device_properties(device).uuid)

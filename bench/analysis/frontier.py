@@ -1,0 +1,64 @@
+"""The frontier: with what accuracy a strategy ends, by how much it spends, over several horizons."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.leaderboard import by_strategy, curves_of
+from bench.catalog import REFERENCE
+
+_ROUNDING = 1e-9  # as for crossings: a mean of equal accuracies is off by rounding
+
+
+def frontiers(evals: pd.DataFrame, *, currency: str = "flops", share: float = 1.0) -> pd.DataFrame:
+    """Return a row for each strategy that was run at more than one horizon, of one scenario and update.
+
+    evals: as bench.records.collect gives them. Seeds are those that scratch at horizon 1, and every horizon of the strategy, have
+    finished; a strategy without such a seed has no row. share: of scratch's final accuracy, which is the target.
+    Columns: strategy, horizons (in words), n, target, cost (the least whose final accuracy is at the target, NaN where none's
+    is), value (scratch's full cost over it, or over the costliest horizon's as a bound), relation ("=" or "<").
+    """
+    scratch = evals[(evals["strategy"] == REFERENCE) & (evals["horizon"] == 1.0)]
+    rows = []
+    for strategy in sorted(evals["strategy"].unique()):
+        runs = [frame for name, _, frame in by_strategy(evals) if name == strategy]
+        seeds = sorted(set.intersection(set(scratch["seed"]), *(set(frame["seed"]) for frame in runs)))
+        if len(runs) < 2 or not seeds:
+            continue
+        full = curves_of(scratch[scratch["seed"].isin(seeds)], currency)
+        ended = [curves_of(frame[frame["seed"].isin(seeds)], currency) for frame in runs]
+        costs = np.array([run.mean_cost(-1) for run in ended])
+        target = share * full.final_accuracy()
+        found = cost_at(costs, np.array([run.final_accuracy() for run in ended]), target)
+        rows.append(
+            {
+                "strategy": strategy,
+                "horizons": ", ".join(f"{frame['horizon'].iloc[0]:g}" for frame in runs),
+                "n": len(seeds),
+                "target": target,
+                "cost": np.nan if found is None else found,
+                "value": full.mean_cost(-1) / (costs.max() if found is None else found),
+                "relation": "<" if found is None else "=",
+            }
+        )
+    return pd.DataFrame(rows, columns=["strategy", "horizons", "n", "target", "cost", "value", "relation"])
+
+
+def cost_at(costs: np.ndarray, accuracies: np.ndarray, target: float) -> float | None:
+    """Return the least cost whose final accuracy is at the target, or None where no horizon's is.
+
+    costs, accuracies: (horizons,), of whole trials. Each accuracy is first raised to the best that so much, or less, ends with.
+    Between the two horizons about the target, by a straight line over the logarithm of cost; never below the least that was run.
+    """
+    order = np.argsort(costs, kind="stable")
+    spent, reached = costs[order], np.maximum.accumulate(accuracies[order])
+    above = np.flatnonzero(reached >= target - _ROUNDING)
+    if not len(above):
+        return None
+    first = int(above[0])
+    if first == 0:
+        return float(spent[0])
+    low, high = reached[first - 1], reached[first]
+    along = min(1.0, (target - low) / (high - low))
+    return float(spent[first - 1] * (spent[first] / spent[first - 1]) ** along)

@@ -1,0 +1,72 @@
+"""One figure for several scenarios: the geometric mean of speedups, and the performance profile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+# RULES 15: more than four times the best cost counts as never.
+_FARTHEST = 4.0
+
+
+def pool(boards: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return a row for each strategy and horizon that all boards hold, the highest score first.
+
+    boards: as leaderboard gives them, one a scenario, all of one currency and share of the target.
+    Columns: strategy, title, horizon, scenarios, reached (in how many the target was held), geometric_mean (of speedups; a miss
+    counts as scratch's budget and one step more), score (see profile_score).
+    """
+    currency = boards[0]["currency"].iloc[0]
+    by_key = [board[board["n"] > 0].set_index(["strategy", "horizon"]) for board in boards]
+    common = sorted(set.intersection(*(set(rows.index) for rows in by_key)))
+    costs = np.array([[_cost(rows.loc[key], currency) for rows in by_key] for key in common]).reshape(-1, len(boards))
+    scores = [profile_score(ratios) for ratios in cost_ratios(costs)]
+    found = []
+    for key, spent, score in zip(common, costs, scores, strict=True):
+        speedups = [
+            rows.loc[key][f"value_{currency}"] if np.isfinite(cost) else _missed(rows)
+            for rows, cost in zip(by_key, spent, strict=True)
+        ]
+        title = by_key[0].loc[key]["title"]
+        row = {"strategy": key[0], "title": title, "horizon": key[1], "scenarios": len(boards)}
+        row |= {"reached": int(np.isfinite(spent).sum()), "geometric_mean": float(np.exp(np.log(speedups).mean()))}
+        found.append({**row, "score": score})
+    columns = ["strategy", "title", "horizon", "scenarios", "reached", "geometric_mean", "score"]
+    return pd.DataFrame(found, columns=columns).sort_values("score", ascending=False, kind="stable", ignore_index=True)
+
+
+def cost_ratios(costs: np.ndarray) -> np.ndarray:
+    """Return every cost over the least one of its scenario: infinite for a miss, and beyond four times the least.
+
+    costs: (strategies, scenarios), infinite where the target was not held.
+    """
+    best = costs.min(axis=0, initial=np.inf)
+    with np.errstate(invalid="ignore"):  # nobody reached it: infinite by infinite
+        ratios = np.where(np.isfinite(costs), costs / best, np.inf)
+    return np.where(ratios > _FARTHEST, np.inf, ratios)
+
+
+def profile(ratios: np.ndarray, taus: np.ndarray) -> np.ndarray:
+    """Return the share of scenarios with a ratio of at most tau, (taus,), of one strategy (Dolan & More 2002).
+
+    ratios: (scenarios,), as cost_ratios gives them.
+    """
+    return (ratios[None, :] <= taus[:, None]).mean(axis=1)
+
+
+def profile_score(ratios: np.ndarray) -> float:
+    """Return the area below the profile from 1 to 4, between 0 and 1: the mean of max(0, (4 - r) / 3)."""
+    finite = np.where(np.isfinite(ratios), ratios, _FARTHEST)
+    return float(np.clip((_FARTHEST - finite) / (_FARTHEST - 1), 0, None).mean())
+
+
+def _cost(row: pd.Series, currency: str) -> float:
+    return float(row[f"cost_{currency}"]) if row[f"relation_{currency}"] in ("=", ">") else np.inf
+
+
+def _missed(rows: pd.DataFrame) -> float:
+    """Return what a miss counts as: scratch's budget over a budget of one step more."""
+    steps = float(rows["scratch_steps"].iloc[0])
+    return steps / (steps + 1)

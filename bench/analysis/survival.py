@@ -1,0 +1,62 @@
+"""Costs of seeds of which some never reached the target: Kaplan and Meier's estimate, and tests between two strategies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How surely, and at what cost, seeds reach a target.
+
+    share: of seeds that did. median: the cost by which half had, infinite where fewer did (Kaplan & Meier 1958).
+    restricted_mean: the mean cost, one that did not reach being taken to stop at `limit`.
+    """
+
+    share: float
+    median: float
+    restricted_mean: float
+    limit: float
+
+
+def estimate_reach(costs: np.ndarray, reached: np.ndarray) -> Reach:
+    """Return the estimate from seeds of which some were censored.
+
+    costs: (seeds,), at the target; where it was not reached, all that was spent. reached: bool (seeds,).
+    The limit of the restricted mean is the highest cost of all.
+    """
+    survival = stats.ecdf(_censored(costs, reached)).sf
+    limit = float(costs.max())
+    half = np.flatnonzero(survival.probabilities <= 0.5)
+    median = float(survival.quantiles[half[0]]) if len(half) else np.inf
+    # The area below the share of seeds still on their way, a step function.
+    edges = np.concatenate([[0.0], survival.quantiles, [limit]])
+    heights = np.concatenate([[1.0], survival.probabilities])
+    return Reach(float(reached.mean()), median, float((np.diff(edges) * heights).sum()), limit)
+
+
+def log_rank(costs: np.ndarray, reached: np.ndarray, other_costs: np.ndarray, other_reached: np.ndarray) -> float:
+    """Return the two-sided p-value of the log-rank test that both strategies' seeds reach the target alike (Mantel 1966).
+
+    costs, reached: as in estimate_reach, of one strategy; other_...: of the other. The seeds are not paired.
+    """
+    return float(stats.logrank(_censored(costs, reached), _censored(other_costs, other_reached)).pvalue)
+
+
+def sign_flip(differences: np.ndarray) -> float:
+    """Return the two-sided p-value that paired differences are as likely of either sign, by every way to flip them.
+
+    differences: (pairs,), of at most 20 pairs. Exact: no less than 2 / 2^pairs, so 3 pairs give at best 0.25.
+    """
+    if not 1 <= len(differences) <= 20:
+        raise ValueError(f"{len(differences)} pairs, expected 1 to 20")
+    flips = 1 - 2 * ((np.arange(2 ** len(differences))[:, None] >> np.arange(len(differences))) & 1)
+    sums = np.abs(flips @ differences)
+    return float((sums >= abs(differences.sum()) - 1e-12).mean())
+
+
+def _censored(costs: np.ndarray, reached: np.ndarray) -> stats.CensoredData:
+    return stats.CensoredData(uncensored=costs[reached], right=costs[~reached])

@@ -1,0 +1,178 @@
+"""The commands that rank: the leaderboard, and two strategies against each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.cli_options import results_option, show
+from bench.errors import BenchError, RecordError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.records.collect import Records
+
+_CURRENCIES = ("flops", "steps", "images", "device_seconds", "gpu_joules")
+
+scenario_filter = click.option("--scenario", default=None, help="Name; default: every scenario with records.")
+_currency = click.option("--currency", type=click.Choice(_CURRENCIES), default="flops", show_default=True)
+
+
+class Share(click.ParamType):
+    """A share above 0 and at most 1."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            share = float(value)
+        except ValueError:
+            share = 0.0
+        if not 0 < share <= 1:
+            raise BenchError(
+                f"--target {value}: expected a share of scratch's accuracy, above 0 and at most 1. Change it."
+            )
+        return share
+
+
+_target = click.option(
+    "--target",
+    "share",
+    type=Share(),
+    default=1.0,
+    show_default=True,
+    help="Share of scratch's final accuracy to reach.",
+)
+
+
+@click.command("leaderboard")
+@scenario_filter
+@_currency
+@_target
+@click.option("--device", default=None, help="Only trials of this device, by its name or a part of it.")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "md", "csv", "json", "tex"]), default="table", show_default=True
+)
+@results_option
+def leaderboard_command(
+    scenario: str | None, currency: str, share: float, device: str | None, form: str, results: Path
+) -> None:
+    """Rank strategies by their speedup over scratch at matched accuracy.
+
+    A table for each scenario, and for each update of a chain; of several scenarios also one of all together.
+    """
+    from bench.records.collect import collect
+
+    parts = _on(device, collect(results)).parts(scenario)
+    if form in ("csv", "json"):
+        click.echo(_rows(parts, currency, share, form))
+        return
+    boards = [board for part in parts for board in print_leaderboard(part, currency, share, form)]
+    if len(boards) > 1 and form != "tex":
+        _print_pooled(boards, form)
+
+
+@click.command("compare")
+@click.argument("one")
+@click.argument("other")
+@click.option("--scenario", required=True, help="Name.")
+@click.option("--update", type=click.IntRange(min=1), default=1, show_default=True, help="Of a chain.")
+@_currency
+@_target
+@results_option
+def compare_command(
+    one: str, other: str, scenario: str, update: int, currency: str, share: float, results: Path
+) -> None:
+    """Compare two strategies, paired seed by seed, with tests. Each is a name, or name@horizon where it has several."""
+    from bench.analysis.duel import duel
+    from bench.records.collect import collect
+    from bench.reporting.tables import duel_table
+
+    part = next((part for part in collect(results).of(scenario).by_update() if part.update == update), None)
+    if part is None:
+        raise RecordError(f"{scenario}: no trials of update {update} among the results. Run them, or name another.")
+    keys = [part.find(name) for name in (one, other)]
+    show(*duel_table(duel(part.evals, *keys, currency=currency, share=share), one, other))
+
+
+def _on(device: str | None, records: Records) -> Records:
+    """Return the trials of one device. Raises RecordError where there are none."""
+    from bench.records.collect import Records
+
+    if device is None:
+        return records
+    trials = records.trials[records.trials["device"].str.contains(device, case=False, regex=False)]
+    if trials.empty:
+        found = ", ".join(sorted(set(records.trials["device"]))) or "none"
+        raise RecordError(
+            f"--device {device}: no trials of such a device among the results, found: {found}. Change it."
+        )
+    kept = records.evals.merge(trials[["scenario", "strategy", "horizon", "seed", "update"]])
+    return Records(trials, kept)
+
+
+def print_leaderboard(
+    records: Records, currency: str = "flops", share: float = 1.0, form: str = "table"
+) -> list[pd.DataFrame]:
+    """Print one scenario's leaderboards, an update each, and a chain's whole life; return the former."""
+    from bench.analysis.frontier import frontiers
+    from bench.analysis.leaderboard import leaderboard
+    from bench.analysis.life import whole_life
+    from bench.reporting.latex import latex_table
+    from bench.reporting.tables import (
+        frontier_markdown,
+        frontier_table,
+        leaderboard_table,
+        life_markdown,
+        life_table,
+        markdown_table,
+    )
+
+    parts = records.by_update()
+    boards = [leaderboard(part.trials, part.evals, currency=currency, share=share) for part in parts]
+    for part, board in zip(parts, boards, strict=True):
+        over_horizons = frontiers(part.evals, currency=currency, share=share)
+        if form == "table":
+            show(*leaderboard_table(board))
+        else:
+            click.echo(markdown_table(board) if form == "md" else latex_table(board))
+        if not over_horizons.empty and form == "table":
+            show(*frontier_table(over_horizons, currency))
+        elif not over_horizons.empty and form == "md":
+            click.echo(frontier_markdown(over_horizons, currency))
+    if records.chain and form != "tex":
+        life = whole_life(records.trials, records.evals)
+        if form == "table":
+            show(*life_table(life))
+        else:
+            click.echo(life_markdown(life))
+    return boards
+
+
+def _rows(parts: list[Records], currency: str, share: float, form: str) -> str:
+    """Return every table's rows, one below the other, as CSV or JSON."""
+    import pandas as pd
+
+    from bench.analysis.leaderboard import leaderboard
+
+    updates = [update for part in parts for update in part.by_update()]
+    rows = pd.concat(
+        [leaderboard(part.trials, part.evals, currency=currency, share=share) for part in updates], ignore_index=True
+    )
+    if form == "csv":
+        return rows.to_csv(index=False, lineterminator="\n").rstrip("\n")
+    return rows.to_json(orient="records", indent=1)
+
+
+def _print_pooled(boards: list[pd.DataFrame], form: str) -> None:
+    from bench.analysis.pooled import pool
+    from bench.reporting.tables import pooled_markdown, pooled_table
+
+    together = pool(boards)
+    if form == "table":
+        show(*pooled_table(together))
+    else:
+        click.echo(pooled_markdown(together))

@@ -1,0 +1,197 @@
+"""The rules that a leaderboard's row must keep (RULES 17), each checked on the records alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.catalog import REFERENCE
+from bench.errors import RecordError
+from bench.records.schema import EvalRow, TrialRecord
+from bench.records.store import find_trials, read_evals
+
+_UNACCOUNTED_SHARE, _UNACCOUNTED_SECONDS = 0.01, 0.25
+_PHASES = ("build", "prepare", "train", "evaluate", "io")
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A rule that was not kept. where: a trial's folder, or a row's, below the results. found: in words."""
+
+    rule: str
+    where: str
+    found: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was checked. rules: name -> what it asks, in words. trials: how many were looked at."""
+
+    rules: dict[str, str]
+    trials: int
+    violations: tuple[Violation, ...]
+
+
+def check_results(results: Path) -> Verdict:
+    """Check every record under `results` against every rule.
+
+    Raises RecordError where the folder is not there, holds no trial, or holds what is no record.
+    """
+    if not results.is_dir():
+        raise RecordError(f"{results}: no such folder of results, expected one with records. Name another folder.")
+    trials = [
+        _Trial(str(folder.relative_to(results)), record, read_evals(folder)) for folder, record in find_trials(results)
+    ]
+    if not trials:
+        raise RecordError(f"{results}: no trials, expected some. Run: bench run")
+    rows: dict[tuple[str, str, float, int], list[_Trial]] = defaultdict(list)
+    for trial in trials:
+        rows[trial.row].append(trial)
+    found = [
+        Violation(name, trial.where, words)
+        for trial in trials
+        for name, rule in _OF_TRIALS.items()
+        for words in rule(trial)
+    ]
+    for key, group in rows.items():
+        where = f"{key[0]}/{key[1]}/{key[2]:g}" + (f", update {key[3]}" if group[0].record.update > 1 else "")
+        scratch = rows.get((key[0], REFERENCE, 1.0, key[3]), [])
+        found += [Violation(name, where, words) for name, rule in _OF_ROWS.items() for words in rule(group, scratch)]
+    asked = {name: str(rule.__doc__) for name, rule in {**_OF_TRIALS, **_OF_ROWS}.items()}
+    return Verdict(asked, len(trials), tuple(found))
+
+
+@dataclass(frozen=True)
+class _Trial:
+    where: str
+    record: TrialRecord
+    evals: list[EvalRow]
+
+    @property
+    def row(self) -> tuple[str, str, float, int]:
+        record = self.record
+        return record.scenario["name"], record.strategy["name"], record.horizon, record.update
+
+
+def _finished(trial: _Trial) -> Iterator[str]:
+    """Every trial is finished."""
+    if trial.record.status != "finished":
+        yield f"{trial.record.status}: {trial.record.reason or 'it was cut off'}"
+
+
+def _complete(trial: _Trial) -> Iterator[str]:
+    """A finished trial's evaluations reach its end, and its summary is what the last of them says."""
+    summary = trial.record.summary
+    if summary is None:
+        return
+    last = trial.evals[-1] if trial.evals else None
+    if last is None or last.step != trial.record.total_steps:
+        yield f"evaluations end at step {last.step if last else 0}, expected {trial.record.total_steps}"
+        return
+    for name in ("images", "train_flops", "aux_flops", "evaluate_flops", "validation_accuracy", "test_accuracy"):
+        if getattr(summary, name) != getattr(last, name):
+            yield f"{name} is {getattr(summary, name)} in the summary, {getattr(last, name)} in the last evaluation"
+
+
+def _clock(trial: _Trial) -> Iterator[str]:
+    """The clock's phases account for the wall time to within 1 %."""
+    summary = trial.record.summary
+    if summary is None:
+        return
+    left = summary.wall_seconds - sum(getattr(summary, f"{phase}_seconds") for phase in _PHASES)
+    if abs(left) > max(_UNACCOUNTED_SHARE * summary.wall_seconds, _UNACCOUNTED_SECONDS):
+        yield f"{left:.2f} of {summary.wall_seconds:.2f} s belong to no phase"
+
+
+def _ledger(trial: _Trial) -> Iterator[str]:
+    """The ledger never shrinks, and holds at least what its steps cost."""
+    facts, before = trial.record.flops_per_image, None
+    for row in trial.evals:
+        if row.train_flops < row.images * facts.step + row.step * facts.batch:
+            yield f"step {row.step}: {row.train_flops:,} FLOPs for {row.images:,} images of {facts.step:,}"
+            return
+        if before is not None and any(getattr(row, name) < getattr(before, name) for name in _TOTALS):
+            yield f"step {row.step}: a total is less than at step {before.step}"
+            return
+        before = row
+
+
+_TOTALS = ("step", "images", "train_flops", "aux_flops", "train_seconds")
+
+
+def _energy(trial: _Trial) -> Iterator[str]:
+    """Joules that are missing have a reason."""
+    summary = trial.record.summary
+    if summary is not None and summary.gpu_joules is None and not summary.gpu_joules_reason:
+        yield "gpu_joules is null, and no reason is given"
+
+
+def _commit(trial: _Trial) -> Iterator[str]:
+    """The code was that of a commit, unchanged."""
+    origin = trial.record.provenance
+    if origin.modified is not False:
+        yield "run from no checkout" if origin.commit is None else f"modified since commit {origin.commit[:10]}"
+
+
+def _place(trial: _Trial) -> Iterator[str]:
+    """A record lies where its scenario, strategy, horizon and seed say."""
+    scenario, strategy, horizon, _update = trial.row
+    expected = f"{scenario}/{strategy}/{horizon:g}/seed-{trial.record.seed}"
+    if trial.where != expected and not trial.where.startswith(expected + "/update-"):
+        yield f"expected in {expected}"
+
+
+def _one_question(group: list[_Trial], scratch: list[_Trial]) -> Iterator[str]:
+    """A row's trials, and scratch's, are of one scenario, data, rules and training version."""
+    together = [trial.record for trial in (*group, *scratch)]
+    for name in ("scenario_hash", "rules_version", "training_version"):
+        found = {str(getattr(record, name)) for record in together}
+        if len(found) > 1:
+            yield f"{name}: {', '.join(sorted(found))}"
+    if len({record.provenance.data_hash for record in together}) > 1:
+        yield "data_hash: of unlike data"
+
+
+def _one_strategy(group: list[_Trial], scratch: list[_Trial]) -> Iterator[str]:
+    """A row's trials are of one strategy."""
+    found = {trial.record.strategy_hash for trial in group}
+    if len(found) > 1:
+        yield f"strategy_hash: {', '.join(sorted(found))}"
+
+
+def _distinct_seeds(group: list[_Trial], scratch: list[_Trial]) -> Iterator[str]:
+    """No seed counts twice, and no two seeds ended with the same weights."""
+    seeds = [trial.record.seed for trial in group]
+    if len(set(seeds)) < len(seeds):
+        yield f"seeds {', '.join(map(str, sorted(seeds)))}"
+    weights = [trial.record.summary.weights_sha256 for trial in group if trial.record.summary]
+    if len(set(weights)) < len(weights):
+        yield "two seeds have the same weights"
+
+
+def _none_missing(group: list[_Trial], scratch: list[_Trial]) -> Iterator[str]:
+    """Every seed of scratch has its trial."""
+    missing = {trial.record.seed for trial in scratch} - {trial.record.seed for trial in group}
+    if not scratch:
+        yield "there is no scratch"
+    elif missing:
+        yield f"seeds {', '.join(map(str, sorted(missing)))} are missing"
+
+
+_OF_TRIALS: dict[str, Callable[[_Trial], Iterator[str]]] = {
+    "finished": _finished,
+    "complete": _complete,
+    "clock": _clock,
+    "ledger": _ledger,
+    "energy": _energy,
+    "commit": _commit,
+    "place": _place,
+}
+_OF_ROWS: dict[str, Callable[[list[_Trial], list[_Trial]], Iterator[str]]] = {
+    "one question": _one_question,
+    "one strategy": _one_strategy,
+    "distinct seeds": _distinct_seeds,
+    "none missing": _none_missing,
+}

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench.analysis.frontier import cost_at, frontiers
+from tests.analysis.test_leaderboard import SCRATCH, WEAK, records
+
+COSTS = np.array([100.0, 200.0, 400.0])
+
+
+def test_between_two_horizons_the_cost_is_on_a_line_over_its_logarithm():
+    # Half way from 0.6 to 0.8 is half way from 100 to 200 in the logarithm.
+    assert cost_at(COSTS, np.array([0.6, 0.8, 0.9]), 0.7) == pytest.approx(100 * 2**0.5)
+    assert cost_at(COSTS, np.array([0.6, 0.8, 0.9]), 0.8) == pytest.approx(200)
+
+
+def test_a_longer_horizon_that_ends_lower_does_not_lower_the_frontier():
+    # 200 is as good as 100 was: the line goes from 0.7 at 200 to 0.9 at 400.
+    assert cost_at(COSTS, np.array([0.7, 0.5, 0.9]), 0.8) == pytest.approx(200 * 2**0.5)
+
+
+def test_the_least_horizon_that_was_run_is_the_least_cost():
+    assert cost_at(COSTS, np.array([0.9, 0.9, 0.9]), 0.5) == 100
+
+
+def test_a_target_that_no_horizon_ends_with_has_no_cost():
+    assert cost_at(COSTS, np.array([0.6, 0.8, 0.9]), 0.91) is None
+
+
+def test_horizons_in_any_order():
+    assert cost_at(COSTS[::-1], np.array([0.9, 0.8, 0.6]), 0.8) == pytest.approx(200)
+
+
+SHORT = {("fast", 0.25): {0: [0.7], 1: [0.7]}, ("fast", 0.5): {0: [0.4, 0.9], 1: [0.4, 0.9]}}
+
+
+def test_a_frontier_speedup_by_hand():
+    _, evals = records(SCRATCH | SHORT | WEAK)
+    found = frontiers(evals)
+    assert found["strategy"].tolist() == ["fast"]  # the others have one horizon
+    row = found.iloc[0]
+    # Target 0.8, half way between 0.7 at 10 steps and 0.9 at 20; scratch takes 40.
+    assert (row["horizons"], row["n"], row["relation"]) == ("0.25, 0.5", 2, "=")
+    assert row["value"] == pytest.approx(40 / (10 * 2**0.5))
+
+
+def test_a_strategy_whose_horizons_all_miss_has_a_bound():
+    short = {("fast", 0.25): {0: [0.7], 1: [0.7]}, ("fast", 0.5): {0: [0.4, 0.75], 1: [0.4, 0.75]}}
+    row = frontiers(records(SCRATCH | short)[1]).iloc[0]
+    assert (row["value"], row["relation"]) == (2.0, "<")
+    assert np.isnan(row["cost"])
+
+
+def test_only_seeds_that_every_horizon_has_are_compared():
+    uneven = {("fast", 0.25): {0: [0.7]}, ("fast", 0.5): {0: [0.4, 0.9], 1: [0.4, 0.1]}}
+    assert frontiers(records(SCRATCH | uneven)[1]).iloc[0]["n"] == 1
+    apart = {("fast", 0.25): {0: [0.7]}, ("fast", 0.5): {1: [0.4, 0.9]}}
+    assert frontiers(records(SCRATCH | apart)[1]).empty

@@ -1,0 +1,57 @@
+"""Against figures from outside: Kaplan-Meier and log-rank by lifelines, sums by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench.analysis.survival import estimate_reach, log_rank, sign_flip
+
+SLOW = np.array([100.0, 110, 120, 500, 500]), np.array([True, True, True, False, False])
+FAST = np.array([50.0, 55, 60, 70, 500]), np.array([True, True, True, True, False])
+
+
+def test_a_median_and_a_restricted_mean_with_two_misses_of_five():
+    found = estimate_reach(*SLOW)
+    assert (found.share, found.median, found.limit) == (0.6, 120, 500)
+    assert found.restricted_mean == pytest.approx(266)
+
+
+def test_a_median_and_a_restricted_mean_with_one_miss_of_five():
+    found = estimate_reach(*FAST)
+    assert (found.share, found.median) == (0.8, 60)
+    assert found.restricted_mean == pytest.approx(147)
+
+
+def test_where_fewer_than_half_reached_there_is_no_median():
+    found = estimate_reach(np.array([5.0, 9, 9]), np.array([True, False, False]))
+    assert (found.share, found.median) == (pytest.approx(1 / 3), np.inf)
+    assert found.restricted_mean == pytest.approx((5 + 9 + 9) / 3)
+
+
+def test_nobody_reached():
+    found = estimate_reach(np.array([9.0, 9.0]), np.array([False, False]))
+    assert (found.share, found.median, found.restricted_mean) == (0, np.inf, 9)
+
+
+def test_a_miss_of_a_shorter_trial_is_no_success():
+    # One seed left at 10 without reaching: the two that are then still on their way are each a half.
+    found = estimate_reach(np.array([10.0, 20, 30]), np.array([False, True, True]))
+    assert found.median == 20
+    assert found.restricted_mean == pytest.approx(20 * 1 + 10 * 0.5)
+
+
+def test_the_log_rank_test_of_both():
+    assert log_rank(*SLOW, *FAST) == pytest.approx(0.136, abs=5e-4)
+
+
+def test_a_sign_flip_of_three_agreeing_pairs_is_a_quarter():
+    assert sign_flip(np.array([0.1, 0.2, 0.3])) == 0.25
+    assert sign_flip(np.array([0.1])) == 1.0
+    assert sign_flip(np.ones(6)) == 2 / 64
+
+
+def test_a_sign_flip_by_hand():
+    # Sums of +-1 +-2 +-4: 7, 5, 3, 1 and their opposites. Found: 1 + 2 - 4 = -1; every sum is at least as far from 0.
+    assert sign_flip(np.array([1.0, 2.0, -4.0])) == 1.0
+    assert sign_flip(np.array([-1.0, 2.0, 4.0])) == 4 / 8

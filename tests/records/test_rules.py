@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.errors import RecordError
+from bench.records.rules import check_results
+from tests.conftest import RunTrial
+
+Change = Callable[[dict], None]
+
+
+@pytest.fixture
+def results(run_trial: RunTrial, scratch, tmp_path: Path) -> Path:
+    """Two seeds of scratch, as from a clean commit."""
+    for seed in range(2):
+        name = f"results/short/scratch/1/seed-{seed}"
+        run_trial(scratch, name=name, seed=seed)
+        change(tmp_path / name, lambda record: record["provenance"].update(commit="c" * 40, modified=False))
+    return tmp_path / "results"
+
+
+def change(folder: Path, how: Change) -> None:
+    record = json.loads((folder / "trial.json").read_text())
+    how(record)
+    (folder / "trial.json").write_text(json.dumps(record))
+
+
+def broken(results: Path) -> set[str]:
+    return {violation.rule for violation in check_results(results).violations}
+
+
+def test_honest_records_keep_every_rule(results: Path):
+    verdict = check_results(results)
+    assert verdict.violations == ()
+    assert verdict.trials == 2
+    assert len(verdict.rules) == 11
+    assert all(words.endswith(".") for words in verdict.rules.values())
+
+
+def shrink(record: dict) -> None:
+    record["flops_per_image"]["step"] *= 2
+
+
+# What is done to one of the two records, and the rule that then is not kept.
+_BREAKS: dict[str, Change] = {
+    "finished": lambda record: record.update(status="failed", reason="it broke", summary=None),
+    "complete": lambda record: record["summary"].update(train_flops=5),
+    "clock": lambda record: record["summary"].update(wall_seconds=record["summary"]["wall_seconds"] + 9),
+    "ledger": shrink,
+    "energy": lambda record: record["summary"].update(gpu_joules_reason=None),
+    "commit": lambda record: record["provenance"].update(modified=True),
+    "place": lambda record: record.update(seed=7),
+    "one question": lambda record: record.update(scenario_hash="other"),
+    "one strategy": lambda record: record.update(strategy_hash="other"),
+}
+
+
+@pytest.mark.parametrize("rule", _BREAKS)
+def test_a_broken_rule_is_named_with_its_place(results: Path, rule: str):
+    change(results / "short/scratch/1/seed-1", _BREAKS[rule])
+    violations = [violation for violation in check_results(results).violations if violation.rule == rule]
+    assert violations
+    assert all(violation.where.startswith("short/scratch/1") for violation in violations)
+
+
+def test_two_seeds_with_the_same_weights_are_one(results: Path):
+    other = json.loads((results / "short/scratch/1/seed-0/trial.json").read_text())["summary"]["weights_sha256"]
+    change(results / "short/scratch/1/seed-1", lambda record: record["summary"].update(weights_sha256=other))
+    assert broken(results) == {"distinct seeds"}
+
+
+def test_a_seed_that_scratch_has_and_a_strategy_has_not_is_missing(results: Path):
+    source, target = results / "short/scratch/1/seed-0", results / "short/mine/1/seed-0"
+    target.mkdir(parents=True)
+    for name in ("trial.json", "evals.jsonl"):
+        (target / name).write_bytes((source / name).read_bytes())
+    change(target, lambda record: record["strategy"].update(name="mine"))
+    assert broken(results) == {"none missing"}
+
+
+def test_without_scratch_no_row_can_be_checked(results: Path):
+    (results / "short/scratch").rename(results / "short/mine")
+    for seed in range(2):
+        change(results / f"short/mine/1/seed-{seed}", lambda record: record["strategy"].update(name="mine"))
+    assert broken(results) == {"none missing"}
+
+
+def test_nothing_to_check_is_an_error(tmp_path: Path):
+    with pytest.raises(RecordError, match="no trials, expected some"):
+        check_results(tmp_path)
+    with pytest.raises(RecordError, match="no such folder of results"):
+        check_results(tmp_path / "nowhere")
