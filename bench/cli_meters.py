@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from bench.metering.flops import FlopCount, LayerFlops
 
 
+_COUNTED = (
+    "Counted: convolutions, linear layers, attention, and other products of matrices; a multiply-add is 2 FLOPs. "
+    "Not counted: normalization, activations, pooling, resizing, and the gradient of the image itself."
+)
+
+
 class ImageShape(click.ParamType):
     """An image's shape as "3x224x224": channels, height, width."""
 
@@ -63,6 +69,7 @@ def flops_command(model: str, image: tuple[int, int, int], classes: int, form: s
     once = f", and {count.batch:,} a batch" if count.batch else ""
     click.echo(f"forward: {count.forward:,} FLOPs an image; by fvcore {count.forward_fvcore:,}")
     click.echo(f"step, forward and backward: {count.step:,} FLOPs an image{once}")
+    click.echo(_COUNTED)
 
 
 @click.command("check")

@@ -176,6 +176,7 @@ def test_flops_prints_both_counters_by_layer():
     assert "555,422,720" in result.stdout
     assert "forward: 1,110,845,440 FLOPs an image; by fvcore 1,110,845,440" in result.stdout
     assert "groups.3.1.conv2" in result.stdout
+    assert "Counted: convolutions, linear layers, attention" in result.stdout
 
 
 def test_flops_as_json_for_programs():
