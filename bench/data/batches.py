@@ -78,6 +78,11 @@ class TrainingImages:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def streamed(self) -> bool:
+        """Whether pixels come batch by batch, rather than lying on the device."""
+        return isinstance(self._pixels, StreamedPixels)
+
     def batch(self, indices: Tensor, *drawn: Tensor) -> Tensor:
         """Cut, flip and normalize a batch: float32 (batch, channels, height, width), channels_last.
 

@@ -170,6 +170,7 @@ class Provenance(_Record):
     cuda: str | None = None
     cudnn: str | None = None
     gpu: GpuFacts | None = None
+    images: Literal["resident", "streamed"] | None = None  # on the device as a whole, or batch by batch
     data_source: str
     data_hash: str  # over pixels, labels and the split: trials of unlike data are not compared
 

@@ -25,6 +25,7 @@ from bench.strategies.strategy import Entrant, running
 from bench.streams import stream_seed, torch_stream
 from bench.training.batching import BatchOrder
 from bench.training.device import autocast
+from bench.training.draws import LentGenerators
 from bench.training.evaluate import measure
 from bench.training.grid import scratch_steps, trial_steps
 
@@ -107,6 +108,7 @@ class Learner:
             speed = torch.cat([speed, torch.full((len(update.pool) - len(speed),), math.nan)])
         pool = Pool(update.pool.labels, update.pool.new, speed)
         self._order = BatchOrder(update.train, pool, strategy.selection, self._training.batch_size, spec.stream_seed)
+        self._draws = LentGenerators(device, spec.stream_seed, "draws", stream)
         # Per image of the pool: how often it was seen, and predicted right, by the training passes themselves.
         self._seen = torch.zeros(2, len(pool), dtype=torch.float32, device=device)
 
@@ -145,9 +147,10 @@ class Learner:
         shape = (self._training.batch_size, *self._update.train.image_shape)
         pixels = torch.randn(shape, generator=stream).to(self._device, memory_format=torch.channels_last)
         labels = torch.randint(self._update.classes, (shape[0],), generator=stream).to(self._device)
-        for _ in range(2):
-            self._forward_backward(pixels, labels)
-            optimizer.step()
+        with LentGenerators(self._device, 0, "made-up draws").lent():
+            for _ in range(2):
+                self._forward_backward(pixels, labels)
+                optimizer.step()
         self._model.eval()
         with torch.inference_mode(), autocast(self._device, self._training.precision):
             self._model(pixels)
@@ -169,6 +172,10 @@ class Learner:
 
     def train(self, steps: int) -> float:
         """Take `steps` optimizer steps and return the sum of their losses. No step waits for the device; the end does."""
+        with self._draws.lent():
+            return self._train(steps)
+
+    def _train(self, steps: int) -> float:
         compiled = _compiled_graphs()
         regularizer = self._strategy.regularizer
         passes = _SGD_PASSES + regularizer.passes
@@ -236,6 +243,7 @@ class Learner:
             "anchors": self._anchors,
             "seen": self._seen,
             "order": (self._order.epoch, self._order.position),
+            "draws": self._draws.state(),
             "ledger": self.ledger.state(),
         }
 
@@ -246,6 +254,7 @@ class Learner:
         self._anchors = saved["anchors"]
         self._seen = saved["seen"]
         self._order.seek(*saved["order"])
+        self._draws.restore(saved["draws"])
         self.ledger.restore(saved["ledger"])
 
 

@@ -25,7 +25,7 @@ from bench.training.grid import evaluation_grid
 from bench.training.learner import Base, Learner, TrialSpec
 
 # Raised when a checkpoint holds something else.
-_CHECKPOINT_FORMAT = 2
+_CHECKPOINT_FORMAT = 3
 # RULES 1: phases account for the wall to within 1 %; of a trial of seconds, to within what a busy machine takes between two.
 _UNACCOUNTED_SHARE, _UNACCOUNTED_SECONDS = 0.01, 0.25
 
@@ -114,6 +114,7 @@ class Trial:
         spec = self._spec
         self._learner = Learner(spec, self._update, self._base, self._device, self._provenance.compiled)
         self._grid = evaluation_grid(spec.scenario, self._learner.scratch_steps, self._learner.total_steps)
+        images = "streamed" if self._update.train.streamed else "resident"
         self._record = TrialRecord(
             training_version=TRAINING_VERSION,
             scenario=spec.scenario.model_dump(mode="json"),
@@ -131,7 +132,7 @@ class Trial:
             given=self._base.given if self._base else None,
             previous_sha256=self._base.previous_sha256 if self._base else None,
             old_share=self._update.old_share,
-            provenance=self._provenance.model_copy(update={"gpu": self._gpu_facts()}),
+            provenance=self._provenance.model_copy(update={"gpu": self._gpu_facts(), "images": images}),
             status="running",
         )
 

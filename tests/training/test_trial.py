@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from bench import Fresh, Keep, L2Init, LearningSpeed, OneCycle, ShrinkAndPerturb, Strategy
 from bench.errors import StrategyError, TrialError
@@ -193,6 +194,53 @@ def test_an_optimized_trial_cut_off_goes_on_bit_identically(run_trial: RunTrial,
     assert resumed.record.summary.sittings == 2
     assert resumed.record.summary.weights_sha256 == whole.record.summary.weights_sha256
     assert learned(tmp_path / "cut") == learned(tmp_path / "whole")
+
+
+class Dropping(nn.Module):
+    """A model that draws as it trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Dropout(0.5), nn.Linear(32, 10))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
+@pytest.fixture
+def dropping(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    weights = Dropping().state_dict()
+
+    def build(*_: object) -> nn.Module:
+        model = Dropping()
+        model.load_state_dict(weights)
+        return model
+
+    monkeypatch.setattr(learner, "build_model", build)
+
+
+@pytest.mark.usefixtures("dropping")
+def test_dropout_draws_from_a_stream_of_the_trials_own(run_trial: RunTrial, scratch: Entrant, short: Scenario):
+    before = torch.get_rng_state()
+    first = run_trial(scratch, name="first").record.summary.weights_sha256
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(5)
+    assert run_trial(scratch, name="again").record.summary.weights_sha256 == first
+    once = run_trial(scratch, name="once", scenario=shorten(short, points=1))
+    assert once.record.summary.weights_sha256 == first
+    assert run_trial(scratch, name="other", seed=1).record.summary.weights_sha256 != first
+
+
+@pytest.mark.usefixtures("dropping")
+def test_a_trial_with_dropout_cut_off_goes_on_bit_identically(run_trial: RunTrial, scratch: Entrant):
+    whole = run_trial(scratch, name="whole")
+    with pytest.raises(Killed):
+        run_trial(scratch, name="cut", observer=KillAfter(16))
+    torch.rand(3)
+    resumed = run_trial(scratch, name="cut")
+    assert resumed.record.summary.sittings == 2
+    assert resumed.record.summary.weights_sha256 == whole.record.summary.weights_sha256
 
 
 def test_what_was_written_after_the_checkpoint_is_written_anew(run_trial: RunTrial, scratch: Entrant, tmp_path: Path):

@@ -1,7 +1,7 @@
 """What streaming from a memory map costs, in speed and in memory. Made-up images; a run of its own, on a quiet machine.
 
-    python benchmarks/streaming.py speed     # streamed / resident images a second, ResNet-8; expected at least 0.90
-    python benchmarks/streaming.py memory    # anonymous memory of training from a 4 GB map; expected below 1.5 GB
+    python tests/benchmarks/streaming.py speed     # streamed / resident images a second, ResNet-8; expected at least 0.90
+    python tests/benchmarks/streaming.py memory    # anonymous memory of training from a 4 GB map; expected below 1.5 GB
 
 Both arms of `speed` are in one process and take turns, so that they meet the same machine. Threads: as torch decides, or
 OMP_NUM_THREADS. Files go to a temporary folder; TMPDIR says where.
