@@ -145,6 +145,7 @@ def test_a_streamed_trial_learns_what_a_resident_one_does(
         run(streamed(short, on_disk, split), "cut", KillAt24())
     resumed = run(streamed(short, on_disk, split), "cut")
     assert resumed.record.summary.sittings == 2
+    assert [done.record.provenance.images for done in (resident, resumed)] == ["resident", "streamed"]
     assert resumed.record.summary.weights_sha256 == resident.record.summary.weights_sha256
     accuracies = [[row.test_accuracy for row in read_evals(tmp_path / name)] for name in ("resident", "cut")]
     assert accuracies[0] == accuracies[1]

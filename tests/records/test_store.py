@@ -72,7 +72,7 @@ def test_a_record_of_version_1_is_still_read(run_trial: RunTrial, scratch: Entra
     summary = "gpu_joules_source gpu_short_share evaluate_gpu_joules gpu_use cpu_seconds cpu_joules cpu_joules_reason"
     for key in f"{summary} other_cpu_seconds load_average".split():
         del record["summary"][key]
-    for key in ["environment", "interop_threads", "flags", "memory_gib", "cuda", "cudnn", "gpu"]:
+    for key in ["environment", "interop_threads", "flags", "memory_gib", "cuda", "cudnn", "gpu", "images"]:
         del record["provenance"][key]
     del record["flops_per_image"]["batch"]
     path.write_text(json.dumps(record))
