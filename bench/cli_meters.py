@@ -90,23 +90,30 @@ def check_command(
     if (results is None) == (audit is None):
         raise BenchError("bench check: give a folder of results, or one trial's folder with --audit. One of the two.")
     if audit is not None:
-        _audit(audit, strategy, device, data_root)
+        _audit(audit, strategy, device, data_root, form)
     elif results is not None:
         _check_rules(results, form)
 
 
-def _audit(trial: Path, strategy: str | None, device: str, data_root: Path) -> None:
+def _audit(trial: Path, strategy: str | None, device: str, data_root: Path, form: str) -> None:
     from bench.execution.audit import audit_record
     from bench.reporting.metering import audit_table
     from bench.training.device import choose_device
 
     found = audit_record(trial, strategy, data_root, choose_device(device))
-    show(audit_table(found))
+    if form == "json":
+        click.echo(
+            json.dumps(
+                {"trial": found.trial, "agrees": found.agrees, "parts": list(map(asdict, found.parts))}, indent=1
+            )
+        )
+    else:
+        show(audit_table(found))
     if not found.agrees:
         wrong = next(part for part in found.parts if not part.agrees)
         raise MeterError(
             f"{trial}: {wrong.name}: {wrong.counted:,} FLOPs counted, {wrong.charged:,} charged, expected within 0.1 %. "
-            "Its costs are not to be believed."
+            "Its costs are not to be believed. Charge what the strategy computes, and run it again."
         )
 
 

@@ -71,7 +71,7 @@ def leaderboard_command(
         click.echo(_rows(parts, currency, share, form))
         return
     boards = [board for part in parts for board in print_leaderboard(part, currency, share, form)]
-    if len(boards) > 1 and form != "tex":
+    if len(parts) > 1 and form != "tex":
         _print_pooled(boards, form)
 
 
@@ -95,14 +95,14 @@ def compare_command(
     if part is None:
         raise RecordError(f"{scenario}: no trials of update {update} among the results. Run them, or name another.")
     keys = [part.find(name) for name in (one, other)]
-    show(*duel_table(duel(part.evals, *keys, currency=currency, share=share), one, other))
+    show(*duel_table(duel(part.trials, part.evals, *keys, currency=currency, share=share), one, other))
 
 
 def _on(device: str | None, records: Records) -> Records:
     """Return the trials of one device. Raises RecordError where there are none."""
     from bench.records.collect import Records
 
-    if device is None:
+    if device is None or records.trials.empty:
         return records
     trials = records.trials[records.trials["device"].str.contains(device, case=False, regex=False)]
     if trials.empty:
@@ -134,7 +134,7 @@ def print_leaderboard(
     parts = records.by_update()
     boards = [leaderboard(part.trials, part.evals, currency=currency, share=share) for part in parts]
     for part, board in zip(parts, boards, strict=True):
-        over_horizons = frontiers(part.evals, currency=currency, share=share)
+        over_horizons = frontiers(part.trials, part.evals, currency=currency, share=share)
         if form == "table":
             show(*leaderboard_table(board))
         else:
@@ -144,7 +144,7 @@ def print_leaderboard(
         elif not over_horizons.empty and form == "md":
             click.echo(frontier_markdown(over_horizons, currency))
     if records.chain and form != "tex":
-        life = whole_life(records.trials, records.evals)
+        life = whole_life(records.trials, records.evals, share=share)
         if form == "table":
             show(*life_table(life))
         else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bench.analysis.leaderboard import curves_of
+from bench.analysis.leaderboard import ONE_DEVICE, curves_of, refuse_mixtures
 from bench.analysis.survival import Reach, estimate_reach, log_rank, sign_flip
 from bench.catalog import REFERENCE
 from bench.errors import RecordError
@@ -20,11 +20,12 @@ class Duel:
     seeds: (n,). costs, other_costs: each seed's at the target, infinite where it was not reached. ratio: the geometric mean of
     other_costs / costs, above 1 where the first is cheaper; None where a seed of either missed.
     paired_p: of the sign-flip test on the logarithms of these ratios, None with the ratio. log_rank_p: of the log-rank
-    test, which takes misses along.
+    test, which takes misses along; None where it says nothing.
     """
 
     currency: str
     target: float
+    share: float
     seeds: tuple[int, ...]
     costs: tuple[float, ...]
     other_costs: tuple[float, ...]
@@ -32,10 +33,11 @@ class Duel:
     other_reach: Reach
     ratio: float | None
     paired_p: float | None
-    log_rank_p: float
+    log_rank_p: float | None
 
 
 def duel(
+    trials: pd.DataFrame,
     evals: pd.DataFrame,
     one: tuple[str, float],
     other: tuple[str, float],
@@ -45,9 +47,10 @@ def duel(
 ) -> Duel:
     """Compare two strategies of one scenario and update. one, other: (strategy, horizon).
 
-    evals: as bench.records.collect gives them. share: of scratch's final accuracy, which is the target.
-    Raises RecordError where they share no seed with scratch, or the currency was not measured.
+    trials, evals: as bench.records.collect gives them. share: of scratch's final accuracy, which is the target.
+    Raises RecordError where they share no seed with scratch, must not be compared, or the currency was not measured.
     """
+    refuse_mixtures(trials)
     frames = [_of(evals, *key) for key in ((REFERENCE, 1.0), one, other)]
     seeds = sorted(set.intersection(*(set(frame["seed"]) for frame in frames)))
     if not seeds:
@@ -58,11 +61,17 @@ def duel(
     scratch, mine, theirs = (curves_of(frame[frame["seed"].isin(seeds)], currency) for frame in frames)
     if np.isnan(mine.cost).any() or np.isnan(theirs.cost).any():
         raise RecordError(f"{_name(one)} and {_name(other)}: no {currency} were measured. Choose another currency.")
+    machines = pd.concat([_of(trials, *key) for key in (one, other)])["machine"]
+    if currency in ONE_DEVICE and machines.nunique() > 1:
+        raise RecordError(
+            f"{_name(one)} and {_name(other)}: {currency} of unlike machines, which are not compared. Choose another currency."
+        )
     target = share * scratch.final_accuracy()
     costs, other_costs = mine.seed_costs(target), theirs.seed_costs(target)
     reached, other_reached = np.isfinite(costs), np.isfinite(other_costs)
     spent = np.where(reached, costs, mine.cost[-1])
     other_spent = np.where(other_reached, other_costs, theirs.cost[-1])
+    limit = float(max(mine.cost[-1].max(), theirs.cost[-1].max()))
     logs = np.log(other_costs / costs) if reached.all() and other_reached.all() else None
     return Duel(
         currency=currency,
@@ -70,8 +79,9 @@ def duel(
         seeds=tuple(seeds),
         costs=tuple(costs.tolist()),
         other_costs=tuple(other_costs.tolist()),
-        reach=estimate_reach(spent, reached),
-        other_reach=estimate_reach(other_spent, other_reached),
+        share=share,
+        reach=estimate_reach(spent, reached, limit),
+        other_reach=estimate_reach(other_spent, other_reached, limit),
         ratio=None if logs is None else float(np.exp(logs.mean())),
         paired_p=None if logs is None or len(logs) > 20 else sign_flip(logs),
         log_rank_p=log_rank(spent, reached, other_spent, other_reached),

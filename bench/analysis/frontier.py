@@ -5,17 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from bench.analysis.leaderboard import by_strategy, curves_of
+from bench.analysis.leaderboard import ONE_DEVICE, by_strategy, curves_of
 from bench.catalog import REFERENCE
 
 _ROUNDING = 1e-9  # as for crossings: a mean of equal accuracies is off by rounding
 
 
-def frontiers(evals: pd.DataFrame, *, currency: str = "flops", share: float = 1.0) -> pd.DataFrame:
+def frontiers(
+    trials: pd.DataFrame, evals: pd.DataFrame, *, currency: str = "flops", share: float = 1.0
+) -> pd.DataFrame:
     """Return a row for each strategy that was run at more than one horizon, of one scenario and update.
 
-    evals: as bench.records.collect gives them. Seeds are those that scratch at horizon 1, and every horizon of the strategy, have
-    finished; a strategy without such a seed has no row. share: of scratch's final accuracy, which is the target.
+    trials, evals: as bench.records.collect gives them. Seeds are those that scratch at horizon 1, and every horizon of the
+    strategy, have finished. A strategy without such a seed, without the currency, or in seconds or joules of unlike machines,
+    has no row. share: of scratch's final accuracy, which is the target.
     Columns: strategy, horizons (in words), n, target, cost (the least whose final accuracy is at the target, NaN where none's
     is), value (scratch's full cost over it, or over the costliest horizon's as a bound), relation ("=" or "<").
     """
@@ -26,9 +29,14 @@ def frontiers(evals: pd.DataFrame, *, currency: str = "flops", share: float = 1.
         seeds = sorted(set.intersection(set(scratch["seed"]), *(set(frame["seed"]) for frame in runs)))
         if len(runs) < 2 or not seeds:
             continue
+        machines = trials[(trials["strategy"].isin([strategy, REFERENCE])) & trials["seed"].isin(seeds)]["machine"]
+        if currency in ONE_DEVICE and machines.nunique() > 1:
+            continue
         full = curves_of(scratch[scratch["seed"].isin(seeds)], currency)
         ended = [curves_of(frame[frame["seed"].isin(seeds)], currency) for frame in runs]
         costs = np.array([run.mean_cost(-1) for run in ended])
+        if np.isnan(costs).any() or np.isnan(full.cost).any():
+            continue
         target = share * full.final_accuracy()
         found = cost_at(costs, np.array([run.final_accuracy() for run in ended]), target)
         rows.append(

@@ -47,7 +47,7 @@ def leaderboard(
     the later ones of a chain); device; commit; modified.
     Raises RecordError where there is no scratch to compare with, or trials that must not be compared.
     """
-    _refuse_mixtures(trials)
+    refuse_mixtures(trials)
     scratch = _of(evals, REFERENCE, 1.0)
     if scratch.empty:
         name = trials["scenario"].iloc[0]
@@ -140,7 +140,8 @@ def _figures(scratch: pd.DataFrame, mine: pd.DataFrame, one_device: bool, lead: 
         comparable = not any(np.isnan(run.cost).any() for run in runs) and (one_device or currency not in ONE_DEVICE)
         found = (reference(runs[0], share) if is_scratch else compare(*runs, share)) if comparable else None
         row |= {f"{field}_{currency}": value for field, value in (asdict(found) if found else _NOTHING).items()}
-    row |= _reach(curves_of(mine, lead), target)
+    limit = float(curves_of(scratch, lead).cost[-1].max())  # scratch's whole cost: the same for every row
+    row |= _reach(curves_of(mine, lead), target, limit)
     for relative in RELATIVE_TARGETS:
         found = compare(old, new, relative)
         row |= {f"value_flops_at_{relative:.2f}": found.value, f"relation_flops_at_{relative:.2f}": found.relation}
@@ -154,13 +155,13 @@ def _figures(scratch: pd.DataFrame, mine: pd.DataFrame, one_device: bool, lead: 
     return row | {"test_at_crossing": None if crossing is None else _test_from(mine, steps[crossing])}
 
 
-def _reach(run: Run, target: float) -> dict[str, object]:
+def _reach(run: Run, target: float, limit: float) -> dict[str, object]:
     """Return how many seeds reached the target, and at what cost; no cost in a currency that was not measured."""
     costs = run.seed_costs(target)
     reached = ~np.isinf(costs)
     if np.isnan(run.cost).any():
         return {"reached": float(reached.mean()), "median": None, "restricted_mean": None}
-    found = estimate_reach(np.where(reached, costs, run.cost[-1]), reached)
+    found = estimate_reach(np.where(reached, costs, run.cost[-1]), reached, max(limit, run.cost[-1].max()))
     return {"reached": found.share, "median": found.median, "restricted_mean": found.restricted_mean}
 
 
@@ -199,7 +200,7 @@ def _ranked(rows: pd.DataFrame, currency: str) -> pd.DataFrame:
     return rows
 
 
-def _refuse_mixtures(trials: pd.DataFrame) -> None:
+def refuse_mixtures(trials: pd.DataFrame) -> None:
     """Raise RecordError where trials of one row, or of one table, do not ask the same."""
     name = trials["scenario"].iloc[0]
     for column in ("scenario_hash", "data_hash", "rules_version", "training_version"):

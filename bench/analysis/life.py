@@ -10,7 +10,7 @@ from bench.catalog import REFERENCE
 from bench.errors import RecordError
 
 
-def whole_life(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
+def whole_life(trials: pd.DataFrame, evals: pd.DataFrame, *, share: float = 1.0) -> pd.DataFrame:
     """Return a row for each strategy, horizon and currency of a chain, scratch first in each currency.
 
     trials, evals: as bench.records.collect gives them, of one scenario, all updates. Every update is paid for in full, for
@@ -25,7 +25,7 @@ def whole_life(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
     """
     _refuse_broken_chains(trials)
     updates = int(trials["updates"].iloc[0])
-    held = _held(trials, evals, updates)
+    held = _held(trials, evals, updates, share)
     rows = []
     for currency, fields in CURRENCIES.items():
         known = f"base_{currency}" in trials and not evals[fields].isna().any(axis=None)
@@ -61,14 +61,14 @@ def _figures(mine: pd.Series, theirs: pd.Series, base: float, held: int) -> dict
     }
 
 
-def _held(trials: pd.DataFrame, evals: pd.DataFrame, updates: int) -> dict[tuple[str, float], int]:
+def _held(trials: pd.DataFrame, evals: pd.DataFrame, updates: int, share: float) -> dict[tuple[str, float], int]:
     """Count the updates in which each strategy, at each horizon, held the target; scratch holds its own."""
     counts = {(strategy, horizon): 0 for strategy, horizon, _ in by_strategy(trials)}
     for update in range(1, updates + 1):
         asked, measured = trials[trials["update"] == update], evals[evals["update"] == update]
         if not ((measured["strategy"] == REFERENCE) & (measured["horizon"] == 1.0)).any():
             continue  # no target, and then no seed has every update of scratch
-        rows = leaderboard(asked, measured)
+        rows = leaderboard(asked, measured, share=share)
         for strategy, horizon, _ in by_strategy(rows[rows["relation_flops"].isin(["=", ">"])]):
             counts[strategy, horizon] += 1
     return counts

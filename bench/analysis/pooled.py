@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from bench.catalog import REFERENCE
+
 # RULES 15: more than four times the best cost counts as never.
 _FARTHEST = 4.0
 
@@ -19,7 +21,8 @@ def pool(boards: Sequence[pd.DataFrame]) -> pd.DataFrame:
     counts as scratch's budget and one step more), score (see profile_score).
     """
     currency = boards[0]["currency"].iloc[0]
-    by_key = [board[board["n"] > 0].set_index(["strategy", "horizon"]) for board in boards]
+    known = [board[(board["n"] > 0) & board[f"relation_{currency}"].notna()] for board in boards]
+    by_key = [board.set_index(["strategy", "horizon"]) for board in known]
     common = sorted(set.intersection(*(set(rows.index) for rows in by_key)))
     costs = np.array([[_cost(rows.loc[key], currency) for rows in by_key] for key in common]).reshape(-1, len(boards))
     scores = [profile_score(ratios) for ratios in cost_ratios(costs)]
@@ -67,6 +70,7 @@ def _cost(row: pd.Series, currency: str) -> float:
 
 
 def _missed(rows: pd.DataFrame) -> float:
-    """Return what a miss counts as: scratch's budget over a budget of one step more."""
-    steps = float(rows["scratch_steps"].iloc[0])
-    return steps / (steps + 1)
+    """Return what a miss counts as: scratch's cost at the target over its budget and one step more."""
+    scratch = rows.loc[(REFERENCE, 1.0)]
+    steps = float(scratch["scratch_steps"])
+    return float(scratch["cost_steps"]) / (steps + 1)

@@ -22,14 +22,13 @@ class Reach:
     limit: float
 
 
-def estimate_reach(costs: np.ndarray, reached: np.ndarray) -> Reach:
+def estimate_reach(costs: np.ndarray, reached: np.ndarray, limit: float) -> Reach:
     """Return the estimate from seeds of which some were censored.
 
     costs: (seeds,), at the target; where it was not reached, all that was spent. reached: bool (seeds,).
-    The limit of the restricted mean is the highest cost of all.
+    limit: of the restricted mean, at least every cost; one for all that are compared, or who gives up early looks cheap.
     """
     survival = stats.ecdf(_censored(costs, reached)).sf
-    limit = float(costs.max())
     half = np.flatnonzero(survival.probabilities <= 0.5)
     median = float(survival.quantiles[half[0]]) if len(half) else np.inf
     # The area below the share of seeds still on their way, a step function.
@@ -38,12 +37,17 @@ def estimate_reach(costs: np.ndarray, reached: np.ndarray) -> Reach:
     return Reach(float(reached.mean()), median, float((np.diff(edges) * heights).sum()), limit)
 
 
-def log_rank(costs: np.ndarray, reached: np.ndarray, other_costs: np.ndarray, other_reached: np.ndarray) -> float:
+def log_rank(
+    costs: np.ndarray, reached: np.ndarray, other_costs: np.ndarray, other_reached: np.ndarray
+) -> float | None:
     """Return the two-sided p-value of the log-rank test that both strategies' seeds reach the target alike (Mantel 1966).
 
     costs, reached: as in estimate_reach, of one strategy; other_...: of the other. The seeds are not paired.
+    None where the test says nothing: nobody reached it, or all did at one cost.
     """
-    return float(stats.logrank(_censored(costs, reached), _censored(other_costs, other_reached)).pvalue)
+    with np.errstate(all="ignore"):
+        found = float(stats.logrank(_censored(costs, reached), _censored(other_costs, other_reached)).pvalue)
+    return found if np.isfinite(found) else None
 
 
 def sign_flip(differences: np.ndarray) -> float:

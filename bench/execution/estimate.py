@@ -68,19 +68,24 @@ def estimate(run: LocalRun) -> Plan:
     needing = {trial.spec.seed for trial in run.trials if trial.spec.entrant.strategy.needs_base}
     if needing and run.scenario.model.checkpoint is None:
         found.append(of("base model", 0, len(needing), len(run.lacking_bases()), run.budget(0), 0))
-    for (name, update), trials in _alike(run.trials).items():
+    horizons: dict[str, set[float]] = {}
+    for trial in run.trials:
+        horizons.setdefault(trial.spec.entrant.name, set()).add(trial.spec.horizon)
+    for (name, horizon, update), trials in _alike(run.trials).items():
         strategy = trials[0].spec.entrant.strategy
+        label = f"{name} at {horizon:g}" if len(horizons[name]) > 1 else name
         steps = trial_steps(run.budget(update), strategy.horizon)
         due = sum(trial.due for trial in trials)
-        found.append(of(name, update, len(trials), due, steps, strategy.regularizer.passes))
+        found.append(of(label, update, len(trials), due, steps, strategy.regularizer.passes))
     return Plan(tuple(found), run.device_name, timed)
 
 
-def _alike(trials: Sequence[PlannedTrial]) -> dict[tuple[str, int], list[PlannedTrial]]:
-    """Group trials by (strategy, update), updates in order."""
-    groups: dict[tuple[str, int], list[PlannedTrial]] = {}
+def _alike(trials: Sequence[PlannedTrial]) -> dict[tuple[str, float, int], list[PlannedTrial]]:
+    """Group trials by (strategy, horizon, update), updates in order."""
+    groups: dict[tuple[str, float, int], list[PlannedTrial]] = {}
     for trial in sorted(trials, key=lambda trial: trial.spec.update):
-        groups.setdefault((trial.spec.entrant.name, trial.spec.update), []).append(trial)
+        spec = trial.spec
+        groups.setdefault((spec.entrant.name, spec.horizon, spec.update), []).append(trial)
     return groups
 
 

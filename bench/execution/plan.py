@@ -76,10 +76,14 @@ def check_chains(trials: Sequence[PlannedTrial], chain: ChainStore) -> None:
     trials: all updates of every chain. Raises RecordError where the model of a finished update is gone and a later one
     needs it, or where a finished update started from another model than the one recorded before it.
     """
-    planned = {(trial.spec.entrant.name, trial.spec.seed, trial.spec.update): trial for trial in trials}
+
+    def key(spec: TrialSpec, update: int) -> tuple[str, float, int, int]:
+        return spec.entrant.name, spec.horizon, spec.seed, update
+
+    planned = {key(trial.spec, trial.spec.update): trial for trial in trials}
     for trial in trials:
         spec = trial.spec
-        before = planned.get((spec.entrant.name, spec.seed, spec.update - 1))
+        before = planned.get(key(spec, spec.update - 1))
         if before is None or before.due or not spec.entrant.strategy.needs_base:
             continue
         if trial.due and not chain.path(before.spec).is_file():

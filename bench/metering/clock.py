@@ -28,8 +28,8 @@ class PhaseMeter(Protocol):
         """Return the totals as plain values, for a checkpoint."""
         ...
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Add the totals of an earlier sitting of the same trial to this one's."""
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Add the totals of an earlier sitting of the same trial to this one's; None: that one had no such meter."""
 
 
 class PhaseClock:
@@ -86,7 +86,7 @@ class PhaseClock:
             self.seconds[name] += state[name]
         self._earlier += state["wall"]
         for meter in self._meters:
-            meter.restore(state["meters"][meter.name])
+            meter.restore(state["meters"].get(meter.name))
 
     def _drain(self) -> None:
         if self._device.type == "cuda":

@@ -17,7 +17,7 @@ _MOST_WATTS = 1000.0
 
 
 class CpuSeconds:
-    """CPU seconds by phase: this process' own, all its threads together, and those of everybody else on the machine.
+    """CPU seconds by phase: this process' own, all its threads together, and everybody else's on the CPUs that it may use.
 
     others: None where the system does not tell. On Linux it does, and what a virtual machine's host took away is among them.
     """
@@ -54,20 +54,25 @@ class CpuSeconds:
     def state(self) -> dict[str, Any]:
         return {"own": dict(self._own), "others": None if self._others is None else dict(self._others)}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any] | None) -> None:
+        assert state is not None  # every trial has this meter
         self._own = _added(self._own, state["own"])
         earlier: dict[str, float] | None = state["others"]
         self._others = None if self._others is None or earlier is None else _added(self._others, earlier)
 
     def _busy(self) -> float | None:
-        """Return the seconds that all CPUs together were busy since the machine started."""
+        """Return the seconds that the CPUs this process may use were busy since the machine started."""
+        own = {f"cpu{number}" for number in os.sched_getaffinity(0)} if hasattr(os, "sched_getaffinity") else set()
+        total = 0
         try:
-            with self._stat.open() as file:
-                fields = file.readline().split()
-        except OSError:
+            for line in self._stat.read_text().splitlines():
+                name, *fields = line.split()
+                if name in own:
+                    user, nice, system, _idle, _waiting, irq, softirq, stolen = map(int, fields[:8])
+                    total += user + nice + system + irq + softirq + stolen
+        except (OSError, ValueError):
             return None
-        user, nice, system, _idle, _waiting, irq, softirq, stolen = map(int, fields[1:9])
-        return (user + nice + system + irq + softirq + stolen) / os.sysconf("SC_CLK_TCK")
+        return total / os.sysconf("SC_CLK_TCK") if total else None
 
 
 class PackageEnergy:
@@ -97,7 +102,8 @@ class PackageEnergy:
         return None if self.reason else self._joules.get(phase, 0.0)
 
     def begin(self, phase: Phase) -> None:
-        if self.reason:
+        self._begun = None
+        if self.reason or phase not in ("train", "evaluate"):
             return
         try:
             self._begun = (self._now(), self._read())
@@ -123,7 +129,8 @@ class PackageEnergy:
     def state(self) -> dict[str, Any]:
         return {"joules": dict(self._joules), "reason": self.reason}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any] | None) -> None:
+        assert state is not None  # every trial has this meter
         self._joules = _added(self._joules, state["joules"])
         self.reason = state["reason"] or self.reason
 

@@ -78,10 +78,11 @@ class GpuEnergy:
             self._void(str(cause))
 
     def end(self, phase: Phase) -> None:
-        if self.reason or self._begun is None:
+        self._stop_sampling()
+        begun, self._begun = self._begun, None
+        if self.reason or begun is None:
             return
-        moment, before = self._begun
-        self._begun = None
+        moment, before = begun
         try:
             spent = self._spent(before)
             self._refuse_company()
@@ -116,7 +117,10 @@ class GpuEnergy:
             "seconds": (self._train_seconds, self._short_seconds),
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any] | None) -> None:
+        if state is None:
+            self._void("not measured before the trial was cut off")
+            return
         for phase, joules in state["joules"].items():
             self._joules[phase] = self._joules.get(phase, 0.0) + joules
         train, short = state["seconds"]
@@ -159,7 +163,6 @@ class GpuEnergy:
             if spent < 0:
                 raise UnmeasuredError(f"the energy counter went back by {-spent:.0f} J: it was reset")
             return spent
-        self._stop_sampling()
         self.sample()
         with self._lock:
             seconds, watts = [point[0] for point in self._trace], [point[1] for point in self._trace]
@@ -214,22 +217,23 @@ class GpuWatch:
     def state(self) -> dict[str, Any]:
         return {"samples": [vars(sample) for sample in self._samples]}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        self._samples += [GpuSample(**{**each, "slowed_by": tuple(each["slowed_by"])}) for each in state["samples"]]
+    def restore(self, state: dict[str, Any] | None) -> None:
+        self._samples += [GpuSample(**each) for each in (state or {"samples": []})["samples"]]
 
     def summary(self) -> dict[str, Any] | None:
         """Return the fields of GpuUse, or None without a sample."""
         if not self._samples:
             return None
-        slowed = [sample for sample in self._samples if sample.slowed_by]
+        told = [sample for sample in self._samples if sample.slowed_by is not None]
+        slowed = [sample for sample in told if sample.slowed_by]
         return {
             "samples": len(self._samples),
             "utilization": _mean([sample.utilization for sample in self._samples]),
             "sm_clock_mhz": _mean([sample.sm_clock_mhz for sample in self._samples]),
             "temperature_celsius": _most([sample.temperature_celsius for sample in self._samples]),
             "power_watts": _mean([sample.power_watts for sample in self._samples]),
-            "slowed_share": len(slowed) / len(self._samples),
-            "slowed_by": sorted({reason for sample in slowed for reason in sample.slowed_by}),
+            "slowed_share": len(slowed) / len(told) if told else None,
+            "slowed_by": sorted({reason for sample in slowed for reason in sample.slowed_by or ()}),
         }
 
 

@@ -50,7 +50,7 @@ class GpuSample:
     sm_clock_mhz: int | None
     temperature_celsius: int | None
     power_watts: float | None
-    slowed_by: tuple[str, ...]
+    slowed_by: tuple[str, ...] | None
 
 
 class Gpu:
@@ -105,7 +105,7 @@ class Gpu:
         utilization = _optional(lambda: int(pynvml.nvmlDeviceGetUtilizationRates(self._handle).gpu))
         reasons = _optional(lambda: pynvml.nvmlDeviceGetCurrentClocksEventReasons(self._handle))
         if reasons is None:  # its name before driver 535
-            reasons = _optional(lambda: pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(self._handle)) or 0
+            reasons = _optional(lambda: pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(self._handle))
         try:
             power = self.power_watts()
         except UnmeasuredError:
@@ -117,7 +117,7 @@ class Gpu:
                 lambda: pynvml.nvmlDeviceGetTemperature(self._handle, pynvml.NVML_TEMPERATURE_GPU)
             ),
             power_watts=power,
-            slowed_by=tuple(name for bit, name in _SLOWED_BY.items() if reasons & bit),
+            slowed_by=None if reasons is None else tuple(name for bit, name in _SLOWED_BY.items() if reasons & bit),
         )
 
 

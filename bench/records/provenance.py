@@ -7,9 +7,11 @@ import platform
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+_OPTIONAL = ("timm",)
 _PACKAGES = ("torch", "torchvision", "numpy", "fvcore", "scikit-learn")
 # Prefixes of names; none of them holds a path.
 _THREAD_VARIABLES = (
@@ -35,6 +37,9 @@ def packages() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "missing"
+    for name in _OPTIONAL:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
     return found
 
 

@@ -16,6 +16,9 @@ SCHEMA_VERSION = 2
 READABLE_VERSIONS = (1, 2)
 RULES_VERSION = 1
 
+# RULES 1: phases account for the wall to within 1 %; of a trial of seconds, to within what a busy machine takes between two.
+UNACCOUNTED_SHARE, UNACCOUNTED_SECONDS = 0.01, 0.25
+
 Status = Literal["running", "finished", "failed"]
 
 
@@ -77,7 +80,7 @@ class GpuUse(_Record):
     sm_clock_mhz: float | None
     temperature_celsius: float | None
     power_watts: float | None
-    slowed_share: float
+    slowed_share: float | None
     slowed_by: tuple[str, ...]
 
 
@@ -185,6 +188,8 @@ class Provenance(_Record):
             "precision",
             "compiled",
             "allocator",
+            "images",
+            "flags",
             "python",
             "packages",
         )

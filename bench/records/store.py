@@ -94,7 +94,7 @@ def read_trial(folder: Path) -> TrialRecord | None:
     except (json.JSONDecodeError, ValidationError) as cause:
         first = str(cause).splitlines()[0]
         raise RecordError(
-            f"{path}: not a trial's record ({first}). Delete the folder and run the trial again."
+            f"{path}: not a trial's record ({first}). Read it with the bench that wrote it, or run the trial again."
         ) from cause
 
 

@@ -126,7 +126,7 @@ def _warnings_in_words(record: TrialRecord) -> str:
         share = summary.other_cpu_seconds / (cpus * summary.train_seconds)
         if share > _BUSY_SHARE:
             words += f"; the machine was busy: others took {share:.0%} of its processors"
-    if summary.gpu_use and summary.gpu_use.slowed_share > _BUSY_SHARE:
+    if summary.gpu_use and (summary.gpu_use.slowed_share or 0) > _BUSY_SHARE:
         reasons = ", ".join(summary.gpu_use.slowed_by)
         words += f"; the GPU's clocks were held back {summary.gpu_use.slowed_share:.0%} of the time: {reasons}"
     return words

@@ -6,19 +6,20 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.analysis.frontier import frontiers
 from bench.analysis.leaderboard import leaderboard, mean_curves
 from bench.analysis.life import whole_life
 from bench.records.collect import Records
 from bench.reporting.figures import draw_accuracy_against_flops
-from bench.reporting.tables import life_markdown, markdown_table
+from bench.reporting.tables import frontier_markdown, life_markdown, markdown_table
 
 
 def write_report(records: Records, folder: Path) -> list[Path]:
     """Write one scenario's tables and figures into `folder`, and return their paths.
 
     leaderboard.csv, leaderboard.md: the ranking. accuracy-flops.csv: the curves. accuracy-flops.png, .pdf: drawn from
-    the two .csv files, as they were written. Of a chain, "-update-<k>" is added to these names, for every update; and
-    whole-life.csv, whole-life.md: all updates together.
+    the two .csv files, as they were written. frontier.csv, frontier.md: where a strategy was run at several horizons. Of a
+    chain, "-update-<k>" is added to these names, for every update; and whole-life.csv, whole-life.md: all updates together.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not records.chain:
@@ -36,9 +37,14 @@ def _write_update(records: Records, folder: Path, suffix: str) -> list[Path]:
     mean_curves(records.trials, records.evals, "flops").to_csv(curves, index=False, lineterminator="\n")
     table = folder / f"leaderboard{suffix}.md"
     table.write_text(markdown_table(rows), encoding="utf-8")
+    over_horizons = frontiers(records.trials, records.evals)
+    frontier = [folder / f"frontier{suffix}.{kind}" for kind in ("csv", "md")] if len(over_horizons) else []
+    if frontier:
+        over_horizons.to_csv(frontier[0], index=False, lineterminator="\n")
+        frontier[1].write_text(frontier_markdown(over_horizons, "flops"), encoding="utf-8")
     figures = [folder / f"accuracy-flops{suffix}.{kind}" for kind in ("png", "pdf")]
     draw_accuracy_against_flops(pd.read_csv(curves), pd.read_csv(ranking), figures)
-    return [ranking, table, curves, *figures]
+    return [ranking, table, curves, *frontier, *figures]
 
 
 def _write_life(records: Records, folder: Path) -> list[Path]:

@@ -131,11 +131,16 @@ def duel_table(found: Duel, one: str, other: str) -> tuple[Text, Table, Text]:
         cheaper, times = (one, found.ratio) if found.ratio >= 1 else (other, 1 / found.ratio)
         paired = "" if found.paired_p is None else f", sign-flip p = {found.paired_p:.3g} (paired, two-sided)"
         notes.append(f"{cheaper} reaches it {times:.2f} times cheaper{paired}.")
+    log_rank = "no log-rank test: nobody reached it, or all at one cost"
+    if found.log_rank_p is not None:
+        log_rank = f"log-rank p = {found.log_rank_p:.3g} (misses taken along, unpaired)"
     notes.append(
-        f"Log-rank p = {found.log_rank_p:.3g} (misses taken along, unpaired). Median: by Kaplan and Meier. Restricted mean: to "
-        "the strategy's highest cost."
+        f"{log_rank[0].upper()}{log_rank[1:]}. Median: by Kaplan and Meier. Restricted mean: to the higher whole cost."
     )
-    heading = f"{one} against {other}\nTarget: validation accuracy {found.target:.4f}, scratch's on the same seeds"
+    share = "" if found.share == 1 else f"{found.share:g} of "
+    heading = (
+        f"{one} against {other}\nTarget: validation accuracy {found.target:.4f}, {share}scratch's on the same seeds"
+    )
     return _rich(heading, headings, cells, notes)
 
 
@@ -216,7 +221,7 @@ def _cells(row: Any, currencies: Sequence[str]) -> dict[str, str]:
     """Return a row's cells by heading; "-" where there is nothing to say."""
     lead, *others = currencies
     gaps = [f"{row[what]} {what}" for what in ("unfinished", "missing") if row[what]]
-    found = [str(row["rank"]), row["strategy"], f"{row['horizon']:g}"]
+    found = [str(row["rank"]), row["strategy"] + " (modified)" * bool(row["modified"]), f"{row['horizon']:g}"]
     found.append(str(row["n"]) + (f" ({', '.join(gaps)})" if gaps else ""))
     if row["n"]:
         cost, base = row[f"cost_{lead}"], row.get(f"base_{lead}")

@@ -39,18 +39,21 @@ def replay(
 ) -> tuple[Learner, list[AuditedPart]]:
     """Replay a trial's start, and the first steps of its first, second and last epoch, each with its selection of images.
 
-    Eager, since a counter cannot look into compiled code. What a counter sees depends on shapes alone, so a stand-in for `base`
-    will do. Returns the learner as the replay left it, and what was found.
+    The last by the number of images that the first one chose. Eager, since a counter cannot look into compiled code. What a
+    counter sees depends on shapes alone, so a stand-in for `base` will do. Returns the learner as the replay left it, and what
+    was found.
     """
     learner = Learner(spec, update, base, device, compiled=False)
-    parts = [_count("start", learner, learner.start)]
-    last = (learner.total_steps - 1) // max(1, len(update.train) // spec.scenario.training.batch_size)
-    for epoch in sorted({0, 1, last}):
-        steps = min(_STEPS, learner.total_steps - learner.ledger.steps)
-        if steps:
-            learner.seek(epoch)
-            parts.append(_count(f"epoch {epoch}, {steps} steps", learner, lambda steps=steps: learner.train(steps)))
+    parts = [_count("start", learner, learner.start), _replay_epoch(learner, 0)]
+    last = (learner.total_steps - 1) // learner.epoch_steps
+    parts += [_replay_epoch(learner, epoch) for epoch in sorted({min(1, last), last} - {0})]
     return learner, parts
+
+
+def _replay_epoch(learner: Learner, epoch: int) -> AuditedPart:
+    steps = max(1, min(_STEPS, learner.total_steps - learner.ledger.steps))
+    learner.seek(epoch)
+    return _count(f"epoch {epoch}, {steps} steps", learner, lambda: learner.train(steps))
 
 
 def _count(name: str, learner: Learner, action: Callable[[], object]) -> AuditedPart:

@@ -40,6 +40,11 @@ class BatchOrder:
         self.position += 1
         return self._images.batch(indices, *drawn), self._images.labels[indices], indices
 
+    @property
+    def batches(self) -> int:
+        """How many batches the epoch has that was last drawn; 0 before any."""
+        return self._batches
+
     def seek(self, epoch: int, position: int) -> None:
         """Go to where an earlier sitting stopped."""
         self.epoch, self.position, self._plan = epoch, position, None

@@ -20,7 +20,7 @@ from bench.metering.flops import FlopCount, count_flops
 from bench.metering.ledger import Ledger
 from bench.models import build_model
 from bench.records.schema import BaseCost, GivenModel
-from bench.scenario import Scenario
+from bench.scenario import Scenario, TrainingPart
 from bench.strategies.strategy import Entrant, running
 from bench.streams import stream_seed, torch_stream
 from bench.training.batching import BatchOrder
@@ -28,9 +28,6 @@ from bench.training.device import autocast
 from bench.training.draws import LentGenerators
 from bench.training.evaluate import measure
 from bench.training.grid import scratch_steps, trial_steps
-
-# FLOPs that SGD with momentum and weight decay spends on each parameter: decay, momentum, Nesterov, update; two each.
-_SGD_PASSES = 8
 
 
 @dataclass(frozen=True)
@@ -178,7 +175,7 @@ class Learner:
     def _train(self, steps: int) -> float:
         compiled = _compiled_graphs()
         regularizer = self._strategy.regularizer
-        passes = _SGD_PASSES + regularizer.passes
+        passes = _sgd_passes(self._training) + regularizer.passes
         total = torch.zeros((), device=self._device)
         for _ in range(steps):
             pixels, labels, indices = self._order.next()
@@ -192,10 +189,11 @@ class Learner:
             self._seen[0].index_add_(0, indices, torch.ones_like(hits, dtype=torch.float32))
             self._seen[1].index_add_(0, indices, hits.float())
             self.ledger.charge_step(len(labels), passes)
-        if _compiled_graphs() != compiled:
-            raise TrialError(
-                f"something was compiled on the clock before step {self.ledger.steps}: its seconds are void."
-            )
+            if _compiled_graphs() != compiled:
+                raise TrialError(
+                    f"something was compiled on the clock at step {self.ledger.steps}, expected all of it before: the "
+                    "seconds are void. Run it with --no-compile, or report it with the model."
+                )
         return total.item()
 
     def _forward_backward(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -221,6 +219,11 @@ class Learner:
             found[f"{part}_accuracy_old"] = accuracy.old if apart else None
             found[f"{part}_accuracy_new"] = accuracy.new if apart else None
         return found
+
+    @property
+    def epoch_steps(self) -> int:
+        """Return how many steps the last epoch had that was begun; its selection of images decides."""
+        return self._order.batches
 
     def seek(self, epoch: int) -> None:
         """Go to the first batch of an epoch, as if those before had been trained."""
@@ -256,6 +259,12 @@ class Learner:
         self._order.seek(*saved["order"])
         self._draws.restore(saved["draws"])
         self.ledger.restore(saved["ledger"])
+
+
+def _sgd_passes(training: TrainingPart) -> int:
+    """Return the FLOPs that SGD spends on each parameter at a step: the update, weight decay, momentum, Nesterov; two each."""
+    momentum = training.momentum > 0
+    return 2 * (1 + (training.weight_decay > 0) + momentum + (momentum and training.nesterov))
 
 
 def _compiled_graphs() -> int:

@@ -36,8 +36,7 @@ SHORT = {("fast", 0.25): {0: [0.7], 1: [0.7]}, ("fast", 0.5): {0: [0.4, 0.9], 1:
 
 
 def test_a_frontier_speedup_by_hand():
-    _, evals = records(SCRATCH | SHORT | WEAK)
-    found = frontiers(evals)
+    found = frontiers(*records(SCRATCH | SHORT | WEAK))
     assert found["strategy"].tolist() == ["fast"]  # the others have one horizon
     row = found.iloc[0]
     # Target 0.8, half way between 0.7 at 10 steps and 0.9 at 20; scratch takes 40.
@@ -47,13 +46,21 @@ def test_a_frontier_speedup_by_hand():
 
 def test_a_strategy_whose_horizons_all_miss_has_a_bound():
     short = {("fast", 0.25): {0: [0.7], 1: [0.7]}, ("fast", 0.5): {0: [0.4, 0.75], 1: [0.4, 0.75]}}
-    row = frontiers(records(SCRATCH | short)[1]).iloc[0]
+    row = frontiers(*records(SCRATCH | short)).iloc[0]
     assert (row["value"], row["relation"]) == (2.0, "<")
     assert np.isnan(row["cost"])
 
 
 def test_only_seeds_that_every_horizon_has_are_compared():
     uneven = {("fast", 0.25): {0: [0.7]}, ("fast", 0.5): {0: [0.4, 0.9], 1: [0.4, 0.1]}}
-    assert frontiers(records(SCRATCH | uneven)[1]).iloc[0]["n"] == 1
+    assert frontiers(*records(SCRATCH | uneven)).iloc[0]["n"] == 1
     apart = {("fast", 0.25): {0: [0.7]}, ("fast", 0.5): {1: [0.4, 0.9]}}
-    assert frontiers(records(SCRATCH | apart)[1]).empty
+    assert frontiers(*records(SCRATCH | apart)).empty
+
+
+def test_a_currency_that_was_not_measured_or_is_of_unlike_machines_has_no_frontier():
+    trials, evals = records(SCRATCH | SHORT)
+    assert frontiers(trials, evals, currency="gpu_joules").empty
+    assert len(frontiers(trials, evals, currency="device_seconds")) == 1
+    trials.loc[trials["horizon"] == 0.25, "machine"] = "other"
+    assert frontiers(trials, evals, currency="device_seconds").empty

@@ -59,3 +59,17 @@ def test_a_strategy_that_one_table_lacks_is_not_pooled():
     found = pool([leaderboard(*records(SCRATCH | FAST)), leaderboard(*records(SCRATCH | WEAK))])
     assert found["strategy"].tolist() == ["scratch"]
     assert isinstance(found, pd.DataFrame)
+
+
+def test_a_miss_at_a_share_of_the_target_costs_scratchs_whole_budget():
+    # Scratch holds 0.6, three quarters of its accuracy, from step 30 of 40; weak never does.
+    boards = [leaderboard(*records(SCRATCH | {("weak", 1.0): {0: [0.5] * 4, 1: [0.5] * 4}}), share=0.75)] * 2
+    found = pool(boards).set_index("strategy")
+    assert found.loc["weak", "geometric_mean"] == pytest.approx(30 / 41)
+
+
+def test_a_currency_that_cannot_be_compared_is_no_miss():
+    trials, evals = records(SCRATCH | FAST)
+    trials.loc[trials["strategy"] == "fast", "machine"] = "other"
+    board = leaderboard(trials, evals, currency="device_seconds")
+    assert pool([board, board])["strategy"].tolist() == ["scratch"]

@@ -43,7 +43,7 @@ def test_a_strategy_that_never_holds_has_a_bound_of_its_whole_cost():
     assert (found.low, found.note) == (None, "censored")
 
 
-def test_where_only_scratch_misses_a_share_of_the_target_the_bound_turns():
+def test_a_target_that_is_no_number_leaves_the_speedup_undetermined():
     falling = run([0.5, 0.9, 0.9, 0.3, 1.0], costs=[1, 2, 3, 4, 5])
     missing = Run(falling.accuracy.copy(), falling.cost)
     missing.accuracy[-1] = np.nan

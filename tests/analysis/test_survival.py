@@ -12,31 +12,31 @@ FAST = np.array([50.0, 55, 60, 70, 500]), np.array([True, True, True, True, Fals
 
 
 def test_a_median_and_a_restricted_mean_with_two_misses_of_five():
-    found = estimate_reach(*SLOW)
+    found = estimate_reach(*SLOW, 500)
     assert (found.share, found.median, found.limit) == (0.6, 120, 500)
     assert found.restricted_mean == pytest.approx(266)
 
 
 def test_a_median_and_a_restricted_mean_with_one_miss_of_five():
-    found = estimate_reach(*FAST)
+    found = estimate_reach(*FAST, 500)
     assert (found.share, found.median) == (0.8, 60)
     assert found.restricted_mean == pytest.approx(147)
 
 
 def test_where_fewer_than_half_reached_there_is_no_median():
-    found = estimate_reach(np.array([5.0, 9, 9]), np.array([True, False, False]))
+    found = estimate_reach(np.array([5.0, 9, 9]), np.array([True, False, False]), 9)
     assert (found.share, found.median) == (pytest.approx(1 / 3), np.inf)
     assert found.restricted_mean == pytest.approx((5 + 9 + 9) / 3)
 
 
 def test_nobody_reached():
-    found = estimate_reach(np.array([9.0, 9.0]), np.array([False, False]))
+    found = estimate_reach(np.array([9.0, 9.0]), np.array([False, False]), 9)
     assert (found.share, found.median, found.restricted_mean) == (0, np.inf, 9)
 
 
 def test_a_miss_of_a_shorter_trial_is_no_success():
     # One seed left at 10 without reaching: the two that are then still on their way are each a half.
-    found = estimate_reach(np.array([10.0, 20, 30]), np.array([False, True, True]))
+    found = estimate_reach(np.array([10.0, 20, 30]), np.array([False, True, True]), 30)
     assert found.median == 20
     assert found.restricted_mean == pytest.approx(20 * 1 + 10 * 0.5)
 
@@ -55,3 +55,14 @@ def test_a_sign_flip_by_hand():
     # Sums of +-1 +-2 +-4: 7, 5, 3, 1 and their opposites. Found: 1 + 2 - 4 = -1; every sum is at least as far from 0.
     assert sign_flip(np.array([1.0, 2.0, -4.0])) == 1.0
     assert sign_flip(np.array([-1.0, 2.0, 4.0])) == 4 / 8
+
+
+def test_who_gives_up_early_is_not_cheaper_for_it():
+    early = estimate_reach(np.array([3.0, 3.0]), np.array([False, False]), 10)
+    sure = estimate_reach(np.array([5.0, 5.0]), np.array([True, True]), 10)
+    assert (early.restricted_mean, sure.restricted_mean) == (10, 5)
+
+
+def test_a_log_rank_test_of_nobody_says_nothing():
+    never = np.array([9.0, 9.0]), np.array([False, False])
+    assert log_rank(*never, *never) is None

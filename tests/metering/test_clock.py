@@ -62,3 +62,30 @@ def test_a_failure_still_stops_the_phase(now: list[float]):
     with clock.phase("io"):
         now[0] += 1.0
     assert (clock.seconds["train"], clock.seconds["io"]) == (2.0, 1.0)
+
+
+def test_a_gpu_is_drained_on_both_sides_and_meters_are_read_in_between(monkeypatch: pytest.MonkeyPatch):
+    said: list[str] = []
+
+    class Telling:
+        name = "telling"
+
+        def begin(self, phase):
+            said.append(f"begin {phase}")
+
+        def end(self, phase):
+            said.append(f"end {phase}")
+
+        def state(self):
+            return {}
+
+        def restore(self, state):
+            said.append(f"restore {state}")
+
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: said.append("drained"))
+    clock = PhaseClock(torch.device("cuda:0"), [Telling()])
+    with clock.phase("train"):
+        said.append("training")
+    assert said == ["drained", "begin train", "training", "drained", "end train"]
+    clock.restore({**clock.state(), "meters": {}})  # an earlier sitting without this meter
+    assert said[-1] == "restore None"

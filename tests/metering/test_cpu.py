@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -75,13 +76,16 @@ def test_a_trial_that_goes_on_adds_its_earlier_joules(tmp_path: Path):
 
 
 def test_cpu_seconds_are_ours_and_the_rest_is_others(tmp_path: Path):
-    stat = tmp_path / "stat"
+    stat, mine = tmp_path / "stat", min(os.sched_getaffinity(0))
+    foreign = max(os.sched_getaffinity(0)) + 1
     # user nice system idle iowait irq softirq steal, in hundredths of a second
-    stat.write_text("cpu 1000 0 500 9000 0 0 0 0 0 0\n")
+    rest = "".join(f"cpu{number} 0 0 0 0 0 0 0 0 0 0\n" for number in os.sched_getaffinity(0) - {mine})
+    stat.write_text(f"cpu{mine} 1000 0 500 9000 0 0 0 0 0 0\ncpu{foreign} 5 0 0 0 0 0 0 0 0 0\n{rest}")
     meter = CpuSeconds(stat)
     meter.begin("train")
     sum(range(300_000))
-    stat.write_text("cpu 1400 100 700 9100 50 10 20 70 0 0\n")  # 800 more, idle and waiting left out
+    # 800 more, idle and waiting left out; and on a CPU that is not ours, which does not count.
+    stat.write_text(f"cpu{mine} 1400 100 700 9100 50 10 20 70 0 0\ncpu{foreign} 9000 0 0 0 0 0 0 0 0 0\n{rest}")
     meter.end("train")
     assert 0 < meter.own("train") < 8
     assert meter.others("train") == pytest.approx(8 - meter.own("train"))

@@ -33,6 +33,18 @@ class Scoring:
 
 
 @dataclass(frozen=True)
+class LateScoring:
+    """Trains on half of the images, so for twice as many epochs, and scores in the last of them."""
+
+    needs_speed: ClassVar[bool] = False
+
+    def choose(self, pool, epoch, stream):
+        if epoch >= 3:
+            Scoring().choose(pool, epoch, stream)
+        return torch.arange(len(pool) // 2)
+
+
+@dataclass(frozen=True)
 class Curvature:
     """Multiplies gradients with each other at every step, and tells of no pass."""
 
@@ -77,6 +89,13 @@ def test_a_scoring_pass_that_only_later_epochs_make_is_caught(short, updates, ba
     strategy = Strategy("Cheat", Keep(), OneCycle(0.2), selection=Scoring(first_epoch=1))
     parts = audited(Entrant("cheat", strategy), short, updates, base)
     assert [part.agrees for part in parts] == [True, True, False]
+
+
+def test_a_scoring_pass_in_the_last_epoch_of_a_smaller_choice_is_caught(short, updates, base: Base):
+    strategy = Strategy("Cheat", Keep(), OneCycle(0.2), selection=LateScoring())
+    parts = audited(Entrant("cheat", strategy), short, updates, base)
+    assert [part.name.split(",")[0] for part in parts] == ["start", "epoch 0", "epoch 1", "epoch 3"]
+    assert [part.agrees for part in parts] == [True, True, True, False]
 
 
 def test_uncharged_products_in_a_regularizer_are_caught(short, updates, base: Base):

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from bench import Fresh, Keep, L2Init, LearningSpeed, OneCycle, ShrinkAndPerturb, Strategy
+from bench.data.update import build_update
 from bench.errors import StrategyError, TrialError
 from bench.metering.clock import PhaseClock
 from bench.metering.flops import FlopCount
@@ -22,9 +23,11 @@ from bench.records.store import read_evals, read_trial
 from bench.scenario import Scenario
 from bench.strategies.strategy import Entrant
 from bench.training import learner, trial
+from bench.training.audit import replay
 from bench.training.base import BASE
 from bench.training.checkpoint import weights_sha256
-from bench.training.learner import Base
+from bench.training.draws import LentGenerators
+from bench.training.learner import Base, TrialSpec
 from tests.conftest import RunTrial, shorten
 
 
@@ -383,7 +386,7 @@ def test_compiling_on_the_clock_fails_the_trial(
 ):
     graphs = iter(range(100))
     monkeypatch.setattr(learner, "_compiled_graphs", lambda: next(graphs))
-    with pytest.raises(TrialError, match="compiled on the clock before step 8"):
+    with pytest.raises(TrialError, match="compiled on the clock at step 1"):
         run_trial(scratch)
     assert read_trial(tmp_path / "trial").status == "failed"
 
@@ -397,8 +400,6 @@ def test_the_fingerprint_sees_every_weight():
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_trial_on_cuda_starts_from_the_same_weights_and_learns(short, digits, split, tmp_path):
-    from bench.data.update import build_update
-    from bench.training.learner import TrialSpec
     from bench.training.provenance import describe_run
     from bench.training.trial import Trial
 
@@ -408,5 +409,34 @@ def test_a_trial_on_cuda_starts_from_the_same_weights_and_learns(short, digits, 
     update = build_update(short, digits, split, 1, cuda)
     record = Trial(spec, update, None, provenance, tmp_path / "t", tmp_path / "t.pt", cuda).run().record
     assert record.provenance.device_type == "cuda"
+    assert record.summary.gpu_joules is not None or record.summary.gpu_joules_reason
     assert record.summary.validation_accuracy > 0.3
     assert abs(record.summary.unaccounted_share) < 0.01
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_generators_lent_on_cuda_go_on_and_are_put_back():
+    cuda = torch.device("cuda:0")
+    whole, cut = (LentGenerators(cuda, 0, "test") for _ in range(2))
+    before = torch.cuda.get_rng_state(cuda)
+    with whole.lent():
+        expected = [torch.rand(3, device=cuda) for _ in range(2)]
+    with cut.lent():
+        first = torch.rand(3, device=cuda)
+    resumed = LentGenerators(cuda, 1, "other")
+    resumed.restore([state.to(cuda) for state in cut.state()])
+    with resumed.lent():
+        second = torch.rand(3, device=cuda)
+    assert torch.equal(first, expected[0])
+    assert torch.equal(second, expected[1])
+    assert torch.equal(torch.cuda.get_rng_state(cuda), before)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_an_audit_on_cuda_counts_what_is_charged(short, digits, split):
+    cuda = torch.device("cuda:0")
+    update = build_update(short, digits, split, 1, cuda)
+    _, parts = replay(TrialSpec(short, BASE, 1, 0), update, None, cuda)
+    assert all(part.counted == part.charged for part in parts)
