@@ -140,9 +140,8 @@ def _count(model: str, image: tuple[int, int, int], classes: int) -> tuple[FlopC
     from bench.metering.flops import count_layers
     from bench.models import build_model
 
-    built = build_model(model, image[0], classes, 0, "flops", image[1])
     try:
-        return count_layers(built, image)
+        return count_layers(build_model(model, image[0], classes, 0, "flops", image[1]), image)
     except BenchError:
         raise
     except (RuntimeError, AssertionError, ValueError, IndexError) as cause:  # a model's own ways to say so
