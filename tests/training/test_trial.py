@@ -212,11 +212,12 @@ class Dropping(nn.Module):
 
 @pytest.fixture
 def dropping(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    weights = Dropping().state_dict()
+    with torch.random.fork_rng(devices=[]):
+        weights = Dropping().state_dict()
 
     def build(*_: object) -> nn.Module:
-        model = Dropping()
+        with torch.random.fork_rng(devices=[]):
+            model = Dropping()
         model.load_state_dict(weights)
         return model
 
