@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ _STYLE: dict[Any, Any] = {
 _DASHES = ["-", "--", "-.", ":"]  # so that grey print tells them apart, too
 _WIDTH_INCHES, _HEIGHT_INCHES = 5.5, 3.4  # without the legend
 _LEGEND_COLUMNS = 2
+_TITLE_CHARACTERS = 70  # a line of the title that the axes are as wide as
 
 
 def draw_accuracy_against_flops(curves: pd.DataFrame, ranking: pd.DataFrame, paths: Sequence[Path]) -> None:
@@ -61,7 +63,7 @@ def draw_accuracy_against_flops(curves: pd.DataFrame, ranking: pd.DataFrame, pat
         axes.set_xlim(left=0)
         first = ranking.iloc[0]
         which = f", update {first['update']} of {first['updates']}" if first["updates"] > 1 else ""
-        axes.set_title(f"{first['scenario_title']}{which}", fontsize=9)
+        axes.set_title(textwrap.fill(f"{first['scenario_title']}{which}", _TITLE_CHARACTERS), fontsize=9)
         # Below the axes: inside, twelve strategies would hide a curve.
         figure.legend(loc="outside lower center", ncols=_LEGEND_COLUMNS, frameon=False)
         sns.despine(figure)
