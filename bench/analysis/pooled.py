@@ -71,6 +71,6 @@ def _cost(row: pd.Series, currency: str) -> float:
 
 def _missed(rows: pd.DataFrame) -> float:
     """Return what a miss counts as: scratch's cost at the target over its budget and one step more."""
-    scratch = rows.loc[(REFERENCE, 1.0)]
-    steps = float(scratch["scratch_steps"])
-    return float(scratch["cost_steps"]) / (steps + 1)
+    scratch = rows.reset_index()
+    scratch = scratch[(scratch["strategy"] == REFERENCE) & (scratch["horizon"] == 1.0)].iloc[0]
+    return float(scratch["cost_steps"]) / (float(scratch["scratch_steps"]) + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from bench.catalog import REFERENCE
@@ -57,4 +58,5 @@ def _best(rows: pd.DataFrame) -> int | None:
     """Return the place of the best strategy that held the target, or None."""
     currency = rows["currency"].iloc[0]
     held = rows[f"relation_{currency}"].isin(["=", ">"]) & (rows["strategy"] != REFERENCE)
-    return int(rows[f"value_{currency}"].astype(float).where(held).idxmax()) if held.any() else None
+    values = np.where(held, rows[f"value_{currency}"].astype(float), -np.inf)
+    return int(values.argmax()) if held.any() else None
