@@ -234,6 +234,12 @@ def test_updates_of_different_runs_are_not_taken_for_one_chain(make: Make, tmp_p
         make()
 
 
+def test_chains_of_one_strategy_at_two_horizons_are_chains_apart(make: Make):
+    both = (NAIVE.at(0.5), NAIVE.at(0.25))
+    assert len(begun(make(both))) == 1 + 2 * 3
+    assert begun(make(both)) == []  # looked at again, neither is taken for the other's next update
+
+
 def test_a_model_of_another_run_in_the_cache_is_not_started_from(make: Make, tmp_path: Path):
     for place, entrant in (("here", NAIVE), ("there", Entrant("naive", Strategy("Still", Keep(), Until(0))))):
         with pytest.raises(Killed):

@@ -94,3 +94,16 @@ def test_nothing_to_check_is_an_error(tmp_path: Path):
         check_results(tmp_path)
     with pytest.raises(RecordError, match="no such folder of results"):
         check_results(tmp_path / "nowhere")
+
+
+def test_fewer_images_than_the_steps_had_is_a_broken_ledger(results: Path):
+    folder = results / "short/scratch/1/seed-1"
+    step = json.loads((folder / "trial.json").read_text())["flops_per_image"]["step"]
+
+    def halve(totals: dict) -> dict:
+        return totals | {"images": totals["images"] // 2, "train_flops": totals["images"] // 2 * step}
+
+    rows = [halve(json.loads(line)) for line in (folder / "evals.jsonl").read_text().splitlines()]
+    (folder / "evals.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    change(folder, lambda record: record.update(summary=halve(record["summary"])))
+    assert broken(results) == {"ledger"}

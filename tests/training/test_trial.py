@@ -151,10 +151,13 @@ def test_a_cpu_trial_says_why_it_has_no_gpu_joules_and_counts_cpu_seconds(run_tr
 def test_phases_that_do_not_add_up_fail_the_trial(
     run_trial: RunTrial, scratch: Entrant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(PhaseClock, "wall_seconds", property(lambda clock: 2 * sum(clock.seconds.values()) + 1))
-    with pytest.raises(TrialError, match="unaccounted for, expected under 1%"):
-        run_trial(scratch)
+    with monkeypatch.context() as patch:
+        patch.setattr(PhaseClock, "wall_seconds", property(lambda clock: 2 * sum(clock.seconds.values()) + 1))
+        with pytest.raises(TrialError, match="unaccounted for, expected under 1%"):
+            run_trial(scratch)
     assert read_trial(tmp_path / "trial").status == "failed"
+    again = run_trial(scratch).record  # anew: the gap does not come back with a checkpoint
+    assert (again.status, again.summary.sittings) == ("finished", 1)
 
 
 def test_training_leaves_the_global_generators_alone(run_trial: RunTrial, scratch: Entrant):
