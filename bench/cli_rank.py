@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,8 @@ from bench.errors import BenchError, RecordError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.table import Table
+    from rich.text import Text
 
     from bench.records.collect import Records
 
@@ -71,7 +75,7 @@ def leaderboard_command(
         click.echo(_rows(parts, currency, share, form))
         return
     boards = [board for part in parts for board in print_leaderboard(part, currency, share, form)]
-    if len(parts) > 1 and form != "tex":
+    if len(parts) > 1:
         _print_pooled(boards, form)
 
 
@@ -121,7 +125,7 @@ def print_leaderboard(
     from bench.analysis.frontier import frontiers
     from bench.analysis.leaderboard import leaderboard
     from bench.analysis.life import whole_life
-    from bench.reporting.latex import latex_table
+    from bench.reporting.latex import latex_frontier, latex_life, latex_table
     from bench.reporting.tables import (
         frontier_markdown,
         frontier_table,
@@ -134,21 +138,18 @@ def print_leaderboard(
     parts = records.by_update()
     boards = [leaderboard(part.trials, part.evals, currency=currency, share=share) for part in parts]
     for part, board in zip(parts, boards, strict=True):
+        _print(form, board, leaderboard_table, markdown_table, latex_table)
         over_horizons = frontiers(part.trials, part.evals, currency=currency, share=share)
-        if form == "table":
-            show(*leaderboard_table(board))
-        else:
-            click.echo(markdown_table(board) if form == "md" else latex_table(board))
-        if not over_horizons.empty and form == "table":
-            show(*frontier_table(over_horizons, currency))
-        elif not over_horizons.empty and form == "md":
-            click.echo(frontier_markdown(over_horizons, currency))
-    if records.chain and form != "tex":
-        life = whole_life(records.trials, records.evals, share=share)
-        if form == "table":
-            show(*life_table(life))
-        else:
-            click.echo(life_markdown(life))
+        if not over_horizons.empty:
+            _print(
+                form,
+                over_horizons,
+                partial(frontier_table, currency=currency),
+                partial(frontier_markdown, currency=currency),
+                partial(latex_frontier, currency=currency),
+            )
+    if records.chain:
+        _print(form, whole_life(records.trials, records.evals, share=share), life_table, life_markdown, latex_life)
     return boards
 
 
@@ -169,10 +170,21 @@ def _rows(parts: list[Records], currency: str, share: float, form: str) -> str:
 
 def _print_pooled(boards: list[pd.DataFrame], form: str) -> None:
     from bench.analysis.pooled import pool
+    from bench.reporting.latex import latex_pooled
     from bench.reporting.tables import pooled_markdown, pooled_table
 
-    together = pool(boards)
+    _print(form, pool(boards), pooled_table, pooled_markdown, latex_pooled)
+
+
+def _print(
+    form: str,
+    rows: pd.DataFrame,
+    table: Callable[[pd.DataFrame], tuple[Text, Table, Text]],
+    markdown: Callable[[pd.DataFrame], str],
+    latex: Callable[[pd.DataFrame], str],
+) -> None:
+    """Print rows in the form that was asked for."""
     if form == "table":
-        show(*pooled_table(together))
+        show(*table(rows))
     else:
-        click.echo(pooled_markdown(together))
+        click.echo(markdown(rows) if form == "md" else latex(rows))

@@ -1,12 +1,25 @@
-"""A leaderboard as a LaTeX table, for a paper: booktabs, the best in bold."""
+"""Tables in LaTeX, for a paper: booktabs, the best in bold, bounds and intervals as mathematics."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bench.catalog import REFERENCE
-from bench.reporting.tables import leaderboard_cells
+from bench.reporting.tables import (
+    BASE_NOTE,
+    CURRENCY_LABELS,
+    frontier_cells,
+    is_there,
+    leaderboard_cells,
+    life_cells,
+    pooled_cells,
+    speedup_text,
+)
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -22,31 +35,55 @@ _SPECIAL = {
     "<": r"$<$",
     ">": r"$>$",
     "±": r"$\pm$",
+    "×": r"$\times$",
 }
+_POWER = re.compile(r"\d\.\d+e[+-]\d+")
+# Currency -> its narrow heading.
+_UNITS = {"device_seconds": "in s", "gpu_joules": "in J"}
+_MODIFIED = r"$^{\dagger}$"
 
 
 def latex_table(rows: pd.DataFrame) -> str:
     """Return one update's leaderboard as a table environment; it needs \\usepackage{booktabs}.
 
-    rows: as bench.analysis.leaderboard gives them. The strategy of the highest speedup among those that held the target, scratch
-    aside, is bold.
+    rows: as bench.analysis.leaderboard gives them. It has fewer columns than the other forms, so that it fits lines of 6.5
+    inches: the seeds that reached the target, of all; the speedup with its interval; the leading currency's cost; accuracies.
+    Bold is the best speedup of those that held the target, scratch aside, and the best accuracies.
     """
-    heading, headings, cells, notes = leaderboard_cells(rows)
-    best = _best(rows)
-    columns = "".join("l" if name in ("strategy", "95 % interval") else "r" for name in headings)
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{escape(' '.join([*heading.splitlines(), *notes]))}}}",
-        rf"\begin{{tabular}}{{{columns}}}",
-        r"\toprule",
-        " & ".join(map(escape, headings)) + r" \\",
-        r"\midrule",
+    heading, _, _, notes = leaderboard_cells(rows)
+    currency = rows["currency"].iloc[0]
+    others = [name for name in ("device_seconds", "gpu_joules") if name != currency]
+    others = [name for name in others if not rows[f"value_{name}"].isna().all()]
+    headings = ["strategy", "horizon", "reached", "speedup", "95 % interval"]
+    headings += [*(_UNITS[name] for name in others), "cost", "validation", "test"]
+    best = {
+        f"value_{currency}": _best_speedups(rows),
+        **{name: _highest(rows[name]) for name in ("validation_accuracy", "test_accuracy")},
+    }
+    cells = [
+        _cells(row, currency, others, {name for name in best if place in best[name]}) for place, row in _each(rows)
     ]
-    for place, row in enumerate(cells):
-        texts = [rf"\textbf{{{escape(text)}}}" if place == best else escape(text) for text in row.values()]
-        lines.append(" & ".join(texts) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+    words = [
+        heading,
+        f"Speedup and cost in {CURRENCY_LABELS[currency]}",
+        *(note.replace(BASE_NOTE, "") for note in notes),
+    ]
+    return _environment([*words, *_gaps(rows, currency)], [*map(escape, headings)], cells, "lrcrc")
+
+
+def latex_frontier(rows: pd.DataFrame, currency: str) -> str:
+    """Return strategies at several horizons, as bench.analysis.frontier gives them, as a table environment."""
+    return _plain(*frontier_cells(rows, currency))
+
+
+def latex_life(rows: pd.DataFrame) -> str:
+    """Return a chain's whole life, as bench.analysis.life gives it, as a table environment."""
+    return _plain(*life_cells(rows))
+
+
+def latex_pooled(rows: pd.DataFrame) -> str:
+    """Return several scenarios together, as bench.analysis.pooled gives them, as a table environment."""
+    return _plain(*pooled_cells(rows))
 
 
 def escape(text: str) -> str:
@@ -54,9 +91,114 @@ def escape(text: str) -> str:
     return "".join(_SPECIAL.get(character, character) for character in text)
 
 
-def _best(rows: pd.DataFrame) -> int | None:
-    """Return the place of the best strategy that held the target, or None."""
+def _plain(heading: str, headings: Sequence[str], cells: list[dict[str, str]], notes: list[str]) -> str:
+    """Return a table as the other forms have it, every cell escaped."""
+    texts = [[_number(text) for text in row.values()] for row in cells]
+    return _environment([heading, *notes], [*map(escape, headings)], texts, "l")
+
+
+def _environment(words: Sequence[str], headings: Sequence[str], cells: list[list[str]], alignment: str) -> str:
+    """Return a table environment.
+
+    words: the caption, then the notes. alignment: of the first columns, the others are flush right.
+    """
+    caption, *notes = words
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escape(_sentence(caption))}}}",
+        r"\footnotesize",
+        r"\setlength{\tabcolsep}{3pt}",
+        rf"\begin{{tabular}}{{{alignment.ljust(len(headings), 'r')}}}",
+        r"\toprule",
+        " & ".join(headings) + r" \\",
+        r"\midrule",
+        *(" & ".join(row) + r" \\" for row in cells),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\par\smallskip",
+        rf"\parbox{{\linewidth}}{{\scriptsize {' '.join(escape(_sentence(note)) for note in notes)}}}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(row: Any, currency: str, others: Sequence[str], best: set[str]) -> list[str]:
+    """Return one strategy's cells. best: the columns of the rows in which it is the best."""
+    name = escape(row["strategy"]) + _MODIFIED * bool(row["modified"])
+    horizon = f"{row['horizon']:g}"
+    if not row["n"]:
+        return [name, horizon, "0/0", *["--"] * (5 + len(others))]
+    low, high = row[f"low_{currency}"], row[f"high_{currency}"]
+    cost = row[f"cost_{currency}"]
+    return [
+        name,
+        horizon,
+        f"{round(row['reached'] * row['n'])}/{row['n']}",
+        _bold(_number(speedup_text(row, currency)), f"value_{currency}" in best),
+        f"[{low:.2f}, {high:.2f}]" if is_there(low) and is_there(high) else "--",
+        *(_number(speedup_text(row, other)) for other in others),
+        _scientific(cost) if is_there(cost) else "--",
+        *(_bold(_accuracy(row, kind), kind in best) for kind in ("validation_accuracy", "test_accuracy")),
+    ]
+
+
+def _gaps(rows: pd.DataFrame, currency: str) -> list[str]:
+    """Return what the narrow columns leave out: why there is no interval, and seeds that are not there."""
+    found = []
+    for _, row in _each(rows):
+        if row["n"] and not is_there(row[f"low_{currency}"]) and row[f"note_{currency}"]:
+            note = str(row[f"note_{currency}"]).removeprefix("none: ")
+            found.append(f"{row['strategy']} at horizon {row['horizon']:g}: {note}")
+        found += [f"{row['strategy']}: {row[what]} {what}" for what in ("unfinished", "missing") if row[what]]
+    reached = "Reached: seeds that did, of all."
+    return [reached, f"Without an interval: {'; '.join(found)}"] if found else [reached]
+
+
+def _number(text: str) -> str:
+    """Return a cell as LaTeX prints it: bounds and powers of ten as mathematics, a gap as a dash."""
+    if text == "-":
+        return "--"
+    if text.startswith(("< ", "> ")):
+        return f"${text[0]}{text[2:]}$"
+    return _scientific(float(text)) if _POWER.fullmatch(text) else escape(text)
+
+
+def _accuracy(row: Any, column: str) -> str:
+    std = row[f"{column}_std"]
+    return rf"${row[column]:.4f} \pm {std:.4f}$" if is_there(std) else f"{row[column]:.4f}"
+
+
+def _scientific(value: float) -> str:
+    if 0.01 <= abs(value) < 1e6:
+        return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    digits, exponent = f"{value:.2e}".split("e")
+    return rf"${digits}\times10^{{{int(exponent)}}}$"
+
+
+def _bold(text: str, really: bool) -> str:
+    """Return a cell in bold; \\boldmath is for what is set as mathematics."""
+    return rf"{{\boldmath\textbf{{{text}}}}}" if really else text
+
+
+def _best_speedups(rows: pd.DataFrame) -> set[int]:
+    """Return the places of the best strategy that held the target; none where nobody did."""
     currency = rows["currency"].iloc[0]
     held = rows[f"relation_{currency}"].isin(["=", ">"]) & (rows["strategy"] != REFERENCE)
-    values = np.where(held, rows[f"value_{currency}"].astype(float), -np.inf)
-    return int(values.argmax()) if held.any() else None
+    return _highest(rows[f"value_{currency}"].astype(float).where(held), 2)
+
+
+def _highest(values: pd.Series, digits: int = 4) -> set[int]:
+    """Return the places of the highest value, of several where they are printed alike."""
+    printed = values.astype(float).round(digits).to_numpy()
+    return set(np.flatnonzero(printed == np.nanmax(printed)).tolist()) if not np.isnan(printed).all() else set()
+
+
+def _each(rows: pd.DataFrame) -> list[tuple[int, Any]]:
+    return list(enumerate(row for _, row in rows.iterrows()))
+
+
+def _sentence(text: str) -> str:
+    """Return lines as sentences."""
+    lines = [line.rstrip(". ") for line in text.splitlines()]
+    return ". ".join(lines) + "."

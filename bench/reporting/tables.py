@@ -14,7 +14,14 @@ from rich.text import Text
 from bench.analysis.duel import Duel
 from bench.catalog import REFERENCE
 
-_LABELS = {"flops": "FLOPs", "steps": "steps", "images": "images", "device_seconds": "device s", "gpu_joules": "joules"}
+CURRENCY_LABELS = {
+    "flops": "FLOPs",
+    "steps": "steps",
+    "images": "images",
+    "device_seconds": "device s",
+    "gpu_joules": "joules",
+}
+BASE_NOTE = "; '+ base' adds what the old model had cost"
 _LEFT = {"strategy", "95 % interval", "horizons"}
 
 
@@ -37,20 +44,21 @@ def leaderboard_cells(rows: pd.DataFrame) -> tuple[str, list[str], list[dict[str
 
 def frontier_table(rows: pd.DataFrame, currency: str) -> tuple[Text, Table, Text]:
     """Return (heading, table, notes) of strategies at several horizons, as bench.analysis.frontier gives it."""
-    return _rich(*_frontier(rows, currency))
+    return _rich(*frontier_cells(rows, currency))
 
 
 def frontier_markdown(rows: pd.DataFrame, currency: str) -> str:
     """Return the same as Markdown."""
-    return _markdown(*_frontier(rows, currency))
+    return _markdown(*frontier_cells(rows, currency))
 
 
-def _frontier(rows: pd.DataFrame, currency: str) -> tuple[str, list[str], list[dict[str, str]], list[str]]:
-    label = _LABELS[currency]
+def frontier_cells(rows: pd.DataFrame, currency: str) -> tuple[str, list[str], list[dict[str, str]], list[str]]:
+    """Return (heading, headings, each row's cells by heading, notes) of strategies at several horizons."""
+    label = CURRENCY_LABELS[currency]
     headings = ["strategy", "horizons", "seeds", f"frontier speedup, {label}", f"cost, {label}"]
     cells = []
     for _, row in rows.iterrows():
-        cost = _amount(row["cost"], currency) if _there(row["cost"]) else "-"
+        cost = _amount(row["cost"], currency) if is_there(row["cost"]) else "-"
         texts = (row["strategy"], row["horizons"], str(row["n"]), _ratio_text(row), cost)
         cells.append(dict(zip(headings, texts, strict=True)))
     notes = [
@@ -62,15 +70,16 @@ def _frontier(rows: pd.DataFrame, currency: str) -> tuple[str, list[str], list[d
 
 def pooled_table(rows: pd.DataFrame) -> tuple[Text, Table, Text]:
     """Return (heading, table, notes) of several scenarios together, as bench.analysis.pooled gives it."""
-    return _rich(*_pooled(rows))
+    return _rich(*pooled_cells(rows))
 
 
 def pooled_markdown(rows: pd.DataFrame) -> str:
     """Return the same as Markdown."""
-    return _markdown(*_pooled(rows))
+    return _markdown(*pooled_cells(rows))
 
 
-def _pooled(rows: pd.DataFrame) -> tuple[str, list[str], list[dict[str, str]], list[str]]:
+def pooled_cells(rows: pd.DataFrame) -> tuple[str, list[str], list[dict[str, str]], list[str]]:
+    """Return (heading, headings, each row's cells by heading, notes) of several scenarios together."""
     headings = ["strategy", "horizon", "reached", "geometric mean", "score"]
     cells = [
         dict(
@@ -104,14 +113,14 @@ def _currencies(rows: pd.DataFrame) -> list[str]:
 
 
 def _headings(currencies: Sequence[str]) -> tuple[str, ...]:
-    lead, *others = (_LABELS[name] for name in currencies)
+    lead, *others = (CURRENCY_LABELS[name] for name in currencies)
     first = ("rank", "strategy", "horizon", "seeds", "reached", f"speedup, {lead}", "95 % interval")
     return (*first, *others, f"cost, {lead}", "+ base", "validation", "test", "test at crossing")
 
 
 def duel_table(found: Duel, one: str, other: str) -> tuple[Text, Table, Text]:
     """Return (heading, table, notes) of two strategies against each other, as bench.analysis.duel gives it."""
-    label = _LABELS[found.currency]
+    label = CURRENCY_LABELS[found.currency]
     headings = ["strategy", "seeds", "reached", f"median, {label}", f"restricted mean, {label}"]
     cells = []
     for name, reach in ((one, found.reach), (other, found.other_reach)):
@@ -146,12 +155,12 @@ def duel_table(found: Duel, one: str, other: str) -> tuple[Text, Table, Text]:
 
 def life_table(rows: pd.DataFrame) -> tuple[Text, Table, Text]:
     """Return (heading, table, notes) of a chain's whole life, as bench.analysis.life gives it."""
-    return _rich(*_life(rows))
+    return _rich(*life_cells(rows))
 
 
 def life_markdown(rows: pd.DataFrame) -> str:
     """Return the same as Markdown."""
-    return _markdown(*_life(rows))
+    return _markdown(*life_cells(rows))
 
 
 def _rich(
@@ -175,7 +184,7 @@ def _markdown(heading: str, headings: Sequence[str], cells: list[dict[str, str]]
     return "\n".join([f"**{first}**", "", *more, "", *lines, "", *(f"{note}  " for note in notes)]) + "\n"
 
 
-def _life(rows: pd.DataFrame) -> tuple[str, list[str], list[dict[str, str]], list[str]]:
+def life_cells(rows: pd.DataFrame) -> tuple[str, list[str], list[dict[str, str]], list[str]]:
     """Return (heading, headings, cells, notes): the life in FLOPs, and the savings in the other currencies."""
     flops = rows[rows["currency"] == "flops"]
     updates = [f"update_{number}" for number in range(1, int(flops["updates"].iloc[0]) + 1)]
@@ -186,7 +195,7 @@ def _life(rows: pd.DataFrame) -> tuple[str, list[str], list[dict[str, str]], lis
         found = [row["strategy"], f"{row['horizon']:g}", str(row["n"])]
         if row["n"]:
             found.append(f"{int(row['held'])} of {row['updates']}")
-            found += [f"{row[name]:.3e}" if _there(row[name]) else "-" for name in ("base", *updates, "total")]
+            found += [f"{row[name]:.3e}" if is_there(row[name]) else "-" for name in ("base", *updates, "total")]
             mine = rows[(rows["strategy"] == row["strategy"]) & (rows["horizon"] == row["horizon"])].set_index(
                 "currency"
             )
@@ -210,7 +219,7 @@ def _ratio_text(row: Any) -> str:
 def _heading(rows: pd.DataFrame) -> str:
     scratch = rows[rows["strategy"] == REFERENCE].iloc[0]
     which = f", update {scratch['update']} of {scratch['updates']}" if scratch["updates"] > 1 else ""
-    spread = f" ± {scratch['target_std']:.4f}" if _there(scratch["target_std"]) else ""
+    spread = f" ± {scratch['target_std']:.4f}" if is_there(scratch["target_std"]) else ""
     share = "" if scratch["share"] == 1 else f"{scratch['share']:g} of the "
     origin = f"{share}mean of scratch's {scratch['n']} seeds"
     target = f"{scratch['target']:.4f}{spread}, provisional ({origin})"
@@ -230,11 +239,11 @@ def _cells(row: Any, currencies: Sequence[str]) -> dict[str, str]:
             speedup_text(row, lead),
             interval_text(row, lead),
             *(speedup_text(row, name) for name in others),
-            _amount(cost, lead) if _there(cost) else "-",
-            _amount(cost + base, lead) if _there(cost) and _there(base) else "-",
+            _amount(cost, lead) if is_there(cost) else "-",
+            _amount(cost + base, lead) if is_there(cost) and is_there(base) else "-",
             accuracy_text(row, "validation_accuracy"),
             accuracy_text(row, "test_accuracy"),
-            f"{row['test_at_crossing']:.4f}" if _there(row["test_at_crossing"]) else "-",
+            f"{row['test_at_crossing']:.4f}" if is_there(row["test_at_crossing"]) else "-",
         ]
     return dict(zip_longest(_headings(currencies), found, fillvalue="-"))
 
@@ -247,7 +256,7 @@ def _notes(rows: pd.DataFrame) -> list[str]:
     notes = [
         "Speedup: scratch's cost at the target / the strategy's, in each currency. "
         "'<' is a bound: the strategy did not hold the target within its horizon (censored).",
-        "Cost: to the target, or in all where censored; '+ base' adds what the old model had cost. "
+        f"Cost: to the target, or in all where censored{BASE_NOTE}. "
         f"Device: {_each(rows['device'])}. Commit: {_each(rows['commit'])}.",
     ]
     short = rows[rows["old_share"] < 1]
@@ -266,7 +275,7 @@ def speedup_text(row: Any, currency: str) -> str:
     value, relation = row[f"value_{currency}"], row[f"relation_{currency}"]
     if relation == "undetermined":
         return "undetermined"
-    if not _there(value):
+    if not is_there(value):
         return "-"
     return f"{value:.2f}" if relation == "=" else f"{relation} {value:.2f}"
 
@@ -274,18 +283,19 @@ def speedup_text(row: Any, currency: str) -> str:
 def interval_text(row: Any, currency: str) -> str:
     """Return "1.90 to 2.70 (t, n = 5)", or why there is none."""
     low, high, note = (row[f"{name}_{currency}"] for name in ("low", "high", "note"))
-    return f"{low:.2f} to {high:.2f} ({note})" if _there(low) and _there(high) else note or "-"
+    return f"{low:.2f} to {high:.2f} ({note})" if is_there(low) and is_there(high) else note or "-"
 
 
 def accuracy_text(row: Any, column: str) -> str:
     """Return mean and standard deviation over seeds."""
     std = row[f"{column}_std"]
-    return f"{row[column]:.4f}" + (f" ± {std:.4f}" if _there(std) else "")
+    return f"{row[column]:.4f}" + (f" ± {std:.4f}" if is_there(std) else "")
 
 
 def _each(values: pd.Series) -> str:
     return ", ".join(sorted(set(filter(None, values))))
 
 
-def _there(value: Any) -> bool:
+def is_there(value: Any) -> bool:
+    """Return whether a cell of a frame holds a value: neither None nor NaN."""
     return value is not None and not (isinstance(value, float) and math.isnan(value))
