@@ -283,7 +283,8 @@ def test_a_leaderboard_for_programs_holds_every_row(run_once: Path, form: str):
 
 def test_a_leaderboard_for_papers(run_once: Path):
     assert bench("leaderboard", "--results", run_once, "--format", "md").stdout.count("| rank |") == 2
-    assert bench("leaderboard", "--results", run_once, "--format", "tex").stdout.count(r"\toprule") == 3  # two, and one of all together
+    # Two scenarios, and both together.
+    assert bench("leaderboard", "--results", run_once, "--format", "tex").stdout.count(r"\toprule") == 3
 
 
 def test_a_leaderboard_of_one_device(run_once: Path):
