@@ -74,28 +74,20 @@ def pooled_markdown(rows: pd.DataFrame) -> str:
 def _pooled(rows: pd.DataFrame) -> tuple[str, list[str], list[dict[str, str]], list[str]]:
     known = "iqm" in rows
     headings = ["strategy", "horizon", "reached", "geometric mean", "score", *(("IQM of seeds",) if known else ())]
-    cells = [
-        dict(
-            zip(
-                headings,
-                (
-                    row["strategy"],
-                    f"{row['horizon']:g}",
-                    f"{row['reached']} of {row['scenarios']}",
-                    f"{row['geometric_mean']:.2f}",
-                    f"{row['score']:.2f}",
-                    *((_iqm_text(row),) if known else ()),
-                ),
-                strict=True,
-            )
-        )
-        for _, row in rows.iterrows()
-    ]
+    cells = []
+    for _, row in rows.iterrows():
+        reached = f"{row['reached']} of {row['scenarios']}"
+        texts = [row["strategy"], f"{row['horizon']:g}", reached, f"{row['geometric_mean']:.2f}", f"{row['score']:.2f}"]
+        cells.append(dict(zip(headings, [*texts, *([_iqm_text(row)] if known else [])], strict=True)))
     notes = [
         "Mean of speedups, a miss counting as scratch's budget and one step more. Score: area below the performance profile "
         "from 1 to 4 times the best cost; it depends on who else entered. Strategies that every table holds.",
-        *(("IQM: mean of the middle half of all seeds' speedups, a stratified bootstrap's 95 % interval.",) if known else ()),
     ]
+    if known:
+        notes.append(
+            "IQM: mean of the middle half of all seeds' speedups, over their logarithms; in brackets a stratified bootstrap's 95 % "
+            "interval for other seeds on these scenarios, too narrow where seeds are few."
+        )
     return "All these tables together", headings, cells, notes
 
 
