@@ -28,8 +28,8 @@ class Aggregate:
 def interquartile_mean(scores: Sequence[np.ndarray] | np.ndarray) -> float:
     """Return the mean of the middle half of all scores, over scenarios and seeds together.
 
-    scores: one array (seeds,) a scenario; or (scenarios, seeds). Of n scores the lowest and the highest floor(n / 4) are left out.
-    Source: Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice"; their rliable gives the same.
+    scores: one array (seeds,) a scenario; or (scenarios, seeds). Of n scores floor(n / 4) are left out at either end.
+    Source: Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice"; as their rliable does.
     """
     return float(stats.trim_mean(np.concatenate([np.asarray(each, dtype=float) for each in scores]), 0.25))
 

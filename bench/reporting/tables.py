@@ -85,8 +85,8 @@ def _pooled(rows: pd.DataFrame) -> tuple[str, list[str], list[dict[str, str]], l
     ]
     if known:
         notes.append(
-            "IQM: mean of the middle half of all seeds' speedups, over their logarithms; in brackets a stratified bootstrap's 95 % "
-            "interval for other seeds on these scenarios, too narrow where seeds are few."
+            "IQM: mean of the middle half of all seeds' speedups, over their logarithms; in brackets a stratified bootstrap's "
+            "95 % interval for other seeds on these scenarios, too narrow where seeds are few."
         )
     return "All these tables together", headings, cells, notes
 

@@ -59,6 +59,15 @@ def test_without_any_spread_equal_means_are_equal_and_others_differ():
     assert other.differs
 
 
+def test_rounding_is_no_spread():
+    assert compare_scratch(0.9, 1e-17, 3, 0.9 + 1e-16, 1e-16, 5).p == 1.0
+
+
+def test_what_is_no_number_is_not_tested():
+    found = compare_scratch(math.nan, math.nan, 3, 0.9, 0.01, 5)
+    assert (found.p, found.differs, found.verdict) == (None, False, "not tested: an accuracy is no number")
+
+
 def test_spread_on_one_side_alone_is_tested():
     # Welch: t = 0.01 / (0.01 / sqrt 4) = 2 at 3 degrees, p = 0.139 (tables: 0.1 at 2.353, 0.2 at 1.638).
     assert compare_scratch(0.91, 0.01, 4, 0.90, 0.0, 5).p == pytest.approx(0.1393, abs=1e-4)
