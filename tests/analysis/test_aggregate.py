@@ -72,7 +72,8 @@ def rliable(monkeypatch: pytest.MonkeyPatch):
 
 def test_rliable_finds_the_same_mean_and_interval(rliable):
     library, metrics = rliable
-    runs = np.random.default_rng(11).lognormal(0.5, 0.4, size=(6, 4)) * np.array([1.0, 1.5, 0.8, 2.0])  # (seeds, scenarios)
+    seeds, scenarios = 6, np.array([1.0, 1.5, 0.8, 2.0])
+    runs = np.random.default_rng(11).lognormal(0.5, 0.4, size=(seeds, len(scenarios))) * scenarios
     ours = aggregate(runs.T)
     points, intervals = library.get_interval_estimates(
         {"ours": runs}, lambda scores: np.array([metrics.aggregate_iqm(scores)]), reps=4000
@@ -105,7 +106,10 @@ def test_seed_speedups_use_a_published_target_and_leave_its_seeds_out():
 
 
 def test_speedups_are_averaged_over_their_logarithms():
-    tables = [pd.DataFrame({"strategy": "s", "horizon": 1.0, "seed": [0, 1], "speedup": pair}) for pair in ([2, 2], [0.5, 0.5])]
+    tables = [
+        pd.DataFrame({"strategy": "s", "horizon": 1.0, "seed": [0, 1], "speedup": pair})
+        for pair in ([2, 2], [0.5, 0.5])
+    ]
     found = aggregate_speedups(tables).iloc[0]
     assert found["iqm"] == pytest.approx(1.0)
     assert (found["iqm_low"], found["iqm_high"]) == (pytest.approx(1.0), pytest.approx(1.0))

@@ -61,7 +61,7 @@ def test_a_provisional_target_has_no_guard():
 
 
 def test_who_converges_faster_than_published_scratch_is_named():
-    four = {key: {seed: curves[0] for seed in range(4)} for key, curves in (SCRATCH | FAST | WEAK).items()}
+    four = {key: dict.fromkeys(range(4), curves[0]) for key, curves in (SCRATCH | FAST | WEAK).items()}
     table = board(four, 0.8, "38 39 40 40 41").set_index("strategy")
     # 0.95 of 0.8: scratch holds it from step 40, fast from 20, weak never. The reference: mean of 39, 40, 40; std 1.0198.
     # Least of four runs: 39.6667 - 2.3534 * 1.0198 * sqrt(1 / 3 + 1 / 2) = 37.476, t of 0.95 at 3 degrees from tables.
