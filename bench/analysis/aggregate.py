@@ -13,7 +13,7 @@ from bench.analysis.leaderboard import curves_of, paired
 from bench.analysis.published import published_of
 from bench.analysis.speedup import full_target
 
-_RESAMPLES = 2000
+_RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
