@@ -37,15 +37,16 @@ def leaderboard_cells(rows: pd.DataFrame) -> tuple[str, list[str], list[dict[str
 
 def frontier_table(rows: pd.DataFrame, currency: str) -> tuple[Text, Table, Text]:
     """Return (heading, table, notes) of strategies at several horizons, as bench.analysis.frontier gives it."""
-    return _rich(*_frontier(rows, currency))
+    return _rich(*frontier_cells(rows, currency))
 
 
 def frontier_markdown(rows: pd.DataFrame, currency: str) -> str:
     """Return the same as Markdown."""
-    return _markdown(*_frontier(rows, currency))
+    return _markdown(*frontier_cells(rows, currency))
 
 
-def _frontier(rows: pd.DataFrame, currency: str) -> tuple[str, list[str], list[dict[str, str]], list[str]]:
+def frontier_cells(rows: pd.DataFrame, currency: str) -> tuple[str, list[str], list[dict[str, str]], list[str]]:
+    """Return (heading, headings, each row's cells by heading, notes) of strategies at several horizons."""
     label = _LABELS[currency]
     headings = ["strategy", "horizons", "seeds", f"frontier speedup, {label}", f"cost, {label}"]
     cells = []
@@ -62,15 +63,16 @@ def _frontier(rows: pd.DataFrame, currency: str) -> tuple[str, list[str], list[d
 
 def pooled_table(rows: pd.DataFrame) -> tuple[Text, Table, Text]:
     """Return (heading, table, notes) of several scenarios together, as bench.analysis.pooled gives it."""
-    return _rich(*_pooled(rows))
+    return _rich(*pooled_cells(rows))
 
 
 def pooled_markdown(rows: pd.DataFrame) -> str:
     """Return the same as Markdown."""
-    return _markdown(*_pooled(rows))
+    return _markdown(*pooled_cells(rows))
 
 
-def _pooled(rows: pd.DataFrame) -> tuple[str, list[str], list[dict[str, str]], list[str]]:
+def pooled_cells(rows: pd.DataFrame) -> tuple[str, list[str], list[dict[str, str]], list[str]]:
+    """Return (heading, headings, each row's cells by heading, notes) of several scenarios together."""
     headings = ["strategy", "horizon", "reached", "geometric mean", "score"]
     cells = [
         dict(
@@ -146,12 +148,12 @@ def duel_table(found: Duel, one: str, other: str) -> tuple[Text, Table, Text]:
 
 def life_table(rows: pd.DataFrame) -> tuple[Text, Table, Text]:
     """Return (heading, table, notes) of a chain's whole life, as bench.analysis.life gives it."""
-    return _rich(*_life(rows))
+    return _rich(*life_cells(rows))
 
 
 def life_markdown(rows: pd.DataFrame) -> str:
     """Return the same as Markdown."""
-    return _markdown(*_life(rows))
+    return _markdown(*life_cells(rows))
 
 
 def _rich(
@@ -175,8 +177,8 @@ def _markdown(heading: str, headings: Sequence[str], cells: list[dict[str, str]]
     return "\n".join([f"**{first}**", "", *more, "", *lines, "", *(f"{note}  " for note in notes)]) + "\n"
 
 
-def _life(rows: pd.DataFrame) -> tuple[str, list[str], list[dict[str, str]], list[str]]:
-    """Return (heading, headings, cells, notes): the life in FLOPs, and the savings in the other currencies."""
+def life_cells(rows: pd.DataFrame) -> tuple[str, list[str], list[dict[str, str]], list[str]]:
+    """Return (heading, headings, each row's cells by heading, notes): the life in FLOPs, the savings in all currencies."""
     flops = rows[rows["currency"] == "flops"]
     updates = [f"update_{number}" for number in range(1, int(flops["updates"].iloc[0]) + 1)]
     headings = ["strategy", "horizon", "seeds", "held", "base", *(name.replace("_", " ") for name in updates), "total"]
@@ -281,6 +283,17 @@ def accuracy_text(row: Any, column: str) -> str:
     """Return mean and standard deviation over seeds."""
     std = row[f"{column}_std"]
     return f"{row[column]:.4f}" + (f" ± {std:.4f}" if _there(std) else "")
+
+
+def cost_text(row: Any, column: str, currency: str) -> str:
+    """Return a cost in `currency`, or "-" where it is not known."""
+    value = row.get(column)
+    return _amount(value, currency) if _there(value) else "-"
+
+
+def currency_label(currency: str) -> str:
+    """Return a currency as tables name it."""
+    return _LABELS[currency]
 
 
 def _each(values: pd.Series) -> str:
