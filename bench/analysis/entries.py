@@ -14,19 +14,20 @@ from bench.catalog import REFERENCE
 
 ACCURACIES = tuple(f"{part}_accuracy{which}" for part in ("validation", "test") for which in ("", "_old", "_new"))
 _KEY = ["strategy", "horizon"]
+_SCRATCH = (REFERENCE, 1.0)
 
 
 def seed_results(rows: pd.DataFrame, trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each trial that a leaderboard's rows were made of, or left out, in the leaderboard's order.
 
     rows: as bench.analysis.leaderboard gives them. trials, evals: of the same scenario and update.
-    Columns: strategy, horizon, seed, status, reason, scored (whether the seed is one of the row's n), step and <currency>
-    (totals at the end), held (whether the seed's own curve holds the row's target), step_at_target and <currency>_at_target
-    (totals at its crossing, NaN where it did not hold), and the accuracies at the end: validation_accuracy, test_accuracy,
-    both also as _old and _new. What a trial that is not finished would have is NaN.
+    Columns: strategy, horizon, seed, status, reason, scored (whether the seed is one of the row's n), <currency> (totals at the
+    end), held (whether the seed's own curve holds the row's target, missing where the row has none), <currency>_at_target (totals
+    at its crossing, NaN where it did not hold), and the accuracies at the end: validation_accuracy, test_accuracy, both also
+    as _old and _new. What a trial that is not finished would have is NaN.
     """
-    grid = _Grid(evals)
-    scratch = grid.seeds((REFERENCE, 1.0))
+    curves = _Curves(evals)
+    scratch = curves.seeds(_SCRATCH)
     groups = trials.groupby(_KEY, sort=False).indices
     statuses, reasons, seeds = (trials[name].to_numpy() for name in ("status", "reason", "seed"))
     found = []
@@ -37,10 +38,10 @@ def seed_results(rows: pd.DataFrame, trials: pd.DataFrame, evals: pd.DataFrame) 
             one: dict[str, Any] = dict(zip(_KEY, key, strict=True))
             one |= {"seed": seed, "status": statuses[place], "reason": reasons[place]}
             one["scored"] = statuses[place] == "finished" and seed in scratch
-            found.append(one | grid.ends(key, seed, row.get("target")))
-    at_target = ["step_at_target", *(f"{currency}_at_target" for currency in CURRENCIES)]
-    columns = [*_KEY, "seed", "status", "reason", "scored", "step", *CURRENCIES, "held", *at_target, *ACCURACIES]
-    return pd.DataFrame(found, columns=list(dict.fromkeys(columns)))
+            found.append(one | curves.ends(key, seed, row.get("target")))
+    at_target = [f"{currency}_at_target" for currency in CURRENCIES]
+    columns = [*_KEY, "seed", "status", "reason", "scored", *CURRENCIES, "held", *at_target, *ACCURACIES]
+    return pd.DataFrame(found, columns=columns)
 
 
 def accuracies_at_target(rows: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
@@ -50,23 +51,22 @@ def accuracies_at_target(rows: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFram
     Columns: strategy, horizon, step; validation_accuracy there, test_accuracy at the first evaluation from there on that took
     it, both also as _old and _new, each a mean over the row's seeds, with its _std (NaN for one seed).
     """
-    grid = _Grid(evals)
-    scratch = grid.seeds((REFERENCE, 1.0))
-    columns = [*_KEY, "step", *(f"{name}{end}" for name in ACCURACIES for end in ("", "_std"))]
+    curves = _Curves(evals)
+    scratch = curves.seeds(_SCRATCH)
     found = []
     for row in rows[rows["n"] > 0].to_dict("records"):
         key = (row["strategy"], row["horizon"])
-        curves = [grid.places(key, seed) for seed in sorted(grid.seeds(key) & scratch)]
-        table = np.array(curves)  # (seeds, evaluations) of places among the evaluations
-        mean = grid.accuracy[table].mean(axis=0)
-        by_definition = key == (REFERENCE, 1.0) and row["share"] == 1.0
+        table = np.array([curves.places(key, seed) for seed in sorted(curves.seeds(key) & scratch)])
+        mean = curves.accuracy[table].mean(axis=0)
+        by_definition = key == _SCRATCH and row["share"] == 1.0
         crossing = len(mean) - 1 if by_definition else find_crossing(mean, row["target"])
         if crossing is not None:
-            found.append({**dict(zip(_KEY, key, strict=True)), **grid.means(table, crossing)})
+            found.append({**dict(zip(_KEY, key, strict=True)), **curves.means(table, crossing)})
+    columns = [*_KEY, "step", *(f"{name}{end}" for name in ACCURACIES for end in ("", "_std"))]
     return pd.DataFrame(found, columns=columns)
 
 
-class _Grid:
+class _Curves:
     """Evaluations by (strategy, horizon) and seed, in the order of steps: one pass over them, however many there are."""
 
     def __init__(self, evals: pd.DataFrame) -> None:
@@ -90,6 +90,7 @@ class _Grid:
         return self._seeds.get(key, set())
 
     def places(self, key: tuple[str, float], seed: int) -> np.ndarray:
+        """Return where one trial's evaluations stand, (evaluations,)."""
         return self._places[(*key, seed)]
 
     def ends(self, key: tuple[str, float], seed: int, target: float | None) -> dict[str, Any]:
@@ -97,23 +98,24 @@ class _Grid:
         if seed not in self.seeds(key):
             return {}
         places = self.places(key, seed)
-        last = places[-1]
-        found: dict[str, Any] = {"step": self._steps[last], **{name: all_[last] for name, all_ in self._totals.items()}}
-        found |= {name: values[last] for name, values in self._accuracies.items()}
-        crossing = None if target is None or np.isnan(target) else find_crossing(self.accuracy[places], target)
-        found["held"] = crossing is not None
+        columns = {**self._totals, **self._accuracies}
+        found: dict[str, Any] = {name: values[places[-1]] for name, values in columns.items()}
+        if target is None or np.isnan(target):
+            return found
+        crossing = find_crossing(self.accuracy[places], target)
         if crossing is not None:
-            at = places[crossing]
-            found["step_at_target"] = self._steps[at]
-            found |= {f"{name}_at_target": totals[at] for name, totals in self._totals.items()}
-        return found
+            found |= {f"{name}_at_target": totals[places[crossing]] for name, totals in self._totals.items()}
+        return found | {"held": crossing is not None}
 
     def means(self, table: np.ndarray, crossing: int) -> dict[str, float]:
-        """Return mean and spread of each accuracy at an evaluation; of the test accuracies where next they were taken."""
+        """Return mean and spread of each accuracy at an evaluation; of the test accuracies where next they were taken.
+
+        table: (seeds, evaluations), where each evaluation stands.
+        """
         found: dict[str, float] = {"step": self._steps[table[0, crossing]]}
         for name, values in self._accuracies.items():
             taken = np.isfinite(values[table]).all(axis=0)
-            later = np.flatnonzero(np.asarray(taken)[crossing:]) if name.startswith("test") else np.array([0])
+            later = np.flatnonzero(taken[crossing:]) if name.startswith("test") else np.array([0])
             column = values[table[:, crossing + later[0]]] if len(later) else np.full(len(table), np.nan)
             found[name] = float(column.mean())
             found[f"{name}_std"] = float(column.std(ddof=1)) if len(column) > 1 else np.nan
