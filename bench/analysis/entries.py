@@ -10,6 +10,7 @@ import pandas as pd
 
 from bench.analysis.crossing import find_crossing
 from bench.analysis.leaderboard import CURRENCIES
+from bench.analysis.published import scored
 from bench.catalog import REFERENCE
 
 ACCURACIES = tuple(f"{part}_accuracy{which}" for part in ("validation", "test") for which in ("", "_old", "_new"))
@@ -27,7 +28,7 @@ def seed_results(rows: pd.DataFrame, trials: pd.DataFrame, evals: pd.DataFrame) 
     as _old and _new. What a trial that is not finished would have is NaN.
     """
     curves = _Curves(evals)
-    scratch = curves.seeds(_SCRATCH)
+    scratch = _scratch_seeds(trials, evals)
     groups = trials.groupby(_KEY, sort=False).indices
     statuses, reasons, seeds = (trials[name].to_numpy() for name in ("status", "reason", "seed"))
     found = []
@@ -44,15 +45,15 @@ def seed_results(rows: pd.DataFrame, trials: pd.DataFrame, evals: pd.DataFrame) 
     return pd.DataFrame(found, columns=columns)
 
 
-def accuracies_at_target(rows: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
+def accuracies_at_target(rows: pd.DataFrame, trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each leaderboard row that held its target: the accuracies where its mean curve crossed.
 
-    rows, evals: as in seed_results. Scratch's crossing at the whole target is its end, as in the leaderboard.
+    rows, trials, evals: as in seed_results. Scratch's crossing at the whole target is its end, as in the leaderboard.
     Columns: strategy, horizon, step; validation_accuracy there, test_accuracy at the first evaluation from there on that took
     it, both also as _old and _new, each a mean over the row's seeds, with its _std (NaN for one seed).
     """
     curves = _Curves(evals)
-    scratch = curves.seeds(_SCRATCH)
+    scratch = _scratch_seeds(trials, evals)
     found = []
     for row in rows[rows["n"] > 0].to_dict("records"):
         key = (row["strategy"], row["horizon"])
@@ -64,6 +65,13 @@ def accuracies_at_target(rows: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFram
             found.append({**dict(zip(_KEY, key, strict=True)), **curves.means(table, crossing)})
     columns = [*_KEY, "step", *(f"{name}{end}" for name in ACCURACIES for end in ("", "_std"))]
     return pd.DataFrame(found, columns=columns)
+
+
+def _scratch_seeds(trials: pd.DataFrame, evals: pd.DataFrame) -> set[int]:
+    """Return the seeds that a row can have: scratch has finished them, and no published target was made from them."""
+    _, counted = scored(trials, evals)
+    strategy, horizon = _SCRATCH
+    return set(counted[(counted["strategy"] == strategy) & (counted["horizon"] == horizon)]["seed"])
 
 
 class _Curves:

@@ -49,14 +49,14 @@ def test_a_strategy_without_a_common_seed_still_has_its_trials():
     late = seed_results(rows, trials, evals).iloc[-1]
     assert (late["scored"], late["flops"]) == (False, 10100)
     assert pd.isna(late["held"])  # there is no target to hold
-    assert "late" not in set(accuracies_at_target(rows, evals)["strategy"])
+    assert "late" not in set(accuracies_at_target(rows, trials, evals)["strategy"])
 
 
 def test_accuracies_at_the_crossing_are_means_there_and_of_test_where_it_was_next_taken():
     _, trials, evals = entries(SCRATCH | {("slow", 1.0): {0: [0.7, 0.8, 0.8, 0.9], 1: [0.7, 0.9, 0.9, 0.9]}})
     evals.loc[evals["step"].isin([20, 30]), "test_accuracy"] = np.nan
     rows = leaderboard(trials, evals)
-    found = accuracies_at_target(rows, evals).set_index("strategy").loc["slow"]
+    found = accuracies_at_target(rows, trials, evals).set_index("strategy").loc["slow"]
     assert found["step"] == 20
     assert found["validation_accuracy"] == pytest.approx(0.85)
     assert found["validation_accuracy_std"] == pytest.approx(0.0707107, abs=1e-7)  # 0.1 / sqrt 2
@@ -65,17 +65,17 @@ def test_accuracies_at_the_crossing_are_means_there_and_of_test_where_it_was_nex
 
 
 def test_scratch_s_crossing_is_its_end_also_where_it_touched_the_target_earlier():
-    rows, _, evals = entries({("scratch", 1.0): {0: [0.8, 0.8], 1: [0.8, 0.8]}})
-    assert accuracies_at_target(rows, evals)["step"].tolist() == [20]
+    rows, trials, evals = entries({("scratch", 1.0): {0: [0.8, 0.8], 1: [0.8, 0.8]}})
+    assert accuracies_at_target(rows, trials, evals)["step"].tolist() == [20]
 
 
 def test_a_strategy_that_missed_has_no_accuracies_at_a_crossing():
-    rows, _, evals = entries(SCRATCH | WEAK)
-    assert accuracies_at_target(rows, evals)["strategy"].tolist() == ["scratch"]
+    rows, trials, evals = entries(SCRATCH | WEAK)
+    assert accuracies_at_target(rows, trials, evals)["strategy"].tolist() == ["scratch"]
 
 
 def test_one_seed_has_no_spread():
-    rows, _, evals = entries({("scratch", 1.0): {0: [0.4, 0.8]}})
-    found = accuracies_at_target(rows, evals).iloc[0]
+    rows, trials, evals = entries({("scratch", 1.0): {0: [0.4, 0.8]}})
+    found = accuracies_at_target(rows, trials, evals).iloc[0]
     assert found["validation_accuracy"] == 0.8
     assert all(np.isnan(found[f"{name}_std"]) for name in ACCURACIES)

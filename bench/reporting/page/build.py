@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.analysis.aggregate import seed_speedups
 from bench.analysis.frontier import frontiers
 from bench.analysis.leaderboard import leaderboard
 from bench.analysis.life import whole_life
@@ -30,7 +31,7 @@ def build_page(
     pictures = Pictures(written, reports)
     found = [_section(part, reports / part.name, pictures) for part in parts]
     boards = [rows for _, ranked in found for rows in ranked]
-    pooled = pool(boards) if len(parts) > 1 else pd.DataFrame()
+    pooled = _together(parts, boards) if len(parts) > 1 else pd.DataFrame()
     return Page(
         sections=tuple(section for section, _ in found),
         pooled=None if pooled.empty else _grid(*pooled_cells(pooled)),
@@ -82,3 +83,8 @@ def _board(records: Records, rows: pd.DataFrame, figures: tuple[Figure, ...]) ->
 
 def _grid(heading: str, headings: Sequence[str], cells: Sequence[dict[str, str]], notes: Sequence[str]) -> Grid:
     return Grid(heading, tuple(headings), tuple(tuple(row.values()) for row in cells), tuple(notes))
+
+
+def _together(parts: Sequence[Records], boards: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    updates = [update for part in parts for update in part.by_update()]
+    return pool(boards, [seed_speedups(each.trials, each.evals) for each in updates])

@@ -27,7 +27,7 @@ def details_of(rows: pd.DataFrame, trials: pd.DataFrame, evals: pd.DataFrame) ->
     """
     by_trial = _grouped(trials)
     seeds = _grouped(seed_results(rows, trials, evals))
-    crossings = {key: found[0] for key, found in _grouped(accuracies_at_target(rows, evals)).items()}
+    crossings = {key: found[0] for key, found in _grouped(accuracies_at_target(rows, trials, evals)).items()}
     keys = zip(rows["strategy"], rows["horizon"], strict=True)
     return [
         _details(row, by_trial[key], seeds[key], crossings.get(key))
