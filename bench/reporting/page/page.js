@@ -4,33 +4,36 @@
   const root = document.documentElement;
   root.classList.add("js");
 
-  // Colours: as the system has them until somebody chooses; storage may be forbidden, and then a choice lasts as long as the page.
+  // Colours: as the system has them until somebody chooses. Storage may be forbidden; then a choice lasts as long as the page.
   const THEMES = ["system", "light", "dark"];
   const stored = () => { try { return localStorage.getItem("bench-colours"); } catch { return null; } };
   const store = (name) => { try { localStorage.setItem("bench-colours", name); } catch { /* not remembered */ } };
-  let theme = THEMES.includes(stored()) ? stored() : "system";
+  let theme = stored();
   const paint = () => {
+    if (!THEMES.includes(theme)) theme = "system";
     if (theme === "system") delete root.dataset.theme;
     else root.dataset.theme = theme;
   };
   paint();
 
-  // A cell begins with its number, or has none. A bound ("< 2.00") is below whatever was measured.
-  const NUMBER = /^([<>]?)\s*(-?[\d,]*\.?\d+(?:e[+-]?\d+)?)/i;
+  // A cell begins with its number, or has none. A bound ("< 2.00") stands below whatever was measured.
+  const NUMBER = /^([<>]?)\s*([+-]?[\d,]*\.?\d+(?:e[+-]?\d+)?)/i;
   function keyOf(cell, textual) {
     const text = (cell.dataset.sort ?? cell.textContent).trim();
     if (textual) return text && text !== "-" ? [0, text.toLowerCase()] : null;
     const found = NUMBER.exec(text);
     return found ? [found[1] === "<" ? 0 : 1, Number(found[2].replaceAll(",", ""))] : null;
   }
+
   function compare(one, other) {
     if (one[0] !== other[0]) return one[0] - other[0];
     return one[1] < other[1] ? -1 : one[1] > other[1] ? 1 : 0;
   }
+
   function sortBy(header) {
-    const table = header.closest("table");
     const descending = header.getAttribute("aria-sort") === "ascending";
     const textual = header.classList.contains("text");
+    const table = header.closest("table");
     const keyed = [...table.tBodies].map((body) => [keyOf(body.rows[0].cells[header.cellIndex], textual), body]);
     const there = keyed.filter(([key]) => key !== null);
     const empty = keyed.filter(([key]) => key === null); // last, in both directions
@@ -40,7 +43,7 @@
     header.setAttribute("aria-sort", descending ? "descending" : "ascending");
   }
 
-  // What stands behind a row is text until it is opened: thousands of rows stay quick.
+  // What stands behind a row is text until it is opened: a thousand rows stay quick.
   function open(button, wanted) {
     const details = document.getElementById(button.getAttribute("aria-controls"));
     const text = wanted && details.querySelector("noscript");
@@ -53,60 +56,82 @@
     button.setAttribute("aria-expanded", String(wanted));
   }
 
+  // Only what scrolls is a stop for the keyboard.
+  function reach() {
+    for (const each of document.querySelectorAll(".scroll, pre")) {
+      const scrolls = each.scrollWidth > each.clientWidth || each.scrollHeight > each.clientHeight;
+      if (scrolls) each.tabIndex = 0;
+      else each.removeAttribute("tabindex");
+    }
+  }
+
   function start() {
     const form = document.querySelector(".tools");
-    const { text, scenario, device } = form.elements;
+    const fields = form.elements;
     const said = form.querySelector("output");
-    const entries = [...document.querySelectorAll(".leaderboard > .entry")];
-    const words = new Map(entries.map((entry) => [entry, entry.rows[0].textContent.toLowerCase()]));
+    const sections = [...document.querySelectorAll(".scenario")].map((section) => ({
+      section,
+      boards: [...section.querySelectorAll(".board")].map((board) => ({
+        board,
+        entries: [...board.querySelectorAll(".leaderboard > .entry")].map((entry) => ({
+          entry,
+          button: entry.querySelector("button.open"),
+          words: entry.rows[0].textContent.toLowerCase(),
+        })),
+      })),
+    }));
+    const pooled = document.querySelector(".pooled");
+    let visible = [];
 
     function filter() {
-      const wanted = text.value.trim().toLowerCase();
-      let shown = 0;
+      const wanted = fields.text.value.trim().toLowerCase();
+      const scenario = fields.scenario.value;
+      const device = fields.device.value;
       let all = 0;
-      for (const section of document.querySelectorAll(".scenario")) {
-        const chosen = !scenario.value || section.dataset.scenario === scenario.value;
-        let any = false;
-        for (const board of section.querySelectorAll(".board")) {
-          const mine = [...board.querySelectorAll(".leaderboard > .entry")];
-          let left = mine.length ? 0 : 1; // a chain's whole life has no such rows, and goes with its scenario
-          for (const entry of mine) {
-            const fits = words.get(entry).includes(wanted) && (!device.value || entry.dataset.device === device.value);
-            entry.hidden = !fits;
-            left += fits;
-            shown += fits && chosen;
-          }
-          all += mine.length;
-          board.hidden = !left;
-          any ||= mine.length > 0 && left > 0;
+      visible = [];
+      for (const { section, boards } of sections) {
+        const chosen = !scenario || section.dataset.scenario === scenario;
+        let left = 0;
+        for (const { board, entries } of boards) {
+          const fitting = entries.filter(({ entry, words }) =>
+            chosen && words.includes(wanted) && (!device || entry.dataset.device === device));
+          for (const { entry } of entries) entry.hidden = true;
+          for (const { entry } of fitting) entry.hidden = false;
+          board.hidden = entries.length > 0 && fitting.length === 0;
+          all += entries.length;
+          left += fitting.length;
+          visible.push(...fitting.map(({ button }) => button));
         }
-        section.hidden = !chosen || !any;
+        section.hidden = left === 0; // with it goes a chain's whole life, which has no such rows
       }
-      const pooled = document.querySelector(".pooled");
-      if (pooled) pooled.hidden = Boolean(scenario.value);
-      said.textContent = shown === all ? `${all} rows` : `${shown} of ${all} rows`;
+      if (pooled) pooled.hidden = Boolean(scenario);
+      said.textContent = visible.length === all ? `${all} rows` : `${visible.length} of ${all} rows`;
       tellOpen();
+      reach();
     }
 
-    const visible = () => entries.filter((entry) => !entry.hidden && !entry.closest("[hidden]")).map((entry) => entry.querySelector("button.open"));
-    const allOpen = () => visible().every((button) => button.getAttribute("aria-expanded") === "true");
-    const tellOpen = () => { form.elements.open.textContent = visible().length && allOpen() ? "Close rows" : "Open rows"; };
-    const tellTheme = () => { form.elements.theme.textContent = `Colours: ${theme}`; };
+    const allOpen = () => visible.length > 0 && visible.every((each) => each.getAttribute("aria-expanded") === "true");
+    function tellOpen() {
+      fields.open.textContent = allOpen() ? "Close rows" : "Open rows";
+    }
+    function tellTheme() {
+      fields.theme.textContent = `Colours: ${theme}`;
+    }
 
-    form.hidden = false;
     form.addEventListener("input", filter);
     form.addEventListener("submit", (event) => event.preventDefault());
-    form.addEventListener("reset", () => setTimeout(filter));
-    form.elements.theme.addEventListener("click", () => {
+    form.addEventListener("reset", () => setTimeout(filter)); // the fields are emptied after this event
+    fields.theme.addEventListener("click", () => {
       theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
       store(theme);
       paint();
       tellTheme();
     });
-    form.elements.open.addEventListener("click", () => {
+    fields.open.addEventListener("click", () => {
       const wanted = !allOpen();
-      for (const button of visible()) open(button, wanted);
+      for (const button of visible) open(button, wanted);
       tellOpen();
+      reach();
     });
     document.addEventListener("click", (event) => {
       const button = event.target.closest("button");
@@ -114,10 +139,13 @@
       if (button?.classList.contains("open")) {
         open(button, button.getAttribute("aria-expanded") !== "true");
         tellOpen();
+        reach();
       }
     });
+    addEventListener("resize", reach);
+    form.hidden = false;
     tellTheme();
-    filter(); // a browser keeps what stood in the form when a page is loaded again
+    filter();
   }
   document.addEventListener("DOMContentLoaded", start);
 })();
