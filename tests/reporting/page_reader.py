@@ -65,3 +65,18 @@ def read_page(html: str) -> Element:
     reader.close()
     assert [element.tag for element in reader._open] == [""]
     return reader.root
+
+
+def entries(page: Element) -> list[Element]:
+    """Return every leaderboard's rows, each with what stands behind it."""
+    return [entry for table in page.all("table", class_="leaderboard") for entry in table.all("tbody", class_="entry")]
+
+
+def cells(entry: Element) -> list[str]:
+    """Return what a leaderboard's row says; of the strategy its name, not its title."""
+    shown = entry.all("tr")[0]
+    return [
+        cell.all("button")[0].text if cell.all("button") else cell.text
+        for cell in shown.all()
+        if cell.tag in ("td", "th")
+    ]

@@ -15,7 +15,7 @@ from bench.records.collect import Records
 from bench.reporting.page import pictures, write_page
 from bench.reporting.page.repeat import repeat_commands, seeds_text
 from bench.reporting.tables import leaderboard_cells
-from tests.reporting.page_reader import Element, read_page
+from tests.reporting.page_reader import Element, cells, entries, read_page
 from tests.reporting.page_records import COMMIT, made_up
 
 EVIL = [
@@ -28,16 +28,6 @@ EVIL = [
 
 def page_of(*parts: Records, folder: Path, **options) -> Element:
     return read_page(write_page(parts, folder, **options).read_text(encoding="utf-8"))
-
-
-def entries(page: Element) -> list[Element]:
-    return [entry for table in page.all("table", class_="leaderboard") for entry in table.all("tbody", class_="entry")]
-
-
-def cells(entry: Element) -> list[str]:
-    first = next(row for row in entry.all("tr"))
-    names = [cell.all("button")[0].text if cell.all("button") else cell.text for cell in first.all() if cell.tag in ("td", "th")]
-    return names
 
 
 def fact(entry: Element, name: str) -> str:

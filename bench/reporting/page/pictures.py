@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.reporting.page.content import Figure
 
 # Together: base64 adds a third, and a page should stay below some 20 MB.
-_BYTES_IN_ALL = 10_000_000
+_BYTES_IN_ALL = 8_000_000
 _KINDS = {".svg": "image/svg+xml", ".png": "image/png"}  # the first that is there is taken
 _UPDATE = re.compile(r"-update-(\d+)$")
 _FIRST = "accuracy-flops"
