@@ -43,7 +43,7 @@ def render(page: Page) -> str:
 
 
 def _asset(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return files("bench.reporting.page").joinpath(name).read_text(encoding="utf-8")
 
 
 def _digest(text: str) -> str:
