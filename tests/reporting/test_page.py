@@ -127,6 +127,24 @@ def test_what_is_missing_unfinished_or_modified_is_said(tmp_path: Path):
     assert set(last[4:]) == {"-"}
 
 
+def test_seeds_of_a_published_target_are_shown_and_not_in_the_row(tmp_path: Path):
+    part = made_up(["fast"], seeds=8)
+    published = {"published_accuracy": 0.8, "published_std": 0.01, "published_seeds": "0 1 2 3 4", "published_source": "here"}
+    trials = part.trials.assign(**published, published_steps=None)
+    page = page_of(Records(trials, part.evals), folder=tmp_path)
+    fast = entries(page)[0]
+    assert "published" in page.all("table", class_="leaderboard")[0].all("caption")[0].text
+    assert fact(fast, "Seeds in the row") == "5-7 (n = 3)"
+    assert [row[2] for row in table(fast, "Each seed")[1:]] == ["no"] * 5 + ["yes"] * 3
+
+
+def test_a_strategy_s_pieces_are_named_as_they_are_written(tmp_path: Path):
+    part = made_up(["fast"])
+    pieces = '{"start": {"type": "Keep"}, "selection": {"type": "OldShare", "share": 0.5}, "source": null}'
+    fast = entries(page_of(Records(part.trials.assign(pieces=pieces), part.evals), folder=tmp_path))[0]
+    assert fact(fast, "Pieces") == "Keep(), OldShare(share=0.5)"
+
+
 def test_whatever_a_record_says_stays_text(tmp_path: Path):
     names = dict(zip("abcd", EVIL, strict=True))
     part = made_up(list(names), titles=names, device=EVIL[1])
