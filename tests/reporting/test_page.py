@@ -31,7 +31,9 @@ def page_of(*parts: Records, folder: Path, **options) -> Element:
 
 
 def fact(entry: Element, name: str) -> str:
-    return next(pair.all("dd")[0].text for pair in entry.all("div") if pair.all("dt") and pair.all("dt")[0].text == name)
+    return next(
+        pair.all("dd")[0].text for pair in entry.all("div") if pair.all("dt") and pair.all("dt")[0].text == name
+    )
 
 
 def table(entry: Element, caption: str) -> list[list[str]]:
@@ -85,12 +87,24 @@ def test_a_row_opens_to_costs_accuracies_seeds_and_where_it_comes_from(tmp_path:
     assert cells(fast)[1] == "fast"
     costs = table(fast, "Costs")
     assert costs[0] == ["currency", "speedup", "95 % interval", "cost", "one evaluation before", "old model"]
-    assert ["FLOPs", "2.00", "none: all 3 seeds crossed at one evaluation", "2.020e+04", "1.010e+04", "5.000e+03"] in costs
+    assert [
+        "FLOPs",
+        "2.00",
+        "none: all 3 seeds crossed at one evaluation",
+        "2.020e+04",
+        "1.010e+04",
+        "5.000e+03",
+    ] in costs
     assert [row[0] for row in costs[1:]] == ["steps", "images", "FLOPs", "device s"]  # joules were not measured
     accuracies = table(fast, "Accuracy")
     assert accuracies[0] == ["accuracy", "all", "old", "new"]
     assert ["validation, at the end", "0.9010 ± 0.0010", "0.9110 ± 0.0010", "0.8810 ± 0.0010"] in accuracies
-    assert ["test, at the crossing or next taken", "0.8960 ± 0.0010", "0.9060 ± 0.0010", "0.8760 ± 0.0010"] in accuracies
+    assert [
+        "test, at the crossing or next taken",
+        "0.8960 ± 0.0010",
+        "0.9060 ± 0.0010",
+        "0.8760 ± 0.0010",
+    ] in accuracies
     seeds = table(fast, "Each seed")
     assert [row[:4] for row in seeds[1:]] == [[str(seed), "finished", "yes", "2.020e+04"] for seed in range(3)]
     assert seeds[2][-6:] == ["0.9010", "0.9110", "0.8810", "0.8960", "0.9060", "0.8760"]
@@ -129,7 +143,12 @@ def test_what_is_missing_unfinished_or_modified_is_said(tmp_path: Path):
 
 def test_seeds_of_a_published_target_are_shown_and_not_in_the_row(tmp_path: Path):
     part = made_up(["fast"], seeds=8)
-    published = {"published_accuracy": 0.8, "published_std": 0.01, "published_seeds": "0 1 2 3 4", "published_source": "here"}
+    published = {
+        "published_accuracy": 0.8,
+        "published_std": 0.01,
+        "published_seeds": "0 1 2 3 4",
+        "published_source": "here",
+    }
     trials = part.trials.assign(**published, published_steps=None)
     page = page_of(Records(trials, part.evals), folder=tmp_path)
     fast = entries(page)[0]
@@ -259,7 +278,11 @@ def test_a_page_holds_together_whatever_is_there(part: Records, tmp_path: Path):
     for each in page.all("table"):
         assert each.all("caption")[0].text
         assert all(heading.attributes.get("scope") in ("col", "row") for heading in each.all("th"))
-        widths = {len([cell for cell in row.all() if cell.tag in ("td", "th")]) for row in each.all("tr") if not row.all("table")}
+        widths = {
+            len([cell for cell in row.all() if cell.tag in ("td", "th")])
+            for row in each.all("tr")
+            if not row.all("table")
+        }
         assert "leaderboard" in (each.attributes.get("class") or "") or len(widths) == 1
     for landmark in ("header", "main", "footer"):
         assert len(page.all(landmark)) == 1
@@ -287,7 +310,12 @@ def figures_in(folder: Path, *names: str) -> list[Path]:
 
 def test_figures_are_in_the_page_vector_before_pixels_with_their_captions(tmp_path: Path):
     written = figures_in(
-        tmp_path / "made-up", "zeal.png", "accuracy-flops.png", "accuracy-flops.svg", "accuracy-flops-column.svg", "t.csv"
+        tmp_path / "made-up",
+        "zeal.png",
+        "accuracy-flops.png",
+        "accuracy-flops.svg",
+        "accuracy-flops-column.svg",
+        "t.csv",
     )
     (tmp_path / "made-up" / "accuracy-flops.caption.txt").write_text("n = 3 seeds.\n")
     page = page_of(made_up(["fast"]), folder=tmp_path, written=written)

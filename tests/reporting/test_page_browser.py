@@ -19,13 +19,19 @@ DRIVER = shutil.which("chromedriver")
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium, of the dev extras")
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Chromium and chromedriver (Debian: chromium, chromium-driver)"),
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER), reason="needs Chromium and chromedriver (Debian: chromium, chromium-driver)"
+    ),
 ]
 
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
-EVIL = ["<script>window.broken = 1</script>", '"><img src=x onerror="window.broken = 1">', "</noscript><script>window.broken = 1</script>"]
+EVIL = [
+    "<script>window.broken = 1</script>",
+    '"><img src=x onerror="window.broken = 1">',
+    "</noscript><script>window.broken = 1</script>",
+]
 
 
 @pytest.fixture(scope="module")
