@@ -76,28 +76,20 @@ def pooled_cells(rows: pd.DataFrame) -> tuple[str, list[str], list[dict[str, str
     """Return (heading, headings, each row's cells by heading, notes) of several scenarios together."""
     known = "iqm" in rows
     headings = ["strategy", "horizon", "reached", "geometric mean", "score", *(("IQM of seeds",) if known else ())]
-    cells = [
-        dict(
-            zip(
-                headings,
-                (
-                    row["strategy"],
-                    f"{row['horizon']:g}",
-                    f"{row['reached']} of {row['scenarios']}",
-                    f"{row['geometric_mean']:.2f}",
-                    f"{row['score']:.2f}",
-                    *((_iqm_text(row),) if known else ()),
-                ),
-                strict=True,
-            )
-        )
-        for _, row in rows.iterrows()
-    ]
+    cells = []
+    for _, row in rows.iterrows():
+        reached = f"{row['reached']} of {row['scenarios']}"
+        texts = [row["strategy"], f"{row['horizon']:g}", reached, f"{row['geometric_mean']:.2f}", f"{row['score']:.2f}"]
+        cells.append(dict(zip(headings, [*texts, *([_iqm_text(row)] if known else [])], strict=True)))
     notes = [
         "Mean of speedups, a miss counting as scratch's budget and one step more. Score: area below the performance profile "
         "from 1 to 4 times the best cost; it depends on who else entered. Strategies that every table holds.",
-        *(("IQM: mean of the middle half of all seeds' speedups, a stratified bootstrap's 95 % interval.",) if known else ()),
     ]
+    if known:
+        notes.append(
+            "IQM: mean of the middle half of all seeds' speedups, over their logarithms; in brackets a stratified bootstrap's "
+            "95 % interval for other seeds on these scenarios, too narrow where seeds are few."
+        )
     return "All these tables together", headings, cells, notes
 
 
@@ -149,7 +141,9 @@ def duel_table(found: Duel, one: str, other: str) -> tuple[Text, Table, Text]:
         f"{log_rank[0].upper()}{log_rank[1:]}. Median: by Kaplan and Meier. Restricted mean: to the higher whole cost."
     )
     share = "" if found.share == 1 else f"{found.share:g} of "
-    origin = "scratch's on the same seeds" if found.published_n is None else f"the published ({found.published_n} seeds)"
+    origin = (
+        "scratch's on the same seeds" if found.published_n is None else f"the published ({found.published_n} seeds)"
+    )
     heading = f"{one} against {other}\nTarget: validation accuracy {found.target:.4f}, {share}{origin}"
     return _rich(heading, headings, cells, notes)
 

@@ -64,3 +64,10 @@ def test_a_currency_that_was_not_measured_or_is_of_unlike_machines_has_no_fronti
     assert len(frontiers(trials, evals, currency="device_seconds")) == 1
     trials.loc[trials["horizon"] == 0.25, "machine"] = "other"
     assert frontiers(trials, evals, currency="device_seconds").empty
+
+
+def test_a_horizon_that_ends_with_no_number_takes_nothing_from_the_longer_ones():
+    costs, accuracies = np.array([10.0, 20.0, 40.0]), np.array([0.5, np.nan, 0.9])
+    assert cost_at(costs, accuracies, 0.9) == 40
+    assert cost_at(costs, np.array([np.nan, 0.9, 0.9]), 0.9) == 20
+    assert cost_at(costs, np.array([0.5, 0.6, np.nan]), 0.9) is None

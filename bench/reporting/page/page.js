@@ -118,7 +118,7 @@
       fields.theme.textContent = `Colours: ${theme}`;
     }
 
-    form.addEventListener("input", filter);
+    for (const kind of ["input", "change"]) form.addEventListener(kind, filter);
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("reset", () => setTimeout(filter)); // the fields are emptied after this event
     fields.theme.addEventListener("click", () => {
