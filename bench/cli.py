@@ -138,13 +138,20 @@ main.add_command(target_command)
     "--reports", type=click.Path(path_type=Path), default=Path("reports"), show_default=True, help="Folder to write to."
 )
 def report(scenario: str | None, results: Path, reports: Path) -> None:
-    """Draw accuracy against FLOPs (PNG and PDF), with the tables it was drawn from beside it."""
+    """Draw accuracy against FLOPs (PNG and PDF), with the tables it was drawn from beside it, and write index.html over them all.
+
+    With --scenario the page holds that scenario alone.
+    """
     from bench.records.collect import collect
     from bench.records.store import require_writable
+    from bench.reporting.page import write_page
     from bench.reporting.report import write_report
 
     parts = collect(results).parts(scenario)
     require_writable(reports)
+    written: list[Path] = []
     for part in parts:
         for path in write_report(part, reports / part.name):
             click.echo(path)
+            written.append(path)
+    click.echo(write_page(parts, reports, written, only=scenario))

@@ -57,7 +57,8 @@ def test_a_run_prints_the_leaderboard_and_where_the_records_are(tiny: Path, fold
     drawn = bench("report", "--results", tmp_path / "results", "--reports", tmp_path / "reports")
     assert drawn.exit_code == 0, drawn.output
     assert all(Path(line).is_file() for line in drawn.stdout.splitlines())
-    assert len(drawn.stdout.splitlines()) == 5
+    assert len(drawn.stdout.splitlines()) == 5 + 1
+    assert drawn.stdout.splitlines()[-1] == str(tmp_path / "reports" / "index.html")
 
 
 def test_a_users_own_strategy_takes_part_by_path(tiny: Path, folders: list[str], tmp_path: Path):
@@ -158,7 +159,7 @@ def test_a_chain_is_run_ranked_and_reported_update_by_update(folders: list[str],
     ranked = bench("leaderboard", "--results", tmp_path / "results")
     assert ranked.stdout in result.stdout
     drawn = bench("report", "--results", tmp_path / "results", "--reports", tmp_path / "reports")
-    assert len(drawn.stdout.splitlines()) == 3 * 5 + 2
+    assert len(drawn.stdout.splitlines()) == 3 * 5 + 2 + 1
     listed = bench("list", "--results", tmp_path / "results", "--data-root", tmp_path)
     assert "digits-4-2-2-2" in listed.stdout
 

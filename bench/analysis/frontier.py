@@ -29,7 +29,7 @@ def frontiers(
     scratch = evals[(evals["strategy"] == REFERENCE) & (evals["horizon"] == 1.0)]
     rows = []
     for strategy in sorted(evals["strategy"].unique()):
-        runs = [frame for name, _, frame in by_strategy(evals) if name == strategy]
+        runs = [frame for _, _, frame in by_strategy(evals[evals["strategy"] == strategy])]
         seeds = sorted(set.intersection(set(scratch["seed"]), *(set(frame["seed"]) for frame in runs)))
         if len(runs) < 2 or not seeds:
             continue

@@ -29,9 +29,10 @@ class Records:
     """Every trial under a results folder.
 
     trials: a row a trial: scenario, strategy, horizon, seed, update, updates (how many the scenario has), title, status,
-    reason, hashes, versions, device, commit, modified, total_steps, scratch_steps, old_share, previous_sha256,
-    base_<currency>, the scenario's published target (published_accuracy, published_std, published_source, and as text with spaces
-    published_seeds and published_steps; None where there is none), and the summary's fields where it is finished.
+    reason, hashes, versions, device, commit, modified, command, started, python, packages (as text), threads, precision,
+    compiled, own_code (whether the strategy has pieces of the user's own), total_steps, scratch_steps, old_share,
+    previous_sha256, base_<currency>, the scenario's published target (published_accuracy, published_std, published_source, and as
+    text with spaces published_seeds and published_steps; None where there is none), and the summary's fields where it is finished.
     evals: a row an evaluation of a finished trial: scenario, strategy, horizon, seed, update, and the fields of EvalRow.
     """
 
@@ -148,6 +149,14 @@ def _trial_row(record: TrialRecord) -> dict[str, object]:
         "data_hash": origin.data_hash,
         "commit": origin.commit,
         "modified": origin.modified,
+        "command": origin.command,
+        "started": origin.started,
+        "python": origin.python,
+        "packages": ", ".join(f"{name} {version}" for name, version in origin.packages.items()),
+        "threads": origin.threads,
+        "precision": origin.precision,
+        "compiled": origin.compiled,
+        "own_code": record.strategy.get("source") is not None,
         "total_steps": record.total_steps,
         "scratch_steps": record.scratch_steps,
         "old_share": record.old_share,

@@ -187,7 +187,7 @@ def _markdown(heading: str, headings: Sequence[str], cells: list[dict[str, str]]
 
 
 def life_cells(rows: pd.DataFrame) -> tuple[str, list[str], list[dict[str, str]], list[str]]:
-    """Return (heading, headings, cells, notes): the life in FLOPs, and the savings in the other currencies."""
+    """Return (heading, headings, each row's cells by heading, notes): the life in FLOPs, the savings in all currencies."""
     flops = rows[rows["currency"] == "flops"]
     updates = [f"update_{number}" for number in range(1, int(flops["updates"].iloc[0]) + 1)]
     headings = ["strategy", "horizon", "seeds", "held", "base", *(name.replace("_", " ") for name in updates), "total"]
@@ -295,6 +295,17 @@ def accuracy_text(row: Any, column: str) -> str:
     """Return mean and standard deviation over seeds."""
     std = row[f"{column}_std"]
     return f"{row[column]:.4f}" + (f" ± {std:.4f}" if is_there(std) else "")
+
+
+def cost_text(row: Any, column: str, currency: str) -> str:
+    """Return a cost in `currency`, or "-" where it is not known."""
+    value = row.get(column)
+    return _amount(value, currency) if is_there(value) else "-"
+
+
+def currency_label(currency: str) -> str:
+    """Return a currency as tables name it."""
+    return CURRENCY_LABELS[currency]
 
 
 def _each(values: pd.Series) -> str:

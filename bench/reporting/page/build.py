@@ -1,0 +1,90 @@
+"""From records to what the page shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from bench.analysis.aggregate import seed_speedups
+from bench.analysis.frontier import frontiers
+from bench.analysis.leaderboard import leaderboard
+from bench.analysis.life import whole_life
+from bench.analysis.pooled import pool
+from bench.records.collect import Records
+from bench.reporting.page.content import Board, Entry, Figure, Grid, Page, Section
+from bench.reporting.page.details import details_of
+from bench.reporting.page.pictures import Pictures
+from bench.reporting.tables import frontier_cells, leaderboard_cells, life_cells, pooled_cells
+
+
+def build_page(
+    parts: Sequence[Records], reports: Path, written: Sequence[Path] = (), *, only: str | None = None
+) -> Page:
+    """Return what the page shows of these scenarios.
+
+    parts: as Records.parts gives them. written: files of a report below `reports`, of which figures are taken. only: the name of
+    the scenario where but one was asked for.
+    Raises RecordError as the leaderboard does.
+    """
+    pictures = Pictures(written, reports)
+    found = [_section(part, reports / part.name, pictures) for part in parts]
+    boards = [rows for _, ranked in found for rows in ranked]
+    pooled = _together(parts, boards) if len(parts) > 1 else pd.DataFrame()
+    return Page(
+        sections=tuple(section for section, _ in found),
+        pooled=None if pooled.empty else _grid(*pooled_cells(pooled)),
+        figures=pictures.of(reports, None),
+        devices=tuple(sorted({device for rows in boards for device in rows["device"] if device})),
+        trials=sum(len(part.trials) for part in parts),
+        only=only,
+    )
+
+
+def _section(records: Records, folder: Path, pictures: Pictures) -> tuple[Section, list[pd.DataFrame]]:
+    """Return one scenario, and its leaderboards."""
+    parts = records.by_update()
+    ranked = [leaderboard(part.trials, part.evals) for part in parts]
+    boards = [
+        _board(part, rows, pictures.of(folder, part.update if records.chain else None))
+        for part, rows in zip(parts, ranked, strict=True)
+    ]
+    section = Section(
+        name=records.name,
+        title=records.trials["scenario_title"].iloc[0],
+        boards=tuple(boards),
+        life=_grid(*life_cells(whole_life(records.trials, records.evals))) if records.chain else None,
+        figures=pictures.of(folder, None) if records.chain else (),
+    )
+    return section, ranked
+
+
+def _board(records: Records, rows: pd.DataFrame, figures: tuple[Figure, ...]) -> Board:
+    heading, headings, cells, notes = leaderboard_cells(rows)
+    over_horizons = frontiers(records.trials, records.evals)
+    entries = [
+        Entry(row["strategy"], row["title"], row["device"], tuple(texts.values()), details)
+        for row, texts, details in zip(
+            rows.to_dict("records"), cells, details_of(rows, records.trials, records.evals), strict=True
+        )
+    ]
+    updates = int(rows["updates"].iloc[0])
+    return Board(
+        update=f"Update {records.update} of {updates}" if updates > 1 else "",
+        caption=" ".join(heading.split("\n")[1:]),
+        headings=tuple(headings),
+        entries=tuple(entries),
+        notes=tuple(notes),
+        frontier=None if over_horizons.empty else _grid(*frontier_cells(over_horizons, "flops")),
+        figures=figures,
+    )
+
+
+def _grid(heading: str, headings: Sequence[str], cells: Sequence[dict[str, str]], notes: Sequence[str]) -> Grid:
+    return Grid(heading, tuple(headings), tuple(tuple(row.values()) for row in cells), tuple(notes))
+
+
+def _together(parts: Sequence[Records], boards: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    updates = [update for part in parts for update in part.by_update()]
+    return pool(boards, [seed_speedups(each.trials, each.evals) for each in updates])

@@ -1,0 +1,37 @@
+"""The commands that repeat a leaderboard's row."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from bench.catalog import REFERENCE, scenario_names, strategy_names
+
+
+def repeat_commands(scenario: str, strategy: str, horizon: float, seeds: Sequence[int], own: bool) -> tuple[str, ...]:
+    """Return the commands, in order: scratch first, which every row is compared with.
+
+    own: whether the strategy has pieces of the user's own, so that a shipped one of that name is another. A file that is not
+    shipped is named as if it lay in the working folder.
+    """
+    where = scenario if scenario in scenario_names() else f"./{scenario}.toml"
+    shipped = strategy in strategy_names() and not own
+    asked = [(strategy if shipped else f"./{strategy}.py", horizon)]
+    if (strategy, horizon) != (REFERENCE, 1.0):
+        asked.insert(0, (REFERENCE, 1.0))
+    return tuple(
+        shlex.join(["bench", "run", "--scenario", where, "--strategy", name, "--horizon", f"{length:g}"])
+        + f" --seeds {seeds_text(seeds)}"
+        for name, length in asked
+    )
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """Return seeds as --seeds takes them: 0-2,5."""
+    spans: list[list[int]] = []
+    for seed in sorted(set(seeds)):
+        if spans and seed == spans[-1][1] + 1:
+            spans[-1][1] = seed
+        else:
+            spans.append([seed, seed])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
