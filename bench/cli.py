@@ -10,6 +10,7 @@ from rich.console import Console
 
 from bench import __version__
 from bench.catalog import find_strategy
+from bench.cli_collect import collect_command, read_records
 from bench.cli_data import data, prepare_for, tell_left_out
 from bench.cli_meters import check_command, flops_command
 from bench.cli_options import (
@@ -125,6 +126,7 @@ main.add_command(list_command)
 main.add_command(plan_command)
 main.add_command(flops_command)
 main.add_command(check_command)
+main.add_command(collect_command)
 main.add_command(leaderboard_command)
 main.add_command(compare_command)
 
@@ -137,11 +139,10 @@ main.add_command(compare_command)
 )
 def report(scenario: str | None, results: Path, reports: Path) -> None:
     """Draw accuracy against FLOPs (PNG and PDF), with the tables it was drawn from beside it."""
-    from bench.records.collect import collect
     from bench.records.store import require_writable
     from bench.reporting.report import write_report
 
-    parts = collect(results).parts(scenario)
+    parts = read_records(results).parts(scenario)
     require_writable(reports)
     for part in parts:
         for path in write_report(part, reports / part.name):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
-from bench.analysis.crossing import find_crossing
+from bench.analysis.crossing import ROUNDING, find_crossing
 
 Relation = Literal["=", "<", ">", "undetermined"]
 _BOOTSTRAP_FROM = 10  # seeds; a percentile bootstrap of fewer covers too little (3 seeds: 73 %, not 95 %)
@@ -76,21 +77,39 @@ def reference(scratch: Run, share: float = 1.0) -> Speedup:
     return Speedup(1.0, "=", scratch.mean_cost(-1 if crossing is None else crossing), note="by definition")
 
 
-def compare(scratch: Run, strategy: Run, share: float = 1.0, *, seed: int = 0) -> Speedup:
+@dataclass(frozen=True)
+class Drawn:
+    """Seeds resampled jointly, and from where on each resample's means hold the target.
+
+    counts: (resamples, seeds), how often each seed was drawn. theirs, ours: (resamples,), the evaluation of scratch's and of the
+    strategy's crossing; -1 where there is none.
+    """
+
+    counts: np.ndarray
+    theirs: np.ndarray
+    ours: np.ndarray
+
+
+def compare(
+    scratch: Run, strategy: Run, share: float = 1.0, *, seed: int = 0, drawn: Drawn | None = None
+) -> Speedup:
     """Return the strategy's speedup at `share` of the provisional target, with its interval.
 
-    scratch, strategy: paired, the same seeds in the same order. seed: of the bootstrap.
+    scratch, strategy: paired, the same seeds in the same order. seed: of the bootstrap. drawn: as `draw` gives it for the same
+    curves of accuracy, which spares drawing again for each currency.
     """
-    point = _ratio(scratch, strategy, share)
+    point = ratio(scratch, strategy, share)
     if point.relation != "=":
         return replace(point, note="censored")
-    if scratch.seeds >= _BOOTSTRAP_FROM:
-        low, high = _bootstrap(scratch, strategy, share, np.random.default_rng(seed))
+    drawn = drawn or draw(scratch, strategy, share, seed=seed)
+    if drawn is not None:
+        low, high = _bootstrap(scratch, strategy, drawn)
         return replace(point, low=low, high=high, note=f"bootstrap, n = {scratch.seeds}")
     return _with_t_interval(point, scratch, strategy, share)
 
 
-def _ratio(scratch: Run, strategy: Run, share: float) -> Speedup:
+def ratio(scratch: Run, strategy: Run, share: float = 1.0) -> Speedup:
+    """Return what `compare` does, without an interval."""
     target = share * scratch.final_accuracy()
     # At the full target scratch's cost is its full horizon, even where its mean happened to touch the target earlier.
     theirs = scratch.accuracy.shape[0] - 1 if share == 1.0 else scratch.crossing(target)
@@ -104,15 +123,62 @@ def _ratio(scratch: Run, strategy: Run, share: float) -> Speedup:
     return Speedup(scratch_cost / cost, relation, cost, bracket)
 
 
-def _bootstrap(scratch: Run, strategy: Run, share: float, random: np.random.Generator) -> tuple[float, float]:
-    """Resample seeds jointly; average, set the target, cross and compare anew. A miss counts as infinite cost."""
-    values = []
-    for _ in range(_RESAMPLES):
-        seeds = random.integers(scratch.seeds, size=scratch.seeds)
-        point = _ratio(scratch.take(seeds), strategy.take(seeds), share)
-        values.append(point.value if point.relation == "=" else 0.0)
+def draw(scratch: Run, strategy: Run, share: float = 1.0, *, seed: int = 0) -> Drawn | None:
+    """Resample seeds jointly; average, set the target and cross anew. None of fewer seeds than a bootstrap needs."""
+    if scratch.seeds < _BOOTSTRAP_FROM:
+        return None
+    counts = _counts(scratch.seeds, seed)
+    targets = share * _means(scratch.accuracy[-1:], counts)[0]
+    last = np.full(len(counts), len(scratch.accuracy) - 1)
+    theirs = last if share == 1.0 else _crossings(scratch.accuracy, counts, targets)
+    return Drawn(counts, theirs, _crossings(strategy.accuracy, counts, targets))
+
+
+@lru_cache(maxsize=4)
+def _counts(seeds: int, seed: int) -> np.ndarray:
+    """Return how often each of `seeds` is in each resample: the same for every strategy of so many seeds."""
+    drawn = np.random.default_rng(seed).integers(seeds, size=(_RESAMPLES, seeds))
+    places = drawn + seeds * np.arange(_RESAMPLES)[:, None]
+    counts = np.bincount(places.ravel(), minlength=_RESAMPLES * seeds).reshape(_RESAMPLES, seeds).astype(float)
+    counts.flags.writeable = False
+    return counts
+
+
+def _means(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return each resample's means, (evaluations, resamples), of values (evaluations, seeds)."""
+    missing = np.isnan(values)
+    means = np.where(missing, 0.0, values) @ counts.T / counts.shape[1]
+    if missing.any():  # a mean is no number only where such a seed was drawn
+        means[missing.astype(float) @ counts.T > 0] = np.nan
+    return means
+
+
+def _crossings(accuracy: np.ndarray, counts: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Return each resample's crossing, as find_crossing does, (resamples,); -1 where there is none.
+
+    A mean lies between the least and the greatest of its seeds. So only evaluations matter that come after the last at which
+    every resample is below its target, and not after the last at which any might be.
+    """
+    below_all = np.flatnonzero(accuracy.max(axis=1) < targets.min() - 2 * ROUNDING)
+    unsure = np.flatnonzero(~(accuracy.min(axis=1) >= targets.max()))  # comparing NaN gives False
+    start = int(below_all[-1]) + 1 if len(below_all) else 0
+    stop = max(start, int(unsure[-1]) + 1 if len(unsure) else 0)
+    below = ~(_means(accuracy[start:stop], counts) >= targets - ROUNDING)
+    found = np.where(below, np.arange(start + 1, stop + 1)[:, None], start).max(axis=0, initial=start)
+    return np.where(found == len(accuracy), -1, found)
+
+
+def _bootstrap(scratch: Run, strategy: Run, drawn: Drawn) -> tuple[float, float]:
+    """Return the percentile interval of the resamples' ratios. A miss counts as infinite cost."""
+    theirs, ours = _costs(scratch.cost, drawn.theirs, drawn.counts), _costs(strategy.cost, drawn.ours, drawn.counts)
+    values = np.where((drawn.theirs >= 0) & (drawn.ours >= 0), theirs / ours, 0.0)
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
+
+
+def _costs(cost: np.ndarray, at: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return each resample's mean cost at an evaluation of its own, (resamples,)."""
+    return np.einsum("rs,rs->r", cost[at], counts) / counts.shape[1]
 
 
 def _with_t_interval(point: Speedup, scratch: Run, strategy: Run, share: float) -> Speedup:
@@ -127,6 +193,7 @@ def _with_t_interval(point: Speedup, scratch: Run, strategy: Run, share: float) 
     logs = np.log(theirs / ours)
     if np.ptp(logs) < 1e-12:
         return replace(point, note=f"none: all {n} seeds crossed at one evaluation")
-    half = stats.t.ppf(0.975, n - 1) * logs.std(ddof=1) / np.sqrt(n)
+    # Student's t by scipy.special: importing scipy.stats takes 0.4 s.
+    half = special.stdtrit(n - 1, 0.975) * logs.std(ddof=1) / np.sqrt(n)
     middle = logs.mean()
     return replace(point, low=float(np.exp(middle - half)), high=float(np.exp(middle + half)), note=f"t, n = {n}")
