@@ -133,7 +133,9 @@ def _figures(scratch: Curves, mine: Curves, one_device: bool, lead: str, share: 
     drawn = None if is_scratch or ratio(old, new, share).relation != "=" else draw(old, new, share)
     for currency, pair in runs.items():
         comparable = not any(np.isnan(run.cost).any() for run in pair) and (one_device or currency not in ONE_DEVICE)
-        found = (reference(pair[0], share) if is_scratch else compare(*pair, share, drawn=drawn)) if comparable else None
+        found = (
+            (reference(pair[0], share) if is_scratch else compare(*pair, share, drawn=drawn)) if comparable else None
+        )
         row |= {f"{field}_{currency}": value for field, value in (vars(found) if found else _NOTHING).items()}
     limit = float(runs[lead][0].cost[-1].max())  # scratch's whole cost: the same for every row
     row |= _reach(runs[lead][1], target, limit)

@@ -90,9 +90,7 @@ class Drawn:
     ours: np.ndarray
 
 
-def compare(
-    scratch: Run, strategy: Run, share: float = 1.0, *, seed: int = 0, drawn: Drawn | None = None
-) -> Speedup:
+def compare(scratch: Run, strategy: Run, share: float = 1.0, *, seed: int = 0, drawn: Drawn | None = None) -> Speedup:
     """Return the strategy's speedup at `share` of the provisional target, with its interval.
 
     scratch, strategy: paired, the same seeds in the same order. seed: of the bootstrap. drawn: as `draw` gives it for the same

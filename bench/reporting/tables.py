@@ -180,7 +180,9 @@ def _lines(headings: Sequence[str], cells: list[dict[str, str]]) -> list[str]:
     lines = []
     for row in rows:
         gaps = {name: " " * (widths[name] - cell_len(row[name])) for name in headings}
-        lines.append("  ".join(row[name] + gaps[name] if name in _LEFT else gaps[name] + row[name] for name in headings))
+        lines.append(
+            "  ".join(row[name] + gaps[name] if name in _LEFT else gaps[name] + row[name] for name in headings)
+        )
     return lines
 
 

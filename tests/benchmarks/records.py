@@ -82,7 +82,9 @@ def main() -> None:
             if "without" in name:
                 (results / "records.parquet").unlink(missing_ok=True)
             seconds, megabytes, code = measure(words)
-            print(f"bench {name}: {seconds:.2f} s, {megabytes:,.0f} MB" + f" (exit code {code})" * bool(code), flush=True)
+            print(
+                f"bench {name}: {seconds:.2f} s, {megabytes:,.0f} MB" + f" (exit code {code})" * bool(code), flush=True
+            )
 
 
 if __name__ == "__main__":

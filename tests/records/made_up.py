@@ -43,7 +43,7 @@ _BASE = {
 }
 
 
-def evaluation(step: int, accuracy: float, **changes: Any) -> dict[str, Any]:
+def evaluation(step: int, accuracy: float, /, **changes: Any) -> dict[str, Any]:
     """Return a line of evals.jsonl; a change to "missing" leaves the key out."""
     seconds = step * 0.1 + accuracy / 100
     line: dict[str, Any] = {

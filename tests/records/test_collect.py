@@ -146,7 +146,9 @@ def test_a_file_older_than_a_record_is_not_used(results: Path, what: str):
 def test_a_record_rewritten_at_once_at_the_same_length_is_noticed(tmp_path: Path):
     path = finished(tmp_path, [0.25]) / "evals.jsonl"
     for digit in range(2, 6):
-        path.write_text(path.read_text().replace(f'"validation_accuracy": 0.{digit}', f'"validation_accuracy": 0.{digit + 1}'))
+        path.write_text(
+            path.read_text().replace(f'"validation_accuracy": 0.{digit}', f'"validation_accuracy": 0.{digit + 1}')
+        )
         assert collect(tmp_path).evals["validation_accuracy"].tolist() == [float(f"0.{digit + 1}5")]
         write_collected(tmp_path)
 
