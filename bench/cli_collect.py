@@ -35,7 +35,8 @@ def collect_command(results: Path, output: Path | None) -> None:
 
 
 def read_records(results: Path) -> Records:
-    """Return the records, and say on stderr why a collected file that is there was not used."""
+    """Return the records, as far as bench.analysis reads them, and say on stderr why a collected file was not used."""
+    from bench.analysis.curves import COLUMNS
     from bench.records.collect import collect
 
-    return collect(results, lambda note: click.echo(f"bench: {note}", err=True))
+    return collect(results, lambda note: click.echo(f"bench: {note}", err=True), COLUMNS)

@@ -21,3 +21,16 @@ def find_crossing(accuracies: Sequence[float] | np.ndarray, target: float) -> in
         return None
     below = np.flatnonzero(~above)
     return int(below[-1]) + 1 if len(below) else 0
+
+
+def find_crossings(accuracies: np.ndarray, targets: np.ndarray | float) -> np.ndarray:
+    """Return what find_crossing does for several curves at once, (curves,), the number of evaluations where there is none.
+
+    accuracies: (curves, evaluations). targets: (curves,), or one for all.
+    """
+    below = ~(accuracies >= np.reshape(targets, (-1, 1)) - ROUNDING)
+    if not below.shape[1]:
+        return np.zeros(len(below), dtype=int)
+    backwards = below[:, ::-1]
+    last = backwards.argmax(axis=1)
+    return np.where(backwards[np.arange(len(below)), last], below.shape[1] - last, 0)

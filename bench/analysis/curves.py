@@ -20,7 +20,8 @@ CURRENCIES = {
     "gpu_joules": ["gpu_joules"],
 }
 ACCURACIES = [f"{part}_accuracy{which}" for part in ("validation", "test") for which in ("", "_old", "_new")]
-_COLUMNS = [*(field for fields in CURRENCIES.values() for field in fields), *ACCURACIES]
+# What is read of an evaluation here, and in the rest of this room.
+COLUMNS = [*(field for fields in CURRENCIES.values() for field in fields), *ACCURACIES]
 
 Key = tuple[str, float]  # strategy, horizon
 
@@ -50,7 +51,7 @@ class Measured:
         self._evals = evals
         self._places = positions(evals)
         self._steps, self._seeds = evals["step"].to_numpy(), evals["seed"].to_numpy()
-        self._columns = {name: evals[name].to_numpy(float) for name in _COLUMNS if name in evals}
+        self._columns = {name: evals[name].to_numpy(float) for name in COLUMNS if name in evals}
 
     @property
     def keys(self) -> list[Key]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.curves import ACCURACIES, CURRENCIES, Curves, Measured, positions
-from bench.analysis.speedup import Run, Speedup, compare, draw, ratio, reference
+from bench.analysis.speedup import Run, Speedup, compare, hold, hold_resampled, ratio, reference
 from bench.analysis.survival import estimate_reach
 from bench.catalog import REFERENCE
 from bench.errors import RecordError
@@ -129,18 +129,15 @@ def _figures(scratch: Curves, mine: Curves, one_device: bool, lead: str, share: 
     target = share * old.final_accuracy()
     row: dict[str, object] = {"n": new.seeds, "target": target, "target_std": _std(share * old.accuracy[-1])}
     row["scratch_steps"] = int(scratch.steps[-1])
-    # Whether, and when, the target is held is the same in every currency.
-    drawn = None if is_scratch or ratio(old, new, share).relation != "=" else draw(old, new, share)
+    held = None if is_scratch else hold_resampled(old, new, share)  # the same in every currency
     for currency, pair in runs.items():
         comparable = not any(np.isnan(run.cost).any() for run in pair) and (one_device or currency not in ONE_DEVICE)
-        found = (
-            (reference(pair[0], share) if is_scratch else compare(*pair, share, drawn=drawn)) if comparable else None
-        )
+        found = (reference(pair[0], share) if is_scratch else compare(*pair, share, held=held)) if comparable else None
         row |= {f"{field}_{currency}": value for field, value in (vars(found) if found else _NOTHING).items()}
     limit = float(runs[lead][0].cost[-1].max())  # scratch's whole cost: the same for every row
     row |= _reach(runs[lead][1], target, limit)
     for relative in RELATIVE_TARGETS:
-        found = ratio(old, new, relative)
+        found = ratio(old, new, hold(old, new, relative))
         row |= {f"value_flops_at_{relative:.2f}": found.value, f"relation_flops_at_{relative:.2f}": found.relation}
     for column in ACCURACIES:
         if column in mine.values:

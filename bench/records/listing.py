@@ -36,16 +36,18 @@ def list_records(results: Path) -> Listing:
 
     Raises RecordError where a folder cannot be listed: a trial that is left out silently would change a table.
     """
-    found = sorted(_trials(os.fspath(results), 0), key=lambda trial: trial[0].split(os.sep))
-    digest, newest, top = hashlib.sha256(), 0, len(os.fspath(results))
+    found = [(Path(folder), files) for folder, files in _trials(os.fspath(results), 0)]
+    found.sort(key=lambda trial: trial[0].parts)
+    digest, newest, top = hashlib.sha256(), 0, len(results.parts)
     for folder, files in found:
+        below = "/".join(folder.parts[top:])
         for entry in files:
             with suppress(FileNotFoundError):  # taken away meanwhile: another listing
                 status = entry.stat()
                 newest = max(newest, status.st_mtime_ns)
-                line = f"{folder[top:]}\0{entry.name}\0{status.st_size}\0{status.st_mtime_ns}\n"
+                line = f"{below}\0{entry.name}\0{status.st_size}\0{status.st_mtime_ns}\n"
                 digest.update(line.encode(errors="surrogateescape"))
-    return Listing(tuple(Path(folder) for folder, _ in found), digest.hexdigest(), newest)
+    return Listing(tuple(folder for folder, _ in found), digest.hexdigest(), newest)
 
 
 def _trials(folder: str, depth: int) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:

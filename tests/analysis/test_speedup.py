@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from bench.analysis.speedup import Run, compare, draw, ratio, reference
+from bench.analysis.speedup import Run, compare, hold, hold_resampled, ratio, reference
 
 
 def run(*curves: list[float], costs: list[float]) -> Run:
@@ -118,7 +118,8 @@ def resampled_one_by_one(scratch: Run, strategy: Run, share: float, seed: int) -
     random, values = np.random.default_rng(seed), []
     for _ in range(2000):
         seeds = random.integers(scratch.seeds, size=scratch.seeds)
-        point = ratio(scratch.take(seeds), strategy.take(seeds), share)
+        pair = scratch.take(seeds), strategy.take(seeds)
+        point = ratio(*pair, hold(*pair, share))
         values.append(point.value if point.relation == "=" else 0.0)
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
@@ -138,7 +139,7 @@ def test_resampling_all_at_once_is_resampling_one_by_one(share: float, seeds: in
     compared = 0
     for rate in (3.9, 4.1, 6.0):
         scratch, ours = noisy(seeds, 4.0, noise, random), noisy(seeds, rate, noise, random, evaluations=50)
-        if ratio(scratch, ours, share).relation == "=":
+        if ratio(scratch, ours, hold(scratch, ours, share)).relation == "=":
             found = compare(scratch, ours, share, seed=seeds)
             assert (found.low, found.high) == pytest.approx(
                 resampled_one_by_one(scratch, ours, share, seeds), rel=1e-12, abs=1e-12
@@ -155,12 +156,12 @@ def test_an_accuracy_that_is_no_number_is_below_the_target_of_resamples_that_dre
     scratch.accuracy[2, 3] = np.nan
     found = compare(scratch, ours)
     assert (found.low, found.high) == pytest.approx(resampled_one_by_one(scratch, ours, 1.0, 0), rel=1e-12)
-    assert found.value == ratio(scratch, ours).value
+    assert found.value == ratio(scratch, ours, hold(scratch, ours)).value
 
 
 def test_what_was_drawn_once_serves_every_currency():
     random = np.random.default_rng(4)
     scratch, ours = noisy(10, 4.0, 0.004, random), noisy(10, 6.0, 0.004, random)
     other = Run(scratch.accuracy, scratch.cost**2), Run(ours.accuracy, ours.cost**2)
-    assert compare(*other, drawn=draw(scratch, ours)) == compare(*other)
-    assert draw(scratch.take(np.arange(9)), ours.take(np.arange(9))) is None
+    assert compare(*other, held=hold_resampled(scratch, ours)) == compare(*other)
+    assert hold_resampled(scratch.take(np.arange(9)), ours.take(np.arange(9))).drawn is None

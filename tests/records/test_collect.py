@@ -110,6 +110,16 @@ def test_frames_hold_what_the_records_say(results: Path):
     assert use["slowed_by"] == ["heat", "power"]
 
 
+def test_some_columns_are_those_columns_of_all(results: Path):
+    asked = ["step", "validation_accuracy"]
+    for _ in range(2):  # without a collected file, and with one
+        some = collect(results, never, asked)
+        whole = collect(results, never)
+        assert_frame_equal(some.evals, whole.evals[[*bulk.KEY, *asked]], check_exact=True)
+        assert_frame_equal(some.trials, whole.trials, check_exact=True)
+        write_collected(results)
+
+
 def touch(path: Path) -> None:
     status = path.stat()
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
@@ -280,17 +290,24 @@ def test_an_odd_line_is_read_or_refused_as_by_the_careful_reader(tmp_path: Path,
     path = folder / "evals.jsonl"
     first, _, last = path.read_text().splitlines()
     path.write_text(f"{first}\n{ODD_LINES[what]}\n{last}\n")
-    try:
-        expected = pd.DataFrame([row.model_dump() for row in read_evals(folder)])
-    except RecordError as refused:
+    expected, refused = careful(folder)
+    if refused:
         with pytest.raises(RecordError) as found:
             collect(tmp_path)
-        assert str(found.value) == str(refused)
-        assert f"{path}:2: not an evaluation" in str(refused)
+        assert str(found.value) == refused
+        assert f"{path}:2: not an evaluation" in refused
     else:
         evals = collect(tmp_path).evals
         mine = evals[evals["seed"] == 0][list(expected)]
         assert_frame_equal(mine, expected.astype(mine.dtypes.to_dict()), check_exact=True)
+
+
+def careful(folder: Path) -> tuple[pd.DataFrame, str]:
+    """Return (the evaluations, nothing), or why they are refused."""
+    try:
+        return pd.DataFrame([row.model_dump() for row in read_evals(folder)]), ""
+    except RecordError as cause:
+        return pd.DataFrame(), str(cause)
 
 
 def test_a_torn_last_line_of_a_finished_trial_is_refused(results: Path):
