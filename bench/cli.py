@@ -10,6 +10,7 @@ from rich.console import Console
 
 from bench import __version__
 from bench.catalog import find_strategy
+from bench.cli_collect import collect_command, read_records
 from bench.cli_data import data, prepare_for, tell_left_out
 from bench.cli_meters import check_command, flops_command
 from bench.cli_options import (
@@ -126,6 +127,7 @@ main.add_command(list_command)
 main.add_command(plan_command)
 main.add_command(flops_command)
 main.add_command(check_command)
+main.add_command(collect_command)
 main.add_command(leaderboard_command)
 main.add_command(compare_command)
 main.add_command(target_command)
@@ -142,12 +144,11 @@ def report(scenario: str | None, results: Path, reports: Path) -> None:
 
     With --scenario the page holds that scenario alone.
     """
-    from bench.records.collect import collect
     from bench.records.store import require_writable
     from bench.reporting.page import write_page
     from bench.reporting.report import write_report
 
-    parts = collect(results).parts(scenario)
+    parts = read_records(results).parts(scenario)
     require_writable(reports)
     written: list[Path] = []
     for part in parts:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.cli_collect import read_records
 from bench.cli_options import results_option, show
 from bench.errors import BenchError, RecordError
 
@@ -68,9 +69,7 @@ def leaderboard_command(
 
     A table for each scenario, and for each update of a chain; of several scenarios also one of all together.
     """
-    from bench.records.collect import collect
-
-    parts = _on(device, collect(results)).parts(scenario)
+    parts = _on(device, read_records(results)).parts(scenario)
     if form in ("csv", "json"):
         click.echo(_rows(parts, currency, share, form))
         return
@@ -92,10 +91,9 @@ def compare_command(
 ) -> None:
     """Compare two strategies, paired seed by seed, with tests. Each is a name, or name@horizon where it has several."""
     from bench.analysis.duel import duel
-    from bench.records.collect import collect
     from bench.reporting.tables import duel_table
 
-    part = next((part for part in collect(results).of(scenario).by_update() if part.update == update), None)
+    part = next((part for part in read_records(results).of(scenario).by_update() if part.update == update), None)
     if part is None:
         raise RecordError(f"{scenario}: no trials of update {update} among the results. Run them, or name another.")
     keys = [part.find(name) for name in (one, other)]

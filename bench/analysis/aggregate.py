@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from bench.analysis.leaderboard import curves_of, paired
+from bench.analysis.leaderboard import paired
 from bench.analysis.published import published_of
 from bench.analysis.speedup import full_target
 
@@ -62,14 +62,14 @@ def seed_speedups(
     """
     published, rows = published_of(trials), []
     for strategy, horizon, theirs, mine in paired(trials, evals, currency):
-        scratch, steps = curves_of(theirs, currency), int(theirs["step"].max())
+        scratch, steps = theirs.run(currency), int(theirs.steps[-1])
         target = share * full_target(scratch, published.accuracy if published else None)
         missed = scratch.cost[-1] * (steps + 1) / steps
         found = scratch.cost[-1] if share == 1.0 else scratch.seed_costs(target)
-        costs = curves_of(mine, currency).seed_costs(target)
-        is_scratch = theirs.index.equals(mine.index)
+        costs = mine.run(currency).seed_costs(target)
+        is_scratch = mine is theirs
         ratios = np.where(np.isinf(found), missed, found) / np.where(np.isinf(costs), missed, costs)
-        for seed, ratio in zip(sorted(mine["seed"].unique()), ratios, strict=True):
+        for seed, ratio in zip(mine.seeds, ratios, strict=True):
             value = 1.0 if is_scratch else float(ratio)
             rows.append({"strategy": strategy, "horizon": horizon, "seed": int(seed), "speedup": value})
     return pd.DataFrame(rows, columns=["strategy", "horizon", "seed", "speedup"])

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bench.analysis.leaderboard import ONE_DEVICE, curves_of, refuse_mixtures, scratch_of
+from bench.analysis.curves import Measured
+from bench.analysis.leaderboard import ONE_DEVICE, refuse_mixtures, require_scratch
 from bench.analysis.published import published_of, scored
 from bench.analysis.speedup import full_target
 from bench.analysis.survival import Reach, estimate_reach, log_rank, sign_flip
@@ -57,14 +58,15 @@ def duel(
     refuse_mixtures(trials)
     published = published_of(trials)
     trials, evals = scored(trials, evals)
-    frames = [scratch_of(trials, evals), *(_of(evals, *key) for key in (one, other))]
-    seeds = sorted(set.intersection(*(set(frame["seed"]) for frame in frames)))
+    require_scratch(trials, evals)
+    measured, keys = Measured(evals), ((REFERENCE, 1.0), one, other)
+    seeds = sorted(frozenset.intersection(*map(measured.seeds, keys)))
     if not seeds:
         raise RecordError(
             f"{_name(one)} and {_name(other)}: no seed that both and {REFERENCE} have finished, expected some. "
             "Run them on the same seeds."
         )
-    scratch, mine, theirs = (curves_of(frame[frame["seed"].isin(seeds)], currency) for frame in frames)
+    scratch, mine, theirs = (measured.curves(key, seeds).run(currency) for key in keys)
     if np.isnan(mine.cost).any() or np.isnan(theirs.cost).any():
         raise RecordError(f"{_name(one)} and {_name(other)}: no {currency} were measured. Choose another currency.")
     machines = pd.concat([_of(trials, *key) for key in (one, other)])["machine"]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from bench.analysis.leaderboard import ONE_DEVICE, by_strategy, curves_of
+from bench.analysis.crossing import ROUNDING
+from bench.analysis.curves import Measured
+from bench.analysis.leaderboard import ONE_DEVICE
 from bench.analysis.published import published_of, scored
 from bench.analysis.speedup import full_target
 from bench.catalog import REFERENCE
 
-_ROUNDING = 1e-9  # as for crossings: a mean of equal accuracies is off by rounding
+_COLUMNS = ["strategy", "horizons", "n", "target", "cost", "value", "relation"]
 
 
 def frontiers(
@@ -26,18 +28,21 @@ def frontiers(
     """
     published = published_of(trials)
     trials, evals = scored(trials, evals)
-    scratch = evals[(evals["strategy"] == REFERENCE) & (evals["horizon"] == 1.0)]
-    rows = []
-    for strategy in sorted(evals["strategy"].unique()):
-        runs = [frame for _, _, frame in by_strategy(evals[evals["strategy"] == strategy])]
-        seeds = sorted(set.intersection(set(scratch["seed"]), *(set(frame["seed"]) for frame in runs)))
-        if len(runs) < 2 or not seeds:
+    horizons = trials.groupby("strategy")["horizon"].nunique()
+    several = sorted(horizons[horizons > 1].index)
+    if not several:
+        return pd.DataFrame(columns=_COLUMNS)
+    measured, rows = Measured(evals[evals["strategy"].isin([*several, REFERENCE])]), []
+    for strategy in several:
+        keys = [key for key in measured.keys if key[0] == strategy]
+        seeds = sorted(measured.seeds((REFERENCE, 1.0)).intersection(*map(measured.seeds, keys)))
+        if len(keys) < 2 or not seeds:
             continue
         machines = trials[(trials["strategy"].isin([strategy, REFERENCE])) & trials["seed"].isin(seeds)]["machine"]
         if currency in ONE_DEVICE and machines.nunique() > 1:
             continue
-        full = curves_of(scratch[scratch["seed"].isin(seeds)], currency)
-        ended = [curves_of(frame[frame["seed"].isin(seeds)], currency) for frame in runs]
+        full = measured.curves((REFERENCE, 1.0), seeds).run(currency)
+        ended = [measured.curves(key, seeds).run(currency) for key in keys]
         costs = np.array([run.mean_cost(-1) for run in ended])
         if np.isnan(costs).any() or np.isnan(full.cost).any():
             continue
@@ -46,7 +51,7 @@ def frontiers(
         rows.append(
             {
                 "strategy": strategy,
-                "horizons": ", ".join(f"{frame['horizon'].iloc[0]:g}" for frame in runs),
+                "horizons": ", ".join(f"{horizon:g}" for _, horizon in keys),
                 "n": len(seeds),
                 "target": target,
                 "cost": np.nan if found is None else found,
@@ -54,7 +59,7 @@ def frontiers(
                 "relation": "<" if found is None else "=",
             }
         )
-    return pd.DataFrame(rows, columns=["strategy", "horizons", "n", "target", "cost", "value", "relation"])
+    return pd.DataFrame(rows, columns=_COLUMNS)
 
 
 def cost_at(costs: np.ndarray, accuracies: np.ndarray, target: float) -> float | None:
@@ -66,7 +71,7 @@ def cost_at(costs: np.ndarray, accuracies: np.ndarray, target: float) -> float |
     order = np.argsort(costs, kind="stable")
     # fmax passes over what is no number: such a horizon reached nothing, and takes nothing from the longer ones.
     spent, reached = costs[order], np.fmax.accumulate(accuracies[order])
-    above = np.flatnonzero(reached >= target - _ROUNDING)
+    above = np.flatnonzero(reached >= target - ROUNDING)
     if not len(above):
         return None
     first = int(above[0])

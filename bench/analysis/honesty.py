@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from bench.analysis.crossing import find_crossing
+from bench.analysis.curves import Curves
 from bench.analysis.guard import CONVERGENCE_SHARE, compare_scratch, convergence_point, too_fast, trimmed_mean
 from bench.analysis.published import Published, span
 
@@ -31,10 +31,10 @@ def scratch_columns(published: Published, accuracies: np.ndarray, left_out: int)
     }
 
 
-def convergence_columns(published: Published, mine: pd.DataFrame) -> dict[str, object]:
+def convergence_columns(published: Published, mine: Curves) -> dict[str, object]:
     """Return what a row says of how fast it converges, in steps at CONVERGENCE_SHARE of the target; nothing for too few seeds.
 
-    mine: evaluations of one strategy and horizon, as bench.records.collect gives them.
+    mine: one strategy's, at one horizon.
     """
     steps = steps_at(mine, CONVERGENCE_SHARE * published.accuracy)
     if not published.convergence_steps or len(steps) < 3:
@@ -47,10 +47,7 @@ def convergence_columns(published: Published, mine: pd.DataFrame) -> dict[str, o
     }
 
 
-def steps_at(evals: pd.DataFrame, target: float) -> np.ndarray:
+def steps_at(curves: Curves, target: float) -> np.ndarray:
     """Return the step from which each seed holds an accuracy, (seeds,), in the order of seeds; infinite for a miss."""
-    found = []
-    for _, rows in evals.sort_values("step").groupby("seed"):
-        place = find_crossing(rows["validation_accuracy"].to_numpy(float), target)
-        found.append(np.inf if place is None else float(rows["step"].iloc[place]))
-    return np.array(found)
+    found = [find_crossing(accuracy, target) for accuracy in curves.values["validation_accuracy"].T]
+    return np.array([np.inf if place is None else float(curves.steps[place]) for place in found])

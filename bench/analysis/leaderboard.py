@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bench.analysis.curves import ACCURACIES, CURRENCIES, Curves, Measured, positions
 from bench.analysis.honesty import convergence_columns, scratch_columns
 from bench.analysis.published import Published, published_of, scored, span
-from bench.analysis.speedup import Run, Speedup, compare, full_target, reference
+from bench.analysis.speedup import Run, Speedup, compare, full_target, hold, hold_resampled, ratio, reference
 from bench.analysis.survival import estimate_reach
 from bench.catalog import REFERENCE
 from bench.errors import RecordError
 
-# Currency -> the fields of an evaluation that add up to it.
-CURRENCIES = {
-    "steps": ["step"],
-    "images": ["images"],
-    "flops": ["train_flops", "aux_flops"],
-    "device_seconds": ["device_seconds"],
-    "gpu_joules": ["gpu_joules"],
-}
 RELATIVE_TARGETS = (0.90, 0.95, 0.98, 0.99)
 RELATIVE_TARGETS_AND_FULL = (*RELATIVE_TARGETS, 1.0)
 # What is compared only between trials of one kind of machine.
 ONE_DEVICE = {"device_seconds", "gpu_joules"}
-_ACCURACIES = [f"{part}_accuracy{which}" for part in ("validation", "test") for which in ("", "_old", "_new")]
 _BASE_COSTS = [f"base_{currency}" for currency in CURRENCIES]
 _NOTHING = dict.fromkeys(Speedup.__dataclass_fields__)
+_SCRATCH = (REFERENCE, 1.0)
+_OF_TRIALS = ("status", "machine", "device", "commit", "modified")
+_OF_A_ROW = ("scenario", "scenario_title", "update", "updates", "strategy", "title", "horizon", "old_share")
 
 
 def leaderboard(
@@ -52,26 +47,31 @@ def leaderboard(
     Raises RecordError where there is no scratch to compare with, or trials that must not be compared.
     """
     refuse_mixtures(trials)
-    published, asked = published_of(trials), len(trials)
+    published, every = published_of(trials), len(trials)
     trials, evals = scored(trials, evals)
-    scratch = scratch_of(trials, evals)
-    scratch_trials = _of(trials, REFERENCE, 1.0)
+    require_scratch(trials, evals)
+    measured = Measured(evals)
+    asked = {name: trials[name].tolist() for name in (*_OF_A_ROW, *_OF_TRIALS, *_BASE_COSTS) if name in trials}
+    found = positions(trials)
+    machines = {key: {asked["machine"][place] for place in places} for key, places in found.items()}
+    seeds, references = measured.seeds(_SCRATCH), {}
     rows = []
-    for strategy, horizon, group in by_strategy(trials):
-        mine = _of(evals, strategy, horizon)
-        common = set(mine["seed"]) & set(scratch["seed"])
+    for key, places in found.items():
+        facts, common = _facts(asked, places.tolist()), seeds & measured.seeds(key)
         if common:
-            theirs, ours = (frame[frame["seed"].isin(list(common))] for frame in (scratch, mine))
-            one_device = len({*group["machine"], *scratch_trials["machine"]}) == 1
-            missing = len(set(scratch["seed"]) - common)
-            figures = _figures(theirs, ours, one_device, currency, share, published)
-            rows.append({**_facts(group), "missing": missing, **figures})
+            if common not in references:  # most strategies have the same seeds
+                references[common] = measured.curves(_SCRATCH, common)
+            scratch = references[common]
+            mine = scratch if key == _SCRATCH else measured.curves(key, common)
+            one_device = len(machines[key] | machines.get(_SCRATCH, set())) == 1
+            figures = _figures(scratch, mine, one_device, currency, share, published)
+            rows.append({**facts, "missing": len(seeds - common), **figures})
         else:  # nothing to compare, and not to be hidden
-            rows.append({**_facts(group), "missing": scratch["seed"].nunique(), "n": 0})
+            rows.append({**facts, "missing": len(seeds), "n": 0})
     table = pd.DataFrame(rows).assign(currency=currency, share=share)
     if published:
-        ends = scratch[scratch["step"] == scratch["step"].max()]["validation_accuracy"].to_numpy(float)
-        table = table.assign(**scratch_columns(published, ends, asked - len(trials)))
+        ends = measured.curves(_SCRATCH).values["validation_accuracy"][-1]
+        table = table.assign(**scratch_columns(published, ends, every - len(trials)))
     if table[f"value_{currency}"].isna().all():
         raise RecordError(
             f"{trials['scenario'].iloc[0]}: no {currency} to compare: not measured, or on unlike machines. "
@@ -89,31 +89,31 @@ def mean_curves(trials: pd.DataFrame, evals: pd.DataFrame, currency: str) -> pd.
     """
     trials, evals = scored(trials, evals)
     titles = dict(zip(trials["strategy"], trials["title"], strict=True))
-    rows = []
-    for strategy, horizon, mine in by_strategy(evals):
-        run, steps = curves_of(mine, currency), np.unique(mine["step"])
+    measured, rows = Measured(evals), []
+    for strategy, horizon in measured.keys:
+        curves = measured.curves((strategy, horizon))
+        run = curves.run(currency)
         mean = run.accuracy.mean(axis=1)
-        std = run.accuracy.std(axis=1, ddof=1) if run.seeds > 1 else np.full(len(steps), np.nan)
-        frame = pd.DataFrame({"step": steps, "cost": run.cost.mean(axis=1), "accuracy": mean, "std": std})
-        spread = frame["std"].fillna(0.0)
-        named = frame.assign(low=frame["accuracy"] - spread, high=frame["accuracy"] + spread, n=run.seeds)
-        rows.append(named.assign(strategy=strategy, title=titles[strategy], horizon=horizon))
-    columns = ["strategy", "title", "horizon", "step", "cost", "accuracy", "std", "low", "high", "n"]
-    return pd.concat(rows, ignore_index=True)[columns]
+        std = run.accuracy.std(axis=1, ddof=1) if run.seeds > 1 else np.full(len(mean), np.nan)
+        spread = np.where(np.isnan(std), 0.0, std)
+        named = {"strategy": strategy, "title": titles[strategy], "horizon": horizon, "step": curves.steps}
+        named |= {"cost": run.cost.mean(axis=1), "accuracy": mean, "std": std}
+        rows.append(pd.DataFrame({**named, "low": mean - spread, "high": mean + spread, "n": run.seeds}))
+    return pd.concat(rows, ignore_index=True)
 
 
 def by_strategy(frame: pd.DataFrame) -> Iterator[tuple[str, float, pd.DataFrame]]:
     """Yield (strategy, horizon, its rows), in order."""
-    for key in sorted(set(zip(frame["strategy"], frame["horizon"], strict=True))):
-        yield *key, _of(frame, *key)
+    for (strategy, horizon), places in positions(frame).items():
+        yield strategy, horizon, frame.iloc[places]
 
 
-def scratch_of(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
+def require_scratch(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
     """Return the evaluations of scratch at horizon 1, of seeds that are scored.
 
     Raises RecordError where there are none, or where a seed ends with an accuracy that is no number.
     """
-    found, name = _of(evals, REFERENCE, 1.0), trials["scenario"].iloc[0]
+    found, name = evals[(evals["strategy"] == REFERENCE) & (evals["horizon"] == 1.0)], trials["scenario"].iloc[0]
     if found.empty:
         published = published_of(trials)
         why = f"beside those of seeds {span(published.seeds)}, which its target was published from" if published else ""
@@ -131,84 +131,81 @@ def scratch_of(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def paired(
-    trials: pd.DataFrame, evals: pd.DataFrame, currency: str
-) -> Iterator[tuple[str, float, pd.DataFrame, pd.DataFrame]]:
-    """Yield (strategy, horizon, scratch's evaluations, its own) on the seeds that both have finished, in order.
+def paired(trials: pd.DataFrame, evals: pd.DataFrame, currency: str) -> Iterator[tuple[str, float, Curves, Curves]]:
+    """Yield (strategy, horizon, scratch's curves, its own) on the seeds that both have finished, in order.
 
     What shares no seed with scratch is left out, and so are seeds that are not scored, and what cannot be compared in
-    `currency`: it was not measured, or on unlike machines.
+    `currency`: it was not measured, or on unlike machines. Scratch's own are one and the same.
     Raises RecordError where there is no scratch, or trials that must not be compared.
     """
     refuse_mixtures(trials)
     trials, evals = scored(trials, evals)
-    scratch = scratch_of(trials, evals)
-    for strategy, horizon, mine in by_strategy(evals):
-        common = set(mine["seed"]) & set(scratch["seed"])
-        theirs, ours = (frame[frame["seed"].isin(common)] for frame in (scratch, mine))
-        machines = pd.concat([_of(trials, *key) for key in ((strategy, horizon), (REFERENCE, 1.0))])["machine"]
-        measured = not any(frame[CURRENCIES[currency]].isna().any(axis=None) for frame in (theirs, ours))
-        if common and measured and (currency not in ONE_DEVICE or machines.nunique() == 1):
-            yield strategy, horizon, theirs, ours
+    require_scratch(trials, evals)
+    measured, machines = Measured(evals), trials["machine"].to_numpy(object)
+    ran_on = {key: set(machines[places]) for key, places in positions(trials).items()}
+    seeds = measured.seeds(_SCRATCH)
+    for key in measured.keys:
+        common = seeds & measured.seeds(key)
+        if not common or (currency in ONE_DEVICE and len(ran_on[key] | ran_on[_SCRATCH]) > 1):
+            continue
+        theirs = measured.curves(_SCRATCH, common)
+        mine = theirs if key == _SCRATCH else measured.curves(key, common)
+        if not any(np.isnan(curves.run(currency).cost).any() for curves in (theirs, mine)):
+            yield *key, theirs, mine
 
 
-def _of(frame: pd.DataFrame, strategy: str, horizon: float) -> pd.DataFrame:
-    return frame[(frame["strategy"] == strategy) & (frame["horizon"] == horizon)]
+def _facts(trials: dict[str, list[Any]], places: Sequence[int]) -> dict[str, object]:
+    """Return what a row says without any comparison, of the trials at these places. trials: values by column."""
+    finished = [place for place in places if trials["status"][place] == "finished"]
 
+    def every(column: str) -> list[Any]:
+        return [trials[column][place] for place in finished]
 
-def _facts(group: pd.DataFrame) -> dict[str, object]:
-    """Return what a row says without any comparison."""
-    first, finished = group.iloc[0], group[group["status"] == "finished"]
-    bases = {name: finished[name].astype(float).mean() for name in _BASE_COSTS if name in finished}
+    bases = {name: _mean(np.array(every(name), dtype=float)) for name in _BASE_COSTS if name in trials}
+    first = {name: trials[name][places[0]] for name in _OF_A_ROW}
     return {
-        "scenario": first["scenario"],
-        "scenario_title": first["scenario_title"],
-        "update": first["update"],
-        "updates": first["updates"],
-        "strategy": first["strategy"],
-        "title": first["title"],
-        "horizon": first["horizon"],
-        "old_share": first["old_share"],
-        "unfinished": len(group) - len(finished),
+        **first,
+        "unfinished": len(places) - len(finished),
         **(bases if first["update"] == 1 else dict.fromkeys(bases)),
-        "device": " / ".join(sorted(set(finished["device"]))),
-        "commit": " / ".join(sorted({str(commit)[:10] for commit in finished["commit"]})),
-        "modified": not all(modified is False for modified in finished["modified"]),  # unknown counts as modified
+        "device": " / ".join(sorted(set(every("device")))),
+        "commit": " / ".join(sorted({str(commit)[:10] for commit in every("commit")})),
+        "modified": not all(modified is False for modified in every("modified")),  # unknown counts as modified
     }
 
 
 def _figures(
-    scratch: pd.DataFrame, mine: pd.DataFrame, one_device: bool, lead: str, share: float, published: Published | None
+    scratch: Curves, mine: Curves, one_device: bool, lead: str, share: float, published: Published | None
 ) -> dict[str, object]:
     """Return what a row says in comparison with scratch, both on the same seeds."""
-    is_scratch = scratch.index.equals(mine.index)
-    old, new = curves_of(scratch, "flops"), curves_of(mine, "flops")
-    fixed = published.accuracy if published else None
+    is_scratch, fixed = mine is scratch, published.accuracy if published else None
+    runs = {currency: (scratch.run(currency), mine.run(currency)) for currency in CURRENCIES}
+    old, new = runs["flops"]
     target = share * full_target(old, fixed)
     spread = share * published.std if published else _std(share * old.accuracy[-1])
     row: dict[str, object] = {"n": new.seeds, "target": target, "target_std": spread}
-    row["scratch_steps"] = int(scratch["step"].max())
-    for currency in CURRENCIES:
-        runs = curves_of(scratch, currency), curves_of(mine, currency)
-        comparable = not any(np.isnan(run.cost).any() for run in runs) and (one_device or currency not in ONE_DEVICE)
+    row["scratch_steps"] = int(scratch.steps[-1])
+    held = None if is_scratch else hold_resampled(old, new, share, fixed)  # the same in every currency
+    for currency, pair in runs.items():
+        comparable = not any(np.isnan(run.cost).any() for run in pair) and (one_device or currency not in ONE_DEVICE)
         found = None
         if comparable:
-            found = reference(runs[0], share, fixed) if is_scratch else compare(*runs, share, published=fixed)
-        row |= {f"{field}_{currency}": value for field, value in (asdict(found) if found else _NOTHING).items()}
-    limit = float(curves_of(scratch, lead).cost[-1].max())  # scratch's whole cost: the same for every row
-    row |= _reach(curves_of(mine, lead), target, limit)
+            found = (
+                reference(pair[0], share, fixed) if is_scratch else compare(*pair, share, published=fixed, held=held)
+            )
+        row |= {f"{field}_{currency}": value for field, value in (vars(found) if found else _NOTHING).items()}
+    limit = float(runs[lead][0].cost[-1].max())  # scratch's whole cost: the same for every row
+    row |= _reach(runs[lead][1], target, limit)
     for relative in RELATIVE_TARGETS:
-        found = compare(old, new, relative, published=fixed)
+        found = ratio(old, new, hold(old, new, relative, fixed))
         row |= {f"value_flops_at_{relative:.2f}": found.value, f"relation_flops_at_{relative:.2f}": found.relation}
-    last = mine[mine["step"] == mine["step"].max()]
-    for column in _ACCURACIES:
-        if column in last:
-            values = last[column].astype(float)
+    for column in ACCURACIES:
+        if column in mine.values:
             # A seed without a number is not left out of the mean: that would be the mean of the others.
-            row |= {column: values.mean(skipna=False), f"{column}_std": _std(values.to_numpy())}
-    crossing = -1 if is_scratch and share == 1.0 else new.crossing(target)
-    steps = np.unique(mine["step"])
-    row |= {"test_at_crossing": None if crossing is None else _test_from(mine, steps[crossing])}
+            last = mine.values[column][-1]
+            row |= {column: float(last.mean()), f"{column}_std": _std(last)}
+    crossing = len(mine.steps) - 1 if is_scratch and share == 1.0 else new.crossing(target)
+    test = mine.values["test_accuracy"]
+    row |= {"test_at_crossing": None if crossing is None else _first_mean(test[crossing:])}
     return row | (convergence_columns(published, mine) if published else {})
 
 
@@ -222,24 +219,16 @@ def _reach(run: Run, target: float, limit: float) -> dict[str, object]:
     return {"reached": found.share, "median": found.median, "restricted_mean": found.restricted_mean}
 
 
-def curves_of(evals: pd.DataFrame, currency: str) -> Run:
-    """Return one strategy's evaluations as arrays. Raises RecordError where seeds were measured on different steps."""
-    total = evals[CURRENCIES[currency]].astype(float).sum(axis=1, skipna=False)
-    table = evals.assign(total=total).pivot(index="step", columns="seed", values=["validation_accuracy", "total"])
-    if len(table) * evals["seed"].nunique() != len(evals):
-        first = evals.iloc[0]
-        raise RecordError(
-            f"{first['scenario']}: {first['strategy']}: seeds were measured on different steps, expected one common grid. "
-            "Run them again with --fresh."
-        )
-    table = table.sort_index()
-    return Run(table["validation_accuracy"].to_numpy(float), table["total"].to_numpy(float))
+def _first_mean(values: np.ndarray) -> float:
+    """Return the mean over seeds of the first evaluation that has any value. values: (evaluations, seeds)."""
+    taken = np.flatnonzero(~np.isnan(values).all(axis=1))
+    return float(values[taken[0]].mean()) if len(taken) else float("nan")
 
 
-def _test_from(evals: pd.DataFrame, step: int) -> float:
-    """Return the mean test accuracy at the first evaluation from `step` on that took it."""
-    taken = evals[(evals["step"] >= step) & evals["test_accuracy"].notna()]
-    return float(evals[evals["step"] == taken["step"].min()]["test_accuracy"].astype(float).mean(skipna=False))
+def _mean(values: np.ndarray) -> float:
+    """Return the mean of those that are there, NaN where none is."""
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if len(there) else float("nan")
 
 
 def _std(values: np.ndarray) -> float:
@@ -264,9 +253,9 @@ def refuse_mixtures(trials: pd.DataFrame) -> None:
         found = sorted(map(str, trials[column].unique()))
         if len(found) > 1:
             raise RecordError(f"{name}: trials of different {column}: {', '.join(found)}. Keep them in folders apart.")
-    for strategy, horizon, group in by_strategy(trials):
-        if group["strategy_hash"].nunique() > 1:
-            raise RecordError(
-                f"{name}: {strategy} at horizon {horizon:g}: trials of different strategies under one name. "
-                "Run them again with --fresh."
-            )
+    hashes = trials.groupby(["strategy", "horizon"])["strategy_hash"].nunique()
+    for strategy, horizon in hashes[hashes > 1].index:
+        raise RecordError(
+            f"{name}: {strategy} at horizon {horizon:g}: trials of different strategies under one name. "
+            "Run them again with --fresh."
+        )

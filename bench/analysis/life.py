@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import numpy as np
 import pandas as pd
 
-from bench.analysis.leaderboard import CURRENCIES, ONE_DEVICE, by_strategy, leaderboard
+from bench.analysis.curves import CURRENCIES, positions
+from bench.analysis.leaderboard import ONE_DEVICE, by_strategy, leaderboard
 from bench.analysis.published import scored
 from bench.catalog import REFERENCE
 from bench.errors import RecordError
+
+_OF_A_ROW = ["scenario_title", "strategy", "title", "horizon"]
 
 
 def whole_life(trials: pd.DataFrame, evals: pd.DataFrame, *, share: float = 1.0) -> pd.DataFrame:
@@ -27,22 +32,21 @@ def whole_life(trials: pd.DataFrame, evals: pd.DataFrame, *, share: float = 1.0)
     _refuse_broken_chains(trials)
     updates = int(trials["updates"].iloc[0])
     trials, evals = scored(trials, evals)
-    held = _held(trials, evals, updates, share)
-    rows = []
+    held, ends, rows = _held(trials, evals, updates, share), _ends(evals), []
+    facts = {key: trials.iloc[places[0]][_OF_A_ROW].to_dict() for key, places in positions(trials).items()}
     for currency, fields in CURRENCIES.items():
         known = f"base_{currency}" in trials and not evals[fields].isna().any(axis=None)
         if not known or (currency in ONE_DEVICE and trials["machine"].nunique() > 1):
             continue
-        base, costs = float(trials[f"base_{currency}"].astype(float).mean()), _whole_costs(evals, fields)
-        theirs = _by_seed(costs, REFERENCE, 1.0, updates)
-        strategies = sorted(by_strategy(trials), key=lambda found: found[0] != REFERENCE)
-        for strategy, horizon, group in strategies:
-            mine = _by_seed(costs, strategy, horizon, updates)
+        base, costs = float(trials[f"base_{currency}"].astype(float).mean()), _whole_costs(ends, fields, updates)
+        nothing = pd.DataFrame(columns=range(1, updates + 1))
+        theirs = costs.get((REFERENCE, 1.0), nothing)
+        for key in sorted(facts, key=lambda found: found[0] != REFERENCE):
+            mine = costs.get(key, nothing)
             seeds = mine.index.intersection(theirs.index)
-            row = group.iloc[0][["scenario_title", "strategy", "title", "horizon"]].to_dict()
-            row |= {"currency": currency, "n": len(seeds), "updates": updates}
+            row = facts[key] | {"currency": currency, "n": len(seeds), "updates": updates}
             if len(seeds):
-                row |= _figures(mine.loc[seeds].mean(), theirs.loc[seeds].mean(), base, held[strategy, horizon])
+                row |= _figures(mine.loc[seeds].mean(), theirs.loc[seeds].mean(), base, held[key])
             rows.append(row)
     costs = [*(f"update_{update}" for update in range(1, updates + 1)), "total"]
     columns = ["scenario_title", "strategy", "title", "horizon", "currency", "n", "updates", "base", *costs]
@@ -76,18 +80,17 @@ def _held(trials: pd.DataFrame, evals: pd.DataFrame, updates: int, share: float)
     return counts
 
 
-def _whole_costs(evals: pd.DataFrame, fields: list[str]) -> pd.DataFrame:
-    """Return what each trial had cost at its end: strategy, horizon, seed, update, cost."""
-    key = ["strategy", "horizon", "seed", "update"]
-    ends = evals.loc[evals.groupby(key)["step"].idxmax()]
-    return ends[key].assign(cost=ends[fields].astype(float).sum(axis=1))
+def _ends(evals: pd.DataFrame) -> pd.DataFrame:
+    """Return the last evaluation of each trial."""
+    return evals.loc[evals.groupby(["strategy", "horizon", "seed", "update"])["step"].idxmax()]
 
 
-def _by_seed(costs: pd.DataFrame, strategy: str, horizon: float, updates: int) -> pd.DataFrame:
-    """Return (seeds, updates), of the seeds that have every update."""
-    mine = costs[(costs["strategy"] == strategy) & (costs["horizon"] == horizon)]
-    table = mine.pivot(index="seed", columns="update", values="cost")
-    return table.reindex(columns=range(1, updates + 1)).dropna()
+def _whole_costs(ends: pd.DataFrame, fields: list[str], updates: int) -> dict[Hashable, pd.DataFrame]:
+    """Return what whole trials had cost, (seeds, updates), of each strategy and horizon: seeds that have every update."""
+    costs = ends.assign(cost=ends[fields].astype(float).sum(axis=1))
+    table = costs.pivot(index=["strategy", "horizon", "seed"], columns="update", values="cost")
+    whole = table.reindex(columns=range(1, updates + 1)).dropna()
+    return {key: rows.droplevel(["strategy", "horizon"]) for key, rows in whole.groupby(level=["strategy", "horizon"])}
 
 
 def _refuse_broken_chains(trials: pd.DataFrame) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bench.analysis.aggregate import aggregate_speedups
 from bench.catalog import REFERENCE
+
+Row = dict[Hashable, Any]  # of a leaderboard, by column
 
 # RULES 15: more than four times the best cost counts as never.
 _FARTHEST = 4.0
@@ -24,17 +27,17 @@ def pool(boards: Sequence[pd.DataFrame], by_seed: Sequence[pd.DataFrame] = ()) -
     """
     currency = boards[0]["currency"].iloc[0]
     known = [board[(board["n"] > 0) & board[f"relation_{currency}"].notna()] for board in boards]
-    by_key = [board.set_index(["strategy", "horizon"]) for board in known]
-    common = sorted(set.intersection(*(set(rows.index) for rows in by_key)))
-    costs = np.array([[_cost(rows.loc[key], currency) for rows in by_key] for key in common]).reshape(-1, len(boards))
+    by_key = [{(row["strategy"], row["horizon"]): row for row in board.to_dict("records")} for board in known]
+    common = sorted(set.intersection(*map(set, by_key)))
+    costs = np.array([[_cost(rows[key], currency) for rows in by_key] for key in common]).reshape(-1, len(boards))
     scores = [profile_score(ratios) for ratios in cost_ratios(costs)]
     found = []
     for key, spent, score in zip(common, costs, scores, strict=True):
         speedups = [
-            rows.loc[key][f"value_{currency}"] if np.isfinite(cost) else _missed(rows)
+            rows[key][f"value_{currency}"] if np.isfinite(cost) else _missed(rows)
             for rows, cost in zip(by_key, spent, strict=True)
         ]
-        title = by_key[0].loc[key]["title"]
+        title = by_key[0][key]["title"]
         row = {"strategy": key[0], "title": title, "horizon": key[1], "scenarios": len(boards)}
         row |= {"reached": int(np.isfinite(spent).sum()), "geometric_mean": float(np.exp(np.log(speedups).mean()))}
         found.append({**row, "score": score})
@@ -68,12 +71,11 @@ def profile_score(ratios: np.ndarray) -> float:
     return float(np.clip((_FARTHEST - finite) / (_FARTHEST - 1), 0, None).mean())
 
 
-def _cost(row: pd.Series, currency: str) -> float:
+def _cost(row: Row, currency: str) -> float:
     return float(row[f"cost_{currency}"]) if row[f"relation_{currency}"] in ("=", ">") else np.inf
 
 
-def _missed(rows: pd.DataFrame) -> float:
+def _missed(rows: dict[tuple[str, float], Row]) -> float:
     """Return what a miss counts as: scratch's cost at the target over its budget and one step more."""
-    scratch = rows.reset_index()
-    scratch = scratch[(scratch["strategy"] == REFERENCE) & (scratch["horizon"] == 1.0)].iloc[0]
+    scratch = rows[REFERENCE, 1.0]
     return float(scratch["cost_steps"]) / (float(scratch["scratch_steps"]) + 1)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from bench.analysis.curves import Measured
 from bench.analysis.guard import CONVERGENCE_SHARE
 from bench.analysis.honesty import steps_at
-from bench.analysis.leaderboard import refuse_mixtures, scratch_of
+from bench.analysis.leaderboard import refuse_mixtures, require_scratch
 from bench.analysis.published import span
 from bench.catalog import REFERENCE
 from bench.errors import RecordError
@@ -51,13 +52,13 @@ def make_targets(
 
 
 def _target(trials: pd.DataFrame, evals: pd.DataFrame, source: str) -> TargetPart:
-    scratch = scratch_of(trials, evals).sort_values("seed")
-    ends = scratch[scratch["step"] == scratch["step"].max()]["validation_accuracy"].to_numpy(float)
+    scratch = Measured(require_scratch(trials, evals)).curves((REFERENCE, 1.0))
+    ends = scratch.values["validation_accuracy"][-1]
     steps = steps_at(scratch, CONVERGENCE_SHARE * float(ends.mean()))
     return TargetPart(
         accuracy=float(ends.mean()),
         std=float(ends.std(ddof=1)),
-        seeds=tuple(sorted(int(seed) for seed in scratch["seed"].unique())),
+        seeds=tuple(int(seed) for seed in scratch.seeds),
         source=source,
         convergence_steps=tuple(int(step) for step in steps) if np.isfinite(steps).all() else None,
     )

@@ -52,6 +52,8 @@ def scored(trials: pd.DataFrame, evals: pd.DataFrame) -> tuple[pd.DataFrame, pd.
     Raises RecordError where nothing finished is left.
     """
     left_out = {update: not_scored(group) for update, group in trials.groupby("update")}
+    if not any(left_out.values()):
+        return trials, evals
     frames = [
         frame[
             [seed not in left_out.get(update, ()) for seed, update in zip(frame["seed"], frame["update"], strict=True)]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.crossing import find_crossing
-from bench.analysis.leaderboard import curves_of, paired
+from bench.analysis.leaderboard import paired
 from bench.analysis.published import published_of
 from bench.analysis.speedup import full_target
 
@@ -29,9 +29,9 @@ def seed_crossings(
     fixed = published.accuracy if published else None
     rows = []
     for strategy, horizon, theirs, mine in paired(trials, evals, currency):
-        target = share * full_target(curves_of(theirs, currency), fixed)
-        run = curves_of(mine, currency)
-        for place, seed in enumerate(sorted(mine["seed"].unique())):
+        target = share * full_target(theirs.run(currency), fixed)
+        run = mine.run(currency)
+        for place, seed in enumerate(mine.seeds):
             costs = run.cost[:, place]
             found = find_crossing(run.accuracy[:, place], target)
             row = {"strategy": strategy, "title": titles[strategy], "horizon": horizon, "seed": int(seed)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 
 @dataclass(frozen=True)
@@ -28,12 +27,12 @@ def estimate_reach(costs: np.ndarray, reached: np.ndarray, limit: float) -> Reac
     costs: (seeds,), at the target; where it was not reached, all that was spent. reached: bool (seeds,).
     limit: of the restricted mean, at least every cost; one for all that are compared, or who gives up early looks cheap.
     """
-    survival = stats.ecdf(_censored(costs, reached)).sf
-    half = np.flatnonzero(survival.probabilities <= 0.5)
-    median = float(survival.quantiles[half[0]]) if len(half) else np.inf
+    spent, survival = _survival(costs, reached)
+    half = np.flatnonzero(survival <= 0.5)
+    median = float(spent[half[0]]) if len(half) else np.inf
     # The area below the share of seeds still on their way, a step function.
-    edges = np.concatenate([[0.0], survival.quantiles, [limit]])
-    heights = np.concatenate([[1.0], survival.probabilities])
+    edges = np.concatenate([[0.0], spent, [limit]])
+    heights = np.concatenate([[1.0], survival])
     return Reach(float(reached.mean()), median, float((np.diff(edges) * heights).sum()), limit)
 
 
@@ -45,8 +44,14 @@ def log_rank(
     costs, reached: as in estimate_reach, of one strategy; other_...: of the other. The seeds are not paired.
     None where the test says nothing: nobody reached it, or all did at one cost.
     """
+    from scipy import stats  # takes 0.4 s, and most tables do without
+
+    one, other = (
+        stats.CensoredData(uncensored=spent[there], right=spent[~there])
+        for spent, there in ((costs, reached), (other_costs, other_reached))
+    )
     with np.errstate(all="ignore"):
-        found = float(stats.logrank(_censored(costs, reached), _censored(other_costs, other_reached)).pvalue)
+        found = float(stats.logrank(one, other).pvalue)
     return found if np.isfinite(found) else None
 
 
@@ -62,5 +67,15 @@ def sign_flip(differences: np.ndarray) -> float:
     return float((sums >= abs(differences.sum()) - 1e-12).mean())
 
 
-def _censored(costs: np.ndarray, reached: np.ndarray) -> stats.CensoredData:
-    return stats.CensoredData(uncensored=costs[reached], right=costs[~reached])
+def _survival(costs: np.ndarray, reached: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (costs, the share of seeds still on their way after each), as scipy.stats.ecdf does, to the bit.
+
+    That takes 0.2 ms a call, and importing it 0.4 s: too long for a table of 1,000 rows.
+    """
+    order = np.argsort(costs)
+    spent, first = np.unique(costs[order], return_index=True)
+    arrived = np.add.reduceat(reached[order].astype(int), first)
+    if reached.all():
+        return spent, 1 - np.cumsum(arrived) / len(costs)
+    on_the_way = len(costs) - first
+    return spent, np.cumprod((on_the_way - arrived) / on_the_way)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from bench.analysis.leaderboard import RELATIVE_TARGETS_AND_FULL, curves_of, paired
+from bench.analysis.leaderboard import RELATIVE_TARGETS_AND_FULL, paired
 from bench.analysis.published import published_of
 from bench.analysis.speedup import compare, reference
 from bench.catalog import REFERENCE
@@ -34,7 +34,7 @@ def speedups_by_target(
     fixed = published.accuracy if published else None
     rows = []
     for strategy, horizon, theirs, mine in paired(trials, evals, currency):
-        scratch, ours = curves_of(theirs, currency), curves_of(mine, currency)
+        scratch, ours = theirs.run(currency), mine.run(currency)
         is_scratch = (strategy, horizon) == (REFERENCE, 1.0)
         for share in shares:
             found = reference(scratch, share, fixed) if is_scratch else compare(scratch, ours, share, published=fixed)

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from bench.catalog import REFERENCE
 from bench.errors import RecordError
 from bench.files import write_atomically
+from bench.records.listing import list_records
 from bench.records.schema import READABLE_VERSIONS, EvalRow, TrialRecord
 
 
@@ -106,7 +107,10 @@ def read_evals(folder: Path, *, torn_allowed: bool = False) -> list[EvalRow]:
     path = folder / "evals.jsonl"
     if not path.is_file():
         return []
-    lines = path.read_bytes().split(b"\n")
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as cause:
+        raise RecordError(f"{path}: cannot be read ({cause.strerror}). Mend its permissions.") from cause
     rows = []
     for number, line in enumerate(lines, 1):
         if not line:
@@ -137,11 +141,10 @@ def evaluations_complete(folder: Path, record: TrialRecord) -> bool:
 
 def find_trials(results: Path) -> Iterator[tuple[Path, TrialRecord]]:
     """Yield (folder, record) of every trial under `results`, in the order of their paths."""
-    chains = results.glob("*/*/*/seed-*/update-*/trial.json")
-    for path in sorted([*results.glob("*/*/*/seed-*/trial.json"), *chains]):
-        record = read_trial(path.parent)
+    for folder in list_records(results).folders:
+        record = read_trial(folder)
         if record is not None:
-            yield path.parent, record
+            yield folder, record
 
 
 def recorded_scratch(results: Path, scenario: str, scenario_hash: str, updates: int) -> TrialRecord | None:

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.analysis.crossing import find_crossing
+from bench.analysis.crossing import find_crossing, find_crossings
 
 
 @pytest.mark.parametrize(
@@ -27,8 +28,6 @@ def test_a_crossing_is_the_first_evaluation_from_which_accuracy_holds(accuracies
 
 
 def test_equal_accuracies_match_their_own_mean():
-    import numpy as np
-
     assert np.mean([0.8, 0.8, 0.8]) > 0.8  # by rounding
     assert find_crossing([0.5, 0.8], float(np.mean([0.8, 0.8, 0.8]))) == 1
 
@@ -52,3 +51,17 @@ def test_all_is_above_from_the_crossing_on_and_the_one_before_is_not(accuracies,
         return
     assert all(accuracy >= target - 1e-9 for accuracy in accuracies[place:])
     assert place == 0 or accuracies[place - 1] < target
+
+
+@given(
+    st.integers(0, 6).flatmap(
+        lambda count: st.lists(
+            st.lists(st.floats(0, 1) | st.just(math.nan), min_size=count, max_size=count), min_size=1, max_size=5
+        )
+    ),
+    st.floats(0, 1),
+)
+def test_several_curves_cross_as_each_does(rows, target):
+    found = find_crossings(np.array(rows).reshape(len(rows), -1), target)
+    each = [find_crossing(row, target) for row in rows]
+    assert found.tolist() == [len(row) if place is None else place for row, place in zip(rows, each, strict=True)]

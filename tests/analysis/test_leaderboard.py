@@ -129,3 +129,41 @@ def test_curves_are_means_with_one_standard_deviation_over_seeds():
     assert (first["cost"], first["accuracy"], first["n"]) == (10 * 1010, pytest.approx(0.3), 2)
     assert first["std"] == pytest.approx(0.141421, abs=1e-6)  # |0.4 - 0.2| / sqrt 2
     assert (first["low"], first["high"]) == (pytest.approx(0.158579, abs=1e-6), pytest.approx(0.441421, abs=1e-6))
+
+
+def test_the_order_of_the_evaluations_does_not_matter():
+    trials, evals = records(SCRATCH | FAST | WEAK)
+    shuffled = evals.sample(frac=1, random_state=0)
+    pd.testing.assert_frame_equal(leaderboard(trials, shuffled), leaderboard(trials, evals))
+    pd.testing.assert_frame_equal(mean_curves(trials, shuffled, "flops"), mean_curves(trials, evals, "flops"))
+
+
+def test_a_seed_that_counts_twice_is_refused():
+    trials, evals = records(SCRATCH | FAST)
+    twice = evals[(evals["strategy"] == "fast") & (evals["seed"] == 0)]
+    with pytest.raises(RecordError, match="fast: seeds were measured on different steps"):
+        leaderboard(trials, pd.concat([evals, twice], ignore_index=True))
+
+
+def test_seeds_on_other_steps_than_each_other_are_refused_though_as_many():
+    trials, evals = records(SCRATCH | FAST)
+    evals.loc[(evals["strategy"] == "fast") & (evals["seed"] == 0) & (evals["step"] == 10), "step"] = 15
+    with pytest.raises(RecordError, match="fast: seeds were measured on different steps"):
+        leaderboard(trials, evals)
+
+
+def test_a_seed_on_other_steps_that_is_not_compared_does_no_harm():
+    late = {("late", 0.5): {0: [0.9], 1: [0.9], 5: [0.9, 0.9]}}
+    table = leaderboard(*records(SCRATCH | late))
+    assert table.set_index("strategy").loc["late", ["n", "value_flops"]].tolist() == [2, 4.0]
+
+
+def test_ten_seeds_have_an_interval_in_every_currency():
+    random = range(10)
+    scratch = {("scratch", 1.0): {seed: [0.2, 0.5, 0.7, 0.8 + seed / 1000] for seed in random}}
+    fast = {("fast", 1.0): {seed: [0.6, 0.81 - seed / 1000, 0.85, 0.9] for seed in random}}
+    row = leaderboard(*records(scratch | fast)).iloc[0]
+    for currency in ("steps", "images", "flops", "device_seconds"):
+        assert row[f"note_{currency}"] == "bootstrap, n = 10"
+        assert (row[f"low_{currency}"], row[f"high_{currency}"]) == (pytest.approx(4 / 3), 2.0)
+    assert pd.isna(row["low_gpu_joules"])

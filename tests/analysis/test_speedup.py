@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from bench.analysis.speedup import Run, compare, reference
+from bench.analysis.speedup import Run, compare, hold, hold_resampled, ratio, reference
 
 
 def run(*curves: list[float], costs: list[float]) -> Run:
@@ -111,3 +111,57 @@ def test_a_bootstrap_interval_counts_misses_as_infinite_cost():
     assert found.value == 2.5
     assert found.low == 0.0
     assert found.high == 2.5
+
+
+def resampled_one_by_one(scratch: Run, strategy: Run, share: float, seed: int) -> tuple[float, float]:
+    """The bootstrap as RULES 13 says it, resample by resample."""
+    random, values = np.random.default_rng(seed), []
+    for _ in range(2000):
+        seeds = random.integers(scratch.seeds, size=scratch.seeds)
+        pair = scratch.take(seeds), strategy.take(seeds)
+        point = ratio(*pair, hold(*pair, share))
+        values.append(point.value if point.relation == "=" else 0.0)
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def noisy(seeds: int, rate: float, noise: float, random: np.random.Generator, evaluations: int = 40) -> Run:
+    steps = np.arange(1, evaluations + 1)[:, None]
+    accuracy = 0.8 * (1 - np.exp(-rate * steps / evaluations)) + random.normal(0, noise, (evaluations, seeds))
+    return Run(accuracy, steps * random.uniform(0.9, 1.1, seeds))
+
+
+@pytest.mark.parametrize("share", [1.0, 0.95, 0.5])
+@pytest.mark.parametrize("seeds", [10, 11, 25])
+@pytest.mark.parametrize("noise", [0.0, 0.004, 0.05])
+def test_resampling_all_at_once_is_resampling_one_by_one(share: float, seeds: int, noise: float):
+    random = np.random.default_rng(seeds)
+    compared = 0
+    for rate in (3.9, 4.1, 6.0):
+        scratch, ours = noisy(seeds, 4.0, noise, random), noisy(seeds, rate, noise, random, evaluations=50)
+        if ratio(scratch, ours, hold(scratch, ours, share)).relation == "=":
+            found = compare(scratch, ours, share, seed=seeds)
+            assert (found.low, found.high) == pytest.approx(
+                resampled_one_by_one(scratch, ours, share, seeds), rel=1e-12, abs=1e-12
+            )
+            compared += 1
+    assert compared
+
+
+def test_an_accuracy_that_is_no_number_is_below_the_target_of_resamples_that_drew_it():
+    random = np.random.default_rng(3)
+    scratch, ours = noisy(12, 4.0, 0.004, random), noisy(12, 7.0, 0.004, random)
+    ours.accuracy[5, :] = np.nan
+    ours.accuracy[30, 4] = np.nan
+    scratch.accuracy[2, 3] = np.nan
+    found = compare(scratch, ours)
+    assert (found.low, found.high) == pytest.approx(resampled_one_by_one(scratch, ours, 1.0, 0), rel=1e-12)
+    assert found.value == ratio(scratch, ours, hold(scratch, ours)).value
+
+
+def test_what_was_drawn_once_serves_every_currency():
+    random = np.random.default_rng(4)
+    scratch, ours = noisy(10, 4.0, 0.004, random), noisy(10, 6.0, 0.004, random)
+    other = Run(scratch.accuracy, scratch.cost**2), Run(ours.accuracy, ours.cost**2)
+    assert compare(*other, held=hold_resampled(scratch, ours)) == compare(*other)
+    assert hold_resampled(scratch.take(np.arange(9)), ours.take(np.arange(9))).drawn is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from bench.analysis.survival import estimate_reach, log_rank, sign_flip
 
@@ -66,3 +67,16 @@ def test_who_gives_up_early_is_not_cheaper_for_it():
 def test_a_log_rank_test_of_nobody_says_nothing():
     never = np.array([9.0, 9.0]), np.array([False, False])
     assert log_rank(*never, *never) is None
+
+
+@pytest.mark.parametrize("seeds", [1, 3, 10, 40])
+def test_the_share_on_the_way_is_that_of_scipy_to_the_bit(seeds: int):
+    random = np.random.default_rng(seeds)
+    for misses in (0.0, 0.3, 1.0):
+        costs, reached = random.integers(1, 12, seeds).astype(float), random.uniform(size=seeds) >= misses
+        expected = stats.ecdf(stats.CensoredData(uncensored=costs[reached], right=costs[~reached])).sf
+        found = estimate_reach(costs, reached, 12.0)
+        half = expected.quantiles[expected.probabilities <= 0.5]
+        assert found.median == (half[0] if len(half) else np.inf)
+        areas = np.diff([0.0, *expected.quantiles, 12.0]) * np.array([1.0, *expected.probabilities])
+        assert found.restricted_mean == areas.sum()

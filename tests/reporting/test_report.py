@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +9,7 @@ from rich.console import Console
 
 from bench.analysis.leaderboard import leaderboard
 from bench.records.collect import Records
+from bench.reporting import tables
 from bench.reporting.report import write_report
 from bench.reporting.tables import leaderboard_table, markdown_table
 from tests.analysis.test_leaderboard import FAST, SCRATCH, WEAK, records
@@ -112,3 +114,17 @@ def test_markdown_has_a_row_a_strategy_and_as_many_cells_as_headings(three: Reco
     lines = [line for line in markdown_table(leaderboard(three.trials, three.evals)).splitlines() if line[:1] == "|"]
     assert len(lines) == 2 + 3
     assert len({line.count("|") for line in lines}) == 1
+
+
+def printed(three: Records, width: int) -> list[str]:
+    console = Console(width=width, soft_wrap=True, file=io.StringIO())
+    console.print(*leaderboard_table(leaderboard(three.trials, three.evals)))
+    return [line.strip() for line in console.file.getvalue().splitlines()]
+
+
+def test_a_long_table_looks_like_a_short_one(three: Records, monkeypatch: pytest.MonkeyPatch):
+    short = printed(three, 240)
+    monkeypatch.setattr(tables, "_LONG", 2)
+    assert printed(three, 240) == short
+    monkeypatch.setattr(tables, "_WIDEST", 20)
+    assert printed(three, 240) == short

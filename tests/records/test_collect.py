@@ -1,0 +1,439 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from pandas.testing import assert_frame_equal
+
+from bench.errors import RecordError
+from bench.records import bulk, parquet
+from bench.records import collect as module
+from bench.records.collect import Records, collect, write_collected
+from bench.records.rules import check_results
+from bench.records.schema import EvalRow
+from bench.records.store import read_evals
+from tests.records.made_up import evaluation, finished, trial, write
+
+OPTIONAL = [name for name, field in EvalRow.model_fields.items() if not field.is_required()]
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Records of every kind."""
+    results = tmp_path / "results"
+    for seed in range(2):
+        finished(results, [0.3, 0.5, 0.7, 0.8], seed=seed)
+        finished(results, [0.6, 0.9], strategy="short", horizon=0.5, seed=seed)
+        for update in (1, 2):
+            chain = {"scenario": "chain", "stages": 3, "seed": seed, "update": update}
+            finished(results, [0.4, 0.6], **chain, previous_sha256=f"before {update}")
+    finished(results, [0.5], seed=10, old_share=0.2)
+    metered(results)
+    first_schema(results)
+    write(results, trial(strategy="broke", status="failed", reason="it broke"), [evaluation(10, 0.5)])
+    running = write(results, trial(strategy="runs"), [evaluation(10, 0.5)])
+    with (running / "evals.jsonl").open("a") as file:
+        file.write('{"step": 2')  # it is just being written
+    return results
+
+
+def metered(results: Path) -> None:
+    """A trial on a GPU: joules, tests now and then, a loss that was no number, null and NaN side by side."""
+    lines = [
+        evaluation(10, 0.5, gpu_joules=1.5, train_loss=None, cpu_joules=3),
+        evaluation(20, 0.7, gpu_joules=3.25, train_loss=float("nan"), test_accuracy=0.6, test_accuracy_old=0.5),
+    ]
+    content = trial(strategy="metered", steps=20, last=lines[-1])
+    use = {"samples": 3, "utilization": 0.9, "sm_clock_mhz": 1.0, "temperature_celsius": 40.0, "power_watts": 300.0}
+    content["summary"]["gpu_use"] = {**use, "slowed_share": 0.5, "slowed_by": ["heat", "power"]}
+    write(results, content, lines)
+
+
+def first_schema(results: Path) -> None:
+    """A record of schema 1, which lacks what came later."""
+    missing = dict.fromkeys(OPTIONAL, "missing")
+    lines = [evaluation(10 * place, 0.6, **missing, validation_accuracy_new=None) for place in (1, 2)]
+    write(results, trial(strategy="first", steps=20, last=lines[-1], schema_version=1), lines)
+
+
+def assert_same(one: Records, other: Records) -> None:
+    assert_frame_equal(one.trials, other.trials, check_exact=True)
+    assert_frame_equal(one.evals, other.evals, check_exact=True)
+
+
+def never(*_: object, **__: object) -> None:
+    raise AssertionError("must not be called")
+
+
+def test_a_collected_file_gives_the_same_frames(results: Path, monkeypatch: pytest.MonkeyPatch):
+    directly, notes = collect(results), []
+    found = write_collected(results)
+    assert found.path == results / "records.parquet"
+    assert (found.trials, found.evals) == (len(directly.trials), len(directly.evals)) == (13, 25)
+    monkeypatch.setattr(module, "read_trial", never)
+    assert_same(collect(results, notes.append), directly)
+    assert notes == []
+
+
+def test_reading_in_bulk_gives_what_reading_with_care_gives(results: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bulk, "_BATCH_BYTES", 1000)
+    with monkeypatch.context() as patched:
+        patched.setattr(bulk, "_read_with_care", never)
+        fast = collect(results)
+    monkeypatch.setattr(bulk, "_read_fast", lambda batch, fields: None)
+    assert_same(fast, collect(results))
+
+
+def test_frames_hold_what_the_records_say(results: Path):
+    records = collect(results)
+    for name in ("scenario", "strategy"):
+        assert not isinstance(records.evals[name].dtype, pd.CategoricalDtype)
+    mine = records.evals[records.evals["strategy"] == "metered"]
+    assert mine["gpu_joules"].tolist() == [1.5, 3.25]
+    assert mine["train_loss"].isna().all()
+    assert mine["test_accuracy"].tolist()[1:] == [0.6]
+    first = records.evals[records.evals["strategy"] == "first"]
+    assert first[[*OPTIONAL, "validation_accuracy_new"]].isna().all(axis=None)
+    assert first["train_flops"].tolist() == [1_920_000, 3_840_000]
+    statuses = dict(zip(records.trials["strategy"], records.trials["status"], strict=True))
+    assert (statuses["broke"], statuses["runs"], statuses["metered"]) == ("failed", "running", "finished")
+    assert not set(records.evals["strategy"]) & {"broke", "runs"}
+    use = records.trials.set_index("strategy").loc["metered", "gpu_use"]
+    assert use["slowed_by"] == ["heat", "power"]
+
+
+def test_some_columns_are_those_columns_of_all(results: Path):
+    asked = ["step", "validation_accuracy"]
+    for _ in range(2):  # without a collected file, and with one
+        some = collect(results, never, asked)
+        whole = collect(results, never)
+        assert_frame_equal(some.evals, whole.evals[[*bulk.KEY, *asked]], check_exact=True)
+        assert_frame_equal(some.trials, whole.trials, check_exact=True)
+        write_collected(results)
+
+
+def touch(path: Path) -> None:
+    status = path.stat()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+
+
+def grow(results: Path) -> None:
+    with (results / "made-up/runs/1/seed-0/evals.jsonl").open("a") as file:
+        file.write("0}\n")
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "an evaluation more": grow,
+    "a record written anew": lambda results: touch(results / "made-up/scratch/1/seed-0/trial.json"),
+    "evaluations written anew": lambda results: touch(results / "chain/scratch/1/seed-1/update-2/evals.jsonl"),
+    "a trial more": lambda results: finished(results, [0.5], seed=3),
+    "a trial less": lambda results: (results / "made-up/broke/1/seed-0/trial.json").unlink(),
+    "a folder renamed": lambda results: (results / "made-up/runs").rename(results / "made-up/ran"),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_file_older_than_a_record_is_not_used(results: Path, what: str):
+    write_collected(results)
+    CHANGES[what](results)
+    notes: list[str] = []
+    with_file = collect(results, notes.append)
+    (results / "records.parquet").unlink()
+    assert_same(with_file, collect(results, never))
+    (note,) = notes
+    assert note.startswith(f"{results}/records.parquet is of 13 trials as they were, not of these")
+    assert note.endswith(f"not used. Run: bench collect --results {results}")
+
+
+def test_a_record_rewritten_at_once_at_the_same_length_is_noticed(tmp_path: Path):
+    path = finished(tmp_path, [0.25]) / "evals.jsonl"
+    for digit in range(2, 6):
+        path.write_text(
+            path.read_text().replace(f'"validation_accuracy": 0.{digit}', f'"validation_accuracy": 0.{digit + 1}')
+        )
+        assert collect(tmp_path).evals["validation_accuracy"].tolist() == [float(f"0.{digit + 1}5")]
+        write_collected(tmp_path)
+
+
+def test_a_record_that_changes_while_it_is_collected_makes_the_file_an_old_one(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+):
+    read, late = module.read_trial, results / "made-up/scratch/1/seed-0/trial.json"
+
+    def change_then_read(folder: Path):
+        found = read(folder)
+        if folder == late.parent:
+            late.write_text(late.read_text().replace('"seed": 0', '"seed": 7'))
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "read_trial", change_then_read)
+        write_collected(results)
+    assert 7 in set(collect(results).trials["seed"])
+
+
+def test_a_broken_file_is_never_believed(results: Path):
+    directly = collect(results)
+    path = write_collected(results).path
+    whole = path.read_bytes()
+    broken = [b"", b"no Parquet", whole[: len(whole) // 2], whole[:-1], whole[:4] + whole[-4:]]
+    for content in broken:
+        path.write_bytes(content)
+        notes: list[str] = []
+        assert_same(collect(results, notes.append), directly)
+        assert "cannot be read" in notes[0]
+
+
+def test_no_flipped_bit_gives_other_numbers(results: Path):
+    directly = collect(results)
+    path = write_collected(results).path
+    whole, refused = path.read_bytes(), 0
+    for place in range(3, len(whole), max(1, len(whole) // 150)):
+        content = bytearray(whole)
+        content[place] ^= 4
+        path.write_bytes(content)
+        notes: list[str] = []
+        assert_same(collect(results, notes.append), directly)
+        refused += len(notes)
+    assert refused > 50
+
+
+@pytest.mark.parametrize(("name", "value"), [("FORMAT", 0), ("READABLE_VERSIONS", (1,)), ("RULES_VERSION", 0)])
+def test_a_file_of_another_version_is_not_used(
+    results: Path, name: str, value: object, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as patched:
+        patched.setattr(parquet, name, value)
+        write_collected(results)
+    notes: list[str] = []
+    collect(results, notes.append)
+    assert "is of another version of bench: not used" in notes[0]
+
+
+def test_a_file_that_lacks_a_column_is_not_used(results: Path):
+    path = write_collected(results).path
+    pq.write_table(pq.read_table(path).drop_columns(["train_loss"]), path)
+    notes: list[str] = []
+    assert "train_loss" in collect(results, notes.append).evals
+    assert "is of another version of bench: not used" in notes[0]
+
+
+def test_columns_of_trials_go_with_the_version_of_the_format(results: Path):
+    """Whoever changes these columns raises parquet.FORMAT: a collected file that is still there has the old ones."""
+    columns = """scenario strategy horizon seed update updates title scenario_title status reason scenario_hash strategy_hash
+    rules_version training_version device machine data_hash commit modified
+    command started python packages threads precision compiled own_code
+    published_accuracy published_std published_source published_seeds published_steps total_steps scratch_steps old_share previous_sha256
+    base_steps base_images base_flops base_device_seconds base_gpu_joules
+    steps images train_flops aux_flops evaluate_flops train_seconds device_seconds evaluate_seconds io_seconds prepare_seconds
+    build_seconds wall_seconds unaccounted_share gpu_joules gpu_joules_reason gpu_joules_source gpu_short_share
+    evaluate_gpu_joules gpu_use cpu_seconds cpu_joules cpu_joules_reason other_cpu_seconds load_average sittings
+    validation_accuracy test_accuracy weights_sha256"""
+    assert (parquet.FORMAT, sorted(collect(results).trials)) == (1, sorted(columns.split()))
+
+
+def test_others_read_the_file_with_pandas_alone(results: Path):
+    frame = pd.read_parquet(write_collected(results).path)
+    mine = frame[frame["strategy"] == "metered"]
+    assert mine["validation_accuracy"].tolist() == [0.5, 0.7]
+    assert mine["title"].unique().tolist() == ["Metered"]
+    assert isinstance(frame["strategy"].dtype, pd.CategoricalDtype)
+    assert set(frame) == {*bulk.OF_TRIAL, *EvalRow.model_fields}
+
+
+# What a line may be that bench does not write. The first trial's second line is replaced by it.
+_GOOD = json.dumps(evaluation(20, 0.5))
+ODD_LINES = {
+    "nothing": "",
+    "null": "null",
+    "a list": "[1]",
+    "text": "nonsense",
+    "a space": " ",
+    "a space behind": _GOOD + " ",
+    "two objects": _GOOD + _GOOD,
+    "two objects, one a line below": _GOOD + _GOOD + "\n",
+    "an object inside": _GOOD.replace("0.1", '{"a": 0.1}', 1),
+    "a list inside": _GOOD.replace("0.1", "[0.1]", 1),
+    "braces in text": _GOOD.replace("0.1", '"}{"', 1),
+    "an unknown key": _GOOD.replace("{", '{"extra": 1, ', 1),
+    "a key twice": _GOOD.replace("{", '{"step": 10, ', 1),
+    "an escaped key": _GOOD.replace("gpu_joules", "gpu\\u005fjoules", 1),
+    "a number as text": _GOOD.replace("0.1", '"0.1"', 1),
+    "a whole number as a fraction": _GOOD.replace('"step": 20', '"step": 20.0'),
+    "a whole number with an exponent": _GOOD.replace('"step": 20', '"step": 2e1'),
+    "half a step": _GOOD.replace('"step": 20', '"step": 20.5'),
+    "true": _GOOD.replace('"learning_rate": 0.1', '"learning_rate": true'),
+    "an endless number": _GOOD.replace('"learning_rate": 0.1', '"learning_rate": Infinity'),
+    "Inf": _GOOD.replace('"learning_rate": 0.1', '"learning_rate": Inf'),
+    "not a number": _GOOD.replace('"learning_rate": 0.1', '"learning_rate": NaN'),
+    "more than a float holds": _GOOD.replace('"learning_rate": 0.1', '"learning_rate": 1e999'),
+    "a step that is null": _GOOD.replace('"step": 20', '"step": null'),
+    "a key too few": json.dumps(evaluation(20, 0.5, step="missing")),
+    "a key that is null elsewhere too few": json.dumps(evaluation(20, 0.5, gpu_joules="missing")),
+    "a mark at its beginning": "\ufeff" + _GOOD,
+    "Windows": _GOOD + "\r",
+    "a zero byte": _GOOD + "\0",
+}
+
+
+@pytest.mark.parametrize("what", ODD_LINES)
+def test_an_odd_line_is_read_or_refused_as_by_the_careful_reader(tmp_path: Path, what: str):
+    lines = [evaluation(10, 0.4), evaluation(20, 0.5), evaluation(30, 0.6)]
+    folder = write(tmp_path, trial(steps=30, last=lines[-1]), lines)
+    finished(tmp_path, [0.5], seed=1)
+    path = folder / "evals.jsonl"
+    first, _, last = path.read_text().splitlines()
+    path.write_text(f"{first}\n{ODD_LINES[what]}\n{last}\n")
+    expected, refused = careful(folder)
+    if refused:
+        with pytest.raises(RecordError) as found:
+            collect(tmp_path)
+        assert str(found.value) == refused
+        assert f"{path}:2: not an evaluation" in refused
+    else:
+        evals = collect(tmp_path).evals
+        mine = evals[evals["seed"] == 0][list(expected)]
+        assert_frame_equal(mine, expected.astype(mine.dtypes.to_dict()), check_exact=True)
+
+
+def careful(folder: Path) -> tuple[pd.DataFrame, str]:
+    """Return (the evaluations, nothing), or why they are refused."""
+    try:
+        return pd.DataFrame([row.model_dump() for row in read_evals(folder)]), ""
+    except RecordError as cause:
+        return pd.DataFrame(), str(cause)
+
+
+def test_a_torn_last_line_of_a_finished_trial_is_refused(results: Path):
+    path = results / "made-up/scratch/1/seed-0/evals.jsonl"
+    path.write_bytes(path.read_bytes()[:-1])
+    for read in (collect, write_collected):
+        with pytest.raises(RecordError, match=r"evals\.jsonl:4: not an evaluation \(torn"):
+            read(results)
+    assert not list(results.glob("records.parquet*"))
+
+
+def test_a_line_torn_where_the_next_file_goes_on_is_no_line(tmp_path: Path):
+    lines = [evaluation(10, 0.4), evaluation(20, 0.5)]
+    for seed in (0, 1):
+        write(tmp_path, trial(steps=20, seed=seed, last=lines[-1]), lines)
+    one, other = (tmp_path / f"made-up/scratch/1/seed-{seed}/evals.jsonl" for seed in (0, 1))
+    text = one.read_text()
+    cut = len(text) - 30
+    one.write_text(text[:cut])
+    other.write_text(text[cut:] + other.read_text())
+    with pytest.raises(RecordError, match=r"seed-0/evals\.jsonl:2: not an evaluation \(torn"):
+        collect(tmp_path)
+
+
+def test_evaluations_that_end_early_are_refused(results: Path):
+    path = results / "made-up/short/0.5/seed-1/evals.jsonl"
+    for kept, end in ((1, 10), (0, 0)):
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:kept]))
+        with pytest.raises(RecordError, match=rf"seed-1: finished, but its evaluations end at step {end}, expected 20"):
+            collect(results)
+    path.unlink()
+    with pytest.raises(RecordError, match="seed-1: finished, but its evaluations end at step 0, expected 20"):
+        collect(results)
+
+
+def test_totals_beyond_64_bits_are_floats(tmp_path: Path):
+    large = 2**63 + 2**20
+    lines = [evaluation(10, 0.5, train_flops=5), evaluation(20, 0.6, train_flops=large)]
+    write(tmp_path, trial(steps=20, last=lines[-1]), lines)
+    directly = collect(tmp_path)
+    assert directly.evals["train_flops"].tolist() == [5.0, float(large)]
+    assert directly.evals["aux_flops"].dtype == "int64"
+    write_collected(tmp_path)
+    assert_same(collect(tmp_path, never), directly)
+
+
+def test_a_number_beyond_64_bits_that_the_summary_lacks_is_refused(tmp_path: Path):
+    lines = [evaluation(10, 0.5, train_flops=2**64), evaluation(20, 0.6)]
+    write(tmp_path, trial(steps=20, last=lines[-1]), lines)
+    with pytest.raises(RecordError, match=r"evals\.jsonl: a number beyond 9223372036854775807"):
+        collect(tmp_path)
+
+
+def test_trials_of_which_none_is_finished_have_no_evaluations(tmp_path: Path):
+    write(tmp_path, trial(), [evaluation(10, 0.5)])
+    directly = collect(tmp_path)
+    assert (len(directly.trials), len(directly.evals)) == (1, 0)
+    assert write_collected(tmp_path).evals == 0
+    assert_same(collect(tmp_path, never), directly)
+
+
+def test_without_trials_there_is_nothing_to_collect(tmp_path: Path):
+    with pytest.raises(RecordError, match="no trials, expected some"):
+        write_collected(tmp_path)
+    with pytest.raises(RecordError, match="no such folder of results"):
+        write_collected(tmp_path / "nowhere")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_nothing_can_be_written_is_said_in_a_line(results: Path, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "file" / "records.parquet", tmp_path / "folder"):
+        with pytest.raises(RecordError, match="cannot be written") as found:
+            write_collected(results, path)
+        assert "\n" not in str(found.value)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_failed_write_leaves_the_old_file(results: Path, monkeypatch: pytest.MonkeyPatch):
+    path = write_collected(results).path
+    old = path.read_bytes()
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(parquet, "_write", full)
+        with pytest.raises(RecordError, match=r"cannot be written \(No space left on device\)"):
+            write_collected(results)
+    assert path.read_bytes() == old
+    assert list(results.glob("records.parquet*")) == [path]
+
+
+def test_a_kill_while_collecting_leaves_the_old_file(results: Path):
+    path = write_collected(results).path
+    old = path.read_bytes()
+    code = f"""
+import sys, time
+from pathlib import Path
+from bench.records import collect, parquet
+def slow(file, *_):
+    file.write(b"PAR1"); file.flush(); print("writing", flush=True); time.sleep(60)
+parquet._write = slow
+collect.write_collected(Path({str(results)!r}))
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        process.send_signal(signal.SIGKILL)
+    assert path.read_bytes() == old
+    collect(results, never)
+
+
+def test_elsewhere_it_is_a_copy_that_is_not_looked_for(results: Path, tmp_path: Path):
+    found = write_collected(results, tmp_path / "sent" / "all.parquet")
+    assert found.path.is_file()
+    assert not (results / "records.parquet").exists()
+    assert len(pd.read_parquet(found.path)) == found.evals
+
+
+def test_a_checked_folder_may_hold_a_collected_file(tmp_path: Path):
+    finished(tmp_path, [0.5, 0.6])
+    before = check_results(tmp_path)
+    write_collected(tmp_path)
+    assert check_results(tmp_path) == before
+    assert before.violations == ()
