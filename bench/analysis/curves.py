@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -87,5 +88,5 @@ class Measured:
 
 def positions(frame: pd.DataFrame) -> dict[Key, np.ndarray]:
     """Return at which places of a frame each strategy's rows at each horizon are, in order."""
-    found = frame.groupby(["strategy", "horizon"], observed=True).indices
-    return {key: found[key] for key in sorted(found)}
+    found: dict[Any, Any] = {**frame.groupby(["strategy", "horizon"], observed=True).indices}
+    return {key: np.asarray(found[key]) for key in sorted(found)}

@@ -19,7 +19,8 @@ from bench.records.listing import EVALS
 from bench.records.schema import EvalRow
 from bench.records.store import read_evals
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 Trial = tuple[Path, dict[str, Any]]  # a finished trial's folder, and its row of Records.trials
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())

@@ -22,7 +22,7 @@ import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -116,10 +116,13 @@ def _refuse_others(facts: dict[bytes, bytes], records: Listing) -> None:
 
 def _write(file: BinaryIO, tables: Iterable[pa.Table], schema: pa.Schema) -> int:
     text = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+    how: dict[str, Any] = {
+        "compression": _COMPRESSION,
+        "use_dictionary": [*text, *_REPEATED],
+        "write_page_checksum": True,
+    }
     rows, waiting, total = 0, [], 0
-    with pq.ParquetWriter(
-        file, schema, compression=_COMPRESSION, use_dictionary=[*text, *_REPEATED], write_page_checksum=True
-    ) as writer:
+    with pq.ParquetWriter(file, schema, **how) as writer:
         for table in tables:
             waiting.append(table)
             rows, total = rows + table.num_rows, total + table.num_rows

@@ -163,6 +163,22 @@ def test_a_record_rewritten_at_once_at_the_same_length_is_noticed(tmp_path: Path
         write_collected(tmp_path)
 
 
+def test_collecting_waits_until_the_last_record_is_older_than_a_clocks_tick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Within one tick a record can be rewritten, at the same length, without a later time."""
+    path, slept = finished(tmp_path, [0.25]) / "trial.json", []
+    now = 10**18
+    monkeypatch.setattr(module.time, "time_ns", lambda: now + int(sum(slept) * 1e9))
+    monkeypatch.setattr(module.time, "sleep", slept.append)
+    os.utime(path.parent / "evals.jsonl", ns=(0, 0))
+    for age, waits in ((10**9, 0), (10**6, 1), (-(10**9), 0)):
+        slept.clear()
+        os.utime(path, ns=(0, now - age))
+        write_collected(tmp_path)
+        assert len(slept) == waits
+
+
 def test_a_record_that_changes_while_it_is_collected_makes_the_file_an_old_one(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ):
