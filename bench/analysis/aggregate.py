@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from bench.analysis.leaderboard import paired
 from bench.analysis.published import published_of
 from bench.analysis.speedup import full_target
 
-_RESAMPLES = 10_000
+_RESAMPLES = 2_000  # as for speedups
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,14 @@ def interquartile_mean(scores: Sequence[np.ndarray] | np.ndarray) -> float:
     scores: one array (seeds,) a scenario; or (scenarios, seeds). Of n scores floor(n / 4) are left out at either end.
     Source: Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice"; as their rliable does.
     """
-    return float(stats.trim_mean(np.concatenate([np.asarray(each, dtype=float) for each in scores]), 0.25))
+    return float(_middle_mean(np.concatenate([np.asarray(each, dtype=float) for each in scores])))
+
+
+def _middle_mean(scores: np.ndarray) -> np.ndarray:
+    """Return the means of the middle halves along the last axis. As scipy.stats.trim_mean, whose import takes 0.4 s."""
+    n = scores.shape[-1]
+    cut = n // 4
+    return np.partition(scores, (cut, n - cut - 1), axis=-1)[..., cut : n - cut].mean(axis=-1)
 
 
 def aggregate(scores: Sequence[np.ndarray] | np.ndarray, *, seed: int = 0) -> Aggregate:
@@ -46,7 +52,7 @@ def aggregate(scores: Sequence[np.ndarray] | np.ndarray, *, seed: int = 0) -> Ag
         return Aggregate(value, None, None)
     random = np.random.default_rng(seed)
     drawn = [each[random.integers(len(each), size=(_RESAMPLES, len(each)))] for each in strata]
-    low, high = np.percentile(stats.trim_mean(np.concatenate(drawn, axis=1), 0.25, axis=1), [2.5, 97.5])
+    low, high = np.percentile(_middle_mean(np.concatenate(drawn, axis=1)), [2.5, 97.5])
     return Aggregate(value, float(low), float(high))
 
 
