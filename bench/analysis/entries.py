@@ -79,7 +79,8 @@ class _Curves:
 
     def __init__(self, evals: pd.DataFrame) -> None:
         ordered = evals.sort_values([*_KEY, "seed", "step"], kind="stable")
-        self._places: dict[Hashable, np.ndarray] = ordered.groupby([*_KEY, "seed"], sort=False).indices
+        groups = ordered.groupby([*_KEY, "seed"], sort=False).indices
+        self._places = {key: np.asarray(places) for key, places in groups.items()}
         self._seeds: dict[Hashable, set[int]] = {}
         for strategy, horizon, seed in self._places:  # type: ignore[misc]
             self._seeds.setdefault((strategy, horizon), set()).add(int(seed))
@@ -122,7 +123,7 @@ class _Curves:
         """
         found: dict[str, float] = {"step": self._steps[table[0, crossing]]}
         for name, values in self._accuracies.items():
-            taken = np.isfinite(values[table]).all(axis=0)
+            taken = np.asarray(np.isfinite(values[table]).all(axis=0))
             later = np.flatnonzero(taken[crossing:]) if name.startswith("test") else np.array([0])
             column = values[table[:, crossing + later[0]]] if len(later) else np.full(len(table), np.nan)
             found[name] = float(column.mean())

@@ -42,8 +42,7 @@ class Records:
     reason, hashes, versions, device, commit, modified, command, started, python, packages (as text), threads, precision,
     compiled, own_code (whether the strategy has pieces of the user's own), total_steps, scratch_steps, old_share,
     previous_sha256, base_<currency>, the scenario's published target (published_accuracy, published_std, published_source, and as
-    text with spaces published_seeds and published_steps; None where there is none), and, where it is finished, the summary's
-    fields.
+    text with spaces published_seeds and published_steps; None where there is none), and the summary's fields where finished.
     evals: a row an evaluation of a finished trial: scenario, strategy, horizon, seed, update, and the fields of EvalRow.
     """
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -212,7 +211,8 @@ for (const element of document.querySelectorAll("body *")) {
   if (!own || element.tagName === "NOSCRIPT" || !element.checkVisibility()) continue;
   let ground = element;
   while (ground && clear(getComputedStyle(ground).backgroundColor)) ground = ground.parentElement;
-  const [one, other] = [getComputedStyle(element).color, getComputedStyle(ground ?? document.documentElement).backgroundColor].map(light);
+  const below = getComputedStyle(ground ?? document.documentElement).backgroundColor;
+  const [one, other] = [getComputedStyle(element).color, below].map(light);
   found.push([(Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05), element.tagName, element.textContent.slice(0, 40)]);
 }
 return found.sort((one, other) => one[0] - other[0]);

@@ -81,6 +81,7 @@
       })),
     }));
     const pooled = document.querySelector(".pooled");
+    const others = [...document.querySelectorAll("table:not(.leaderboard) > .entry")].map((entry) => [entry, entry.textContent.toLowerCase()]);
     let visible = [];
 
     function filter() {
@@ -104,6 +105,7 @@
         }
         section.hidden = left === 0; // with it goes a chain's whole life, which has no such rows
       }
+      for (const [entry, words] of others) entry.hidden = !words.includes(wanted);
       if (pooled) pooled.hidden = Boolean(scenario);
       said.textContent = visible.length === all ? `${all} rows` : `${visible.length} of ${all} rows`;
       tellOpen();
