@@ -18,7 +18,7 @@ from bench.catalog import REFERENCE
 _LABELS = {"flops": "FLOPs", "steps": "steps", "images": "images", "device_seconds": "device s", "gpu_joules": "joules"}
 _LEFT = {"strategy", "95 % interval", "horizons"}
 # A table of so many rows is laid out here, as long as it is not too wide to be printed unfolded: rich takes 1.6 ms a row.
-_LONG, _WIDEST = 100, 238
+_LONG, _WIDEST = 30, 238
 
 
 def leaderboard_table(rows: pd.DataFrame) -> tuple[Text, Table, Text]:
