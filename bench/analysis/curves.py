@@ -46,7 +46,7 @@ class Curves:
 
 
 class Measured:
-    """Evaluations of one scenario and update, grouped once: searching them for each of 1,000 strategies took minutes."""
+    """Evaluations of one scenario and update, grouped once, not searched again for each strategy."""
 
     def __init__(self, evals: pd.DataFrame) -> None:
         self._evals = evals

@@ -32,7 +32,7 @@ class Listing:
 
 
 def list_records(results: Path) -> Listing:
-    """List the trials under `results` without opening a record: 10,000 in a fifth of a second.
+    """List the trials under `results` without opening a record: 10,000 in a quarter of a second.
 
     Raises RecordError where a folder cannot be listed: a trial that is left out silently would change a table.
     """

@@ -66,7 +66,7 @@ def write_parquet(path: Path, trials: str, tables: Iterable[pa.Table], schema: p
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
             written = _write(file, tables, schema.with_metadata(facts))
-        # Not forced to the disk, which took longer than all the rest: what a power cut tears is found out by its checksums.
+        # Not forced to the disk: what a power cut tears is found out by its checksums.
         part.replace(path)
     except OSError as cause:
         reason = cause.strerror or str(cause).splitlines()[0]
