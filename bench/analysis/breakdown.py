@@ -1,0 +1,45 @@
+"""Where an update's cost goes: FLOPs and seconds by what they were spent on."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from bench.analysis.leaderboard import by_strategy
+
+# Unit -> part -> the summary's field.
+PARTS = {
+    "flops": {"training": "train_flops", "element-wise": "aux_flops", "evaluation": "evaluate_flops"},
+    "seconds": {
+        "training": "train_seconds",
+        "evaluation": "evaluate_seconds",
+        "preparing": "prepare_seconds",
+        "building": "build_seconds",
+        "reading and writing": "io_seconds",
+    },
+}
+_COLUMNS = ["strategy", "title", "horizon", "n", "part", "cost", "std", "share"]
+
+
+def breakdown(trials: pd.DataFrame, unit: str) -> pd.DataFrame:
+    """Return a row for each strategy, horizon and part of its cost, of one scenario and update.
+
+    trials: as bench.records.collect gives them; the finished ones count. unit: "flops" or "seconds".
+    Columns: strategy, title, horizon, n, part, cost (mean over seeds), std (NaN for one seed), share (of the sum of the means).
+    Training holds a strategy's own passes and, in seconds, its data selection: records do not keep them apart. No rows where a
+    part was not recorded, or, in seconds, where machines differ.
+    """
+    fields = list(PARTS[unit].values())
+    if not {"machine", *fields} <= set(trials.columns):
+        return pd.DataFrame(columns=_COLUMNS)
+    finished = trials[(trials["status"] == "finished") & trials[fields].notna().all(axis=1)]
+    if unit == "seconds" and finished["machine"].nunique() > 1:
+        return pd.DataFrame(columns=_COLUMNS)
+    rows = []
+    for strategy, horizon, group in by_strategy(finished):
+        costs = group[fields].astype(float)
+        whole = costs.mean().sum()
+        for part, field in PARTS[unit].items():
+            facts = {"strategy": strategy, "title": group["title"].iloc[0], "horizon": horizon, "n": len(group)}
+            cost = costs[field].mean()
+            rows.append({**facts, "part": part, "cost": cost, "std": costs[field].std(), "share": cost / whole})
+    return pd.DataFrame(rows, columns=_COLUMNS)
