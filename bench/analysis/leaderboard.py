@@ -22,6 +22,7 @@ CURRENCIES = {
     "gpu_joules": ["gpu_joules"],
 }
 RELATIVE_TARGETS = (0.90, 0.95, 0.98, 0.99)
+RELATIVE_TARGETS_AND_FULL = (*RELATIVE_TARGETS, 1.0)
 # What is compared only between trials of one kind of machine.
 ONE_DEVICE = {"device_seconds", "gpu_joules"}
 _ACCURACIES = [f"{part}_accuracy{which}" for part in ("validation", "test") for which in ("", "_old", "_new")]
@@ -48,13 +49,7 @@ def leaderboard(
     Raises RecordError where there is no scratch to compare with, or trials that must not be compared.
     """
     refuse_mixtures(trials)
-    scratch = _of(evals, REFERENCE, 1.0)
-    if scratch.empty:
-        name = trials["scenario"].iloc[0]
-        raise RecordError(
-            f"{name}: no finished scratch trial at horizon 1, so there is no target. "
-            f"Run: bench run --scenario {name} --strategy scratch"
-        )
+    scratch = scratch_of(trials, evals)
     scratch_trials = _of(trials, REFERENCE, 1.0)
     rows = []
     for strategy, horizon, group in by_strategy(trials):
@@ -101,6 +96,37 @@ def by_strategy(frame: pd.DataFrame) -> Iterator[tuple[str, float, pd.DataFrame]
     """Yield (strategy, horizon, its rows), in order."""
     for key in sorted(set(zip(frame["strategy"], frame["horizon"], strict=True))):
         yield *key, _of(frame, *key)
+
+
+def scratch_of(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
+    """Return the evaluations of scratch at horizon 1. Raises RecordError where there are none."""
+    found = _of(evals, REFERENCE, 1.0)
+    if found.empty:
+        name = trials["scenario"].iloc[0]
+        raise RecordError(
+            f"{name}: no finished scratch trial at horizon 1, so there is no target. "
+            f"Run: bench run --scenario {name} --strategy scratch"
+        )
+    return found
+
+
+def paired(
+    trials: pd.DataFrame, evals: pd.DataFrame, currency: str
+) -> Iterator[tuple[str, float, pd.DataFrame, pd.DataFrame]]:
+    """Yield (strategy, horizon, scratch's evaluations, its own) on the seeds that both have finished, in order.
+
+    What shares no seed with scratch is left out, and so is what cannot be compared in `currency`: it was not measured, or on
+    unlike machines. Raises RecordError where there is no scratch, or trials that must not be compared.
+    """
+    refuse_mixtures(trials)
+    scratch = scratch_of(trials, evals)
+    for strategy, horizon, mine in by_strategy(evals):
+        common = set(mine["seed"]) & set(scratch["seed"])
+        theirs, ours = (frame[frame["seed"].isin(common)] for frame in (scratch, mine))
+        machines = pd.concat([_of(trials, *key) for key in ((strategy, horizon), (REFERENCE, 1.0))])["machine"]
+        measured = not any(frame[CURRENCIES[currency]].isna().any(axis=None) for frame in (theirs, ours))
+        if common and measured and (currency not in ONE_DEVICE or machines.nunique() == 1):
+            yield strategy, horizon, theirs, ours
 
 
 def _of(frame: pd.DataFrame, strategy: str, horizon: float) -> pd.DataFrame:
