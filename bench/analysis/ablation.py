@@ -1,4 +1,4 @@
-"""What one piece of a recipe is worth: strategies that differ from a reference in exactly one aspect."""
+"""What one piece of a recipe is worth: strategies that differ from a recipe in exactly one aspect."""
 
 from __future__ import annotations
 
@@ -9,67 +9,66 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from bench.analysis.leaderboard import by_strategy, curves_of
-from bench.analysis.speedup import Run, compare
+from bench.analysis.leaderboard import by_strategy
+from bench.analysis.targets import speedups_by_target
 from bench.catalog import REFERENCE
 
 ASPECTS = ("start", "regularizer", "selection", "schedule", "horizon")
-_COLUMNS = [
-    "strategy", "title", "horizon", "aspect", "change", "n", "value", "relation", "low", "high", "note",
-    "accuracy", "difference", "difference_low", "difference_high",
-]  # fmt: skip
+_COLUMNS = ["strategy", "title", "horizon", "aspect", "change", "n", "value", "relation", "low", "high"]
+_ACCURACIES = ["accuracy", "difference", "difference_low", "difference_high"]
+_Key = tuple[str, float]  # strategy, horizon
 
 
 def ablation(
-    trials: pd.DataFrame,
-    evals: pd.DataFrame,
-    *,
-    reference: str = "optimized",
-    currency: str = "flops",
-    share: float = 1.0,
+    trials: pd.DataFrame, evals: pd.DataFrame, *, recipe: str = "optimized", currency: str = "flops", share: float = 1.0
 ) -> pd.DataFrame:
-    """Return a row for `reference`, and one for each strategy that differs from it in one aspect alone.
+    """Return a row for `recipe`, a strategy's name, and one for each strategy that differs from it in one aspect alone.
 
-    trials, evals: as bench.records.collect gives them, of one scenario and update. Where the reference was run at several
-    horizons, its row is the one that most others differ from in one piece, the longest of equals.
-    Columns: strategy, title, horizon, aspect (that differs, empty for the reference), change (in words), n; value, relation, low,
-    high, note (the speedup over scratch, as in Speedup, on the seeds shared with scratch and the reference); accuracy (final,
-    mean over these seeds); difference (of it to the reference's, paired), difference_low, difference_high (95 %, Student's t;
-    NaN below 2 seeds, or where all differ alike). No rows where nothing differs in one aspect, or pieces were not recorded.
+    trials, evals: as bench.records.collect gives them, of one scenario and update. Where the recipe was run at several
+    horizons, its row is the one from which most others differ in one piece, the longest of equals.
+    Columns: strategy, title, horizon, aspect (that differs; empty for the recipe), change (in words), n; value, relation, low,
+    high (the speedup over scratch, as in Speedup, on the seeds shared with scratch and the recipe); accuracy (final, mean
+    over these seeds); difference (of it to the recipe's), difference_low, difference_high (95 %, see paired_interval).
+    No rows where nothing differs in one aspect, or pieces were not recorded.
     """
     pieces = _pieces(trials)
-    found = _variants(pieces, reference)
-    scratch = evals[(evals["strategy"] == REFERENCE) & (evals["horizon"] == 1.0)]
-    if not found or scratch.empty:
-        return pd.DataFrame(columns=_COLUMNS)
-    first, *_ = found
-    titles = dict(zip(trials["strategy"], trials["title"], strict=True))
-    base = _of(evals, first)
+    found = _variants(pieces, recipe)
+    ends = _final_accuracies(evals)
     rows = []
     for key, aspect in found.items():
-        mine = _of(evals, key)
-        seeds = sorted(set(mine["seed"]) & set(base["seed"]) & set(scratch["seed"]))
-        if not seeds:
+        first = next(iter(found))
+        seeds = set.intersection(*(set(ends.get(each, {})) for each in ((REFERENCE, 1.0), first, key)))
+        speedup = _speedup(trials, evals, key, seeds, currency, share)
+        if speedup is None:
             continue
-        runs = [curves_of(frame[frame["seed"].isin(seeds)], currency) for frame in (scratch, base, mine)]
-        if any(np.isnan(run.cost).any() for run in runs):
-            continue
-        change = "" if aspect is None else f"{_words(pieces[first][aspect])} → {_words(pieces[key][aspect])}"
-        facts = {"strategy": key[0], "title": titles[key[0]], "horizon": key[1], "aspect": aspect or ""}
-        rows.append({**facts, "change": change, "n": len(seeds), **_figures(*runs, share)})
-    return pd.DataFrame(rows if len(rows) > 1 else [], columns=_COLUMNS)
+        change = f"{_words(pieces[first][aspect])} → {_words(pieces[key][aspect])}" if aspect else ""
+        mine, base = (np.array([ends[each][seed] for seed in sorted(seeds)]) for each in (key, first))
+        rows.append({**speedup, "aspect": aspect or "", "change": change, **_accuracies(mine, base)})
+    return pd.DataFrame(rows if len(rows) > 1 else [], columns=[*_COLUMNS, *_ACCURACIES])
 
 
 def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """Return the aspects in which two recipes differ. Own code on both sides, and not the same, cannot be told apart: all."""
+    """Return the aspects in which two recipes differ; all of them where both have code of their own, which is not the same."""
     sources = one.get("source"), other.get("source")
     if all(sources) and sources[0] != sources[1]:
         return list(ASPECTS)
     return [aspect for aspect in ASPECTS if one[aspect] != other[aspect]]
 
 
-def _pieces(trials: pd.DataFrame) -> dict[tuple[str, float], dict[str, Any]]:
-    """Return each strategy's pieces by (strategy, horizon)."""
+def paired_interval(differences: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of paired differences, (seeds,), by Student's t.
+
+    NaN where it would say nothing: below 2 seeds, or where all differ alike.
+    """
+    n = len(differences)
+    if n < 2 or np.ptp(differences) < 1e-12:
+        return float("nan"), float("nan")
+    half = float(stats.t.ppf(0.975, n - 1) * differences.std(ddof=1) / np.sqrt(n))
+    return float(differences.mean()) - half, float(differences.mean()) + half
+
+
+def _pieces(trials: pd.DataFrame) -> dict[_Key, dict[str, Any]]:
+    """Return each strategy's pieces, its horizon among them."""
     if "pieces" not in trials:
         return {}
     known = trials[trials["pieces"].notna()]
@@ -79,48 +78,48 @@ def _pieces(trials: pd.DataFrame) -> dict[tuple[str, float], dict[str, Any]]:
     }
 
 
-def _variants(pieces: dict[tuple[str, float], dict[str, Any]], reference: str) -> dict[tuple[str, float], str | None]:
-    """Return (strategy, horizon) -> the one aspect that differs, the reference itself first; nothing where none does."""
-    best: dict[tuple[str, float], str | None] = {}
-    pieces_changed = -1
-    for key in sorted((key for key in pieces if key[0] == reference), key=lambda key: -key[1]):
-        apart = {other: differing(pieces[key], pieces[other]) for other in pieces if other != key}
-        single = {other: aspects[0] for other, aspects in apart.items() if len(aspects) == 1}
+def _variants(pieces: dict[_Key, dict[str, Any]], recipe: str) -> dict[_Key, str | None]:
+    """Return (strategy, horizon) -> the one aspect that differs, the recipe itself first; nothing where none does."""
+    best: dict[_Key, str | None] = {}
+    most = -1
+    for mine in sorted((key for key in pieces if key[0] == recipe), key=lambda key: -key[1]):
+        apart = {key: differing(pieces[mine], pieces[key]) for key in pieces if key != mine}
+        single = {key: aspects[0] for key, aspects in apart.items() if len(aspects) == 1}
         count = sum(aspect != "horizon" for aspect in single.values())
-        if single and count > pieces_changed:
+        if single and count > most:
             ordered = sorted(single.items(), key=lambda item: (ASPECTS.index(item[1]), item[0]))
-            best, pieces_changed = {key: None, **dict(ordered)}, count
+            best, most = {mine: None, **dict(ordered)}, count
     return best
 
 
-def _figures(scratch: Run, base: Run, mine: Run, share: float) -> dict[str, object]:
-    found = compare(scratch, mine, share)
-    apart = mine.accuracy[-1] - base.accuracy[-1]
-    low, high = paired_interval(apart)
-    return {
-        "value": found.value,
-        "relation": found.relation,
-        "low": found.low,
-        "high": found.high,
-        "note": found.note,
-        "accuracy": mine.final_accuracy(),
-        "difference": float(apart.mean()),
-        "difference_low": low,
-        "difference_high": high,
-    }
+def _final_accuracies(evals: pd.DataFrame) -> dict[_Key, dict[int, float]]:
+    """Return each strategy's validation accuracies at the end, by seed."""
+    found = {}
+    for strategy, horizon, mine in by_strategy(evals):
+        last = mine[mine["step"] == mine["step"].max()]
+        found[strategy, horizon] = dict(zip(last["seed"], last["validation_accuracy"].astype(float), strict=True))
+    return found
 
 
-def paired_interval(differences: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % t interval of the mean of paired differences, (seeds,); NaN where it would say nothing."""
-    n = len(differences)
-    if n < 2 or np.ptp(differences) < 1e-12:
-        return float("nan"), float("nan")
-    half = float(stats.t.ppf(0.975, n - 1) * differences.std(ddof=1) / np.sqrt(n))
-    return float(differences.mean()) - half, float(differences.mean()) + half
+def _speedup(
+    trials: pd.DataFrame, evals: pd.DataFrame, key: _Key, seeds: set[int], currency: str, share: float
+) -> dict[str, Any] | None:
+    """Return a strategy's speedup over scratch on some seeds, or None where there is nothing to compare."""
+    wanted = {key, (REFERENCE, 1.0)}
+    rows = zip(evals["strategy"], evals["horizon"], evals["seed"], strict=True)
+    kept = evals[[(strategy, horizon) in wanted and seed in seeds for strategy, horizon, seed in rows]]
+    if kept.empty:
+        return None
+    found = speedups_by_target(trials, kept, currency=currency, shares=(share,))
+    mine = found[(found["strategy"] == key[0]) & (found["horizon"] == key[1])]
+    return mine.drop(columns="share").iloc[0].to_dict() if len(mine) else None
 
 
-def _of(evals: pd.DataFrame, key: tuple[str, float]) -> pd.DataFrame:
-    return evals[(evals["strategy"] == key[0]) & (evals["horizon"] == key[1])]
+def _accuracies(mine: np.ndarray, base: np.ndarray) -> dict[str, float]:
+    """Return what a row says of final accuracies, (seeds,) each, paired."""
+    low, high = paired_interval(mine - base)
+    difference = float((mine - base).mean())
+    return dict(zip(_ACCURACIES, (float(mine.mean()), difference, low, high), strict=True))
 
 
 def _words(piece: Any) -> str:

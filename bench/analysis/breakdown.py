@@ -17,19 +17,19 @@ PARTS = {
         "reading and writing": "io_seconds",
     },
 }
-_COLUMNS = ["strategy", "title", "horizon", "n", "part", "cost", "std", "share"]
+_COLUMNS = ["strategy", "title", "horizon", "n", "part", "cost", "std", "whole", "share"]
 
 
 def breakdown(trials: pd.DataFrame, unit: str) -> pd.DataFrame:
     """Return a row for each strategy, horizon and part of its cost, of one scenario and update.
 
     trials: as bench.records.collect gives them; the finished ones count. unit: "flops" or "seconds".
-    Columns: strategy, title, horizon, n, part, cost (mean over seeds), std (NaN for one seed), share (of the sum of the means).
-    Training holds a strategy's own passes and, in seconds, its data selection: records do not keep them apart. No rows where a
-    part was not recorded, or, in seconds, where machines differ.
+    Columns: strategy, title, horizon, n, part, cost (mean over seeds), std (NaN for one seed), whole (the sum of the means),
+    share (cost / whole). Training holds a strategy's own passes and, in seconds, its data selection: records do not keep them
+    apart. No rows where a part was not recorded, or, in seconds, where machines differ.
     """
     fields = list(PARTS[unit].values())
-    if not {"machine", *fields} <= set(trials.columns):
+    if not set(fields) <= set(trials.columns):
         return pd.DataFrame(columns=_COLUMNS)
     finished = trials[(trials["status"] == "finished") & trials[fields].notna().all(axis=1)]
     if unit == "seconds" and finished["machine"].nunique() > 1:
@@ -37,9 +37,10 @@ def breakdown(trials: pd.DataFrame, unit: str) -> pd.DataFrame:
     rows = []
     for strategy, horizon, group in by_strategy(finished):
         costs = group[fields].astype(float)
-        whole = costs.mean().sum()
+        whole = float(costs.mean().sum())
+        facts = {"strategy": strategy, "title": group["title"].iloc[0], "horizon": horizon, "n": len(group)}
         for part, field in PARTS[unit].items():
-            facts = {"strategy": strategy, "title": group["title"].iloc[0], "horizon": horizon, "n": len(group)}
-            cost = costs[field].mean()
-            rows.append({**facts, "part": part, "cost": cost, "std": costs[field].std(), "share": cost / whole})
+            cost = float(costs[field].mean())
+            row = {"part": part, "cost": cost, "std": costs[field].std(), "whole": whole}
+            rows.append({**facts, **row, "share": cost / whole if whole else float("nan")})
     return pd.DataFrame(rows, columns=_COLUMNS)

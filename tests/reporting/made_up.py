@@ -29,13 +29,14 @@ def made_up(
     name: str = "made-up",
     title: str = "CIFAR-100: 70 classes, then 30 more (ResNet-18)",
     long_titles: bool = False,
+    draw: int = 7,
 ) -> Records:
     """Return one scenario's records: scratch, and so many strategies but one, of one update.
 
     missed: nobody but scratch reaches the target. joules: energy was measured. horizons: at which all but scratch were run.
-    ablation: strategies that differ from "optimized" in one piece each. long_titles: to see what becomes of them.
+    ablation: strategies that differ from "optimized" in one piece each. long_titles: to see what becomes of them. draw: of the noise.
     """
-    random = np.random.default_rng(7)
+    random = np.random.default_rng(draw)
     trials, evals = [], []
     for place in range(strategies):
         strategy = ("scratch", "naive", "optimized")[place] if place < 3 else f"other-{place:02d}"

@@ -15,6 +15,7 @@ from bench.reporting.figures.words import AXIS, heading
 
 _HEIGHT_INCHES = {"column": 2.1, "page": 3.2}
 _MARKS = 6  # of a strategy's own markers along its curve
+_DASHED = {"color": GREY, "linestyle": (0, (5, 3)), "linewidth": 0.9}
 
 
 def draw_accuracy(curves: pd.DataFrame, ranking: pd.DataFrame, currency: str, width: Width) -> Figure:
@@ -31,21 +32,14 @@ def draw_accuracy(curves: pd.DataFrame, ranking: pd.DataFrame, currency: str, wi
         curve = curves[(curves["strategy"] == key[0]) & (curves["horizon"] == key[1])]
         if curve.empty:
             continue
-        every = max(1, len(curve) // _MARKS)
-        (line,) = axes.plot(
-            curve["cost"], curve["accuracy"], color=ink.colour, linestyle=ink.dashes, marker=ink.marker or None,
-            markevery=(place % every, every), gid=f"curve {key[0]}@{key[1]:g}",
-        )  # fmt: skip
-        if curve["std"].notna().any():
-            axes.fill_between(curve["cost"], curve["low"], curve["high"], color=ink.colour, alpha=0.15, linewidth=0)
+        handles.append(_draw_curve(axes, curve, ink, place))
+        labels.append(f"{names[key]}, n = {curve['n'].iloc[0]}")
         row = ranking[(ranking["strategy"] == key[0]) & (ranking["horizon"] == key[1])].iloc[0]
         _mark_end(axes, curve, row, currency, ink)
-        handles.append(line)
-        labels.append(f"{names[key]}, n = {curve['n'].iloc[0]}")
     target = ranking.loc[ranking["strategy"] == REFERENCE, "target"].iloc[0]
-    axes.axhline(target, color=GREY, linestyle=(0, (5, 3)), linewidth=0.9, gid="target")
-    handles.append(Line2D([], [], color=GREY, linestyle=(0, (5, 3)), linewidth=0.9))
-    labels.append(f"target {target:.3f} (dot: held from there on; x: not held)")
+    axes.axhline(target, gid="target", **_DASHED)
+    handles.append(Line2D([], [], **_DASHED))
+    labels.append(f"target {target:.3f} (dot: held; x: missed)")
     axes.set(xlabel=f"training cost of the update ({AXIS[currency]})", ylabel="validation accuracy")
     count_axis(axes)
     axes.set_xlim(left=0)
@@ -54,18 +48,25 @@ def draw_accuracy(curves: pd.DataFrame, ranking: pd.DataFrame, currency: str, wi
     return figure
 
 
+def _draw_curve(axes: Axes, curve: pd.DataFrame, ink: Ink, place: int) -> Artist:
+    """Draw one strategy's curve and its band, and return the line. place: among the curves; markers then stand apart."""
+    every = max(1, len(curve) // _MARKS)
+    name = f"curve {curve['strategy'].iloc[0]}@{curve['horizon'].iloc[0]:g}"
+    look = {"color": ink.colour, "linestyle": ink.dashes, "marker": ink.marker or None}
+    (line,) = axes.plot(curve["cost"], curve["accuracy"], markevery=(place % every, every), gid=name, **look)
+    if curve["std"].notna().any():
+        axes.fill_between(curve["cost"], curve["low"], curve["high"], color=ink.colour, alpha=0.15, linewidth=0)
+    return line
+
+
 def _mark_end(axes: Axes, curve: pd.DataFrame, row: pd.Series, currency: str, ink: Ink) -> None:
     """Mark where the target was held from on, or, missed, where the strategy ended."""
     if not row["n"] or pd.isna(row[f"cost_{currency}"]):  # no seed in common with scratch: neither crossed nor missed
         return
     crossed = row[f"relation_{currency}"] in ("=", ">")
     where = (curve["cost"] - row[f"cost_{currency}"]).abs().idxmin()
-    mark = (
-        {"marker": "o", "markersize": 6, "markeredgecolor": "white", "markeredgewidth": 0.8}
-        if crossed
-        else {"marker": "x", "markersize": 7, "markeredgewidth": 2}
-    )
-    axes.plot(
-        curve["cost"][where], curve["accuracy"][where], color=ink.colour, linestyle="none", zorder=5,
-        gid=f"{'crossed' if crossed else 'missed'} {row['strategy']}@{row['horizon']:g}", **mark,
-    )  # fmt: skip
+    dot = {"marker": "o", "markersize": 6, "markeredgecolor": "white", "markeredgewidth": 0.8}
+    x = {"marker": "x", "markersize": 7, "markeredgewidth": 2}
+    name = f"{'crossed' if crossed else 'missed'} {row['strategy']}@{row['horizon']:g}"
+    look = {"color": ink.colour, "linestyle": "none", "zorder": 5, **(dot if crossed else x)}
+    axes.plot(curve["cost"][where], curve["accuracy"][where], gid=name, **look)

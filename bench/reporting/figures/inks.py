@@ -17,37 +17,34 @@ Key = tuple[str, float]  # strategy, horizon
 class Ink:
     """How one strategy at one horizon is drawn.
 
-    dashes, marker: as matplotlib has them. hatch: of a bar. The dot and the x are no markers here: they say "crossed"
-    and "missed".
+    dashes, marker: as matplotlib has them; no marker is scratch's. The dot and the x are no markers here: along a curve they say
+    "held the target" and "missed it".
     """
 
     colour: str
     dashes: Any
     marker: str
-    hatch: str = ""
 
 
-# Colours after seaborn's "colorblind" (Okabe and Ito 2008), the palest left out or darkened to be seen on white; neighbours
-# in the list differ in lightness. No two share a marker, and dashes come again after six.
-_DASHES = ["-", (0, (5, 1.6)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)), (0, (9, 2.5))]
+# After seaborn's "colorblind" (Okabe and Ito 2008), its palest left out or darkened so as to be seen on white; neighbours differ
+# in lightness. No two share a marker; dashes come again after six.
 _COLOURS = [
     "#1a1a1a",  # scratch
     "#0173b2",
     "#de8f05",
-    "#029e73",
-    "#d55e00",
-    "#cc78bc",
-    "#56b4e9",
-    "#7a4b12",
     "#5b3a8c",
+    "#029e73",
+    "#7a4b12",
+    "#56b4e9",
+    "#d55e00",
     "#b2a300",
-    "#949494",
     "#8f0f3d",
+    "#cc78bc",
+    "#6e6e6e",
 ]
+_DASHES = ["-", (0, (5, 1.6)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)), (0, (9, 2.5))]
 _MARKERS = ["", "s", "^", "D", "v", "P", "<", "*", "p", ">", "h", "d"]
-INKS = tuple(
-    Ink(colour, _DASHES[place % len(_DASHES)], _MARKERS[place]) for place, colour in enumerate(_COLOURS)
-)
+INKS = tuple(Ink(colour, _DASHES[place % len(_DASHES)], _MARKERS[place]) for place, colour in enumerate(_COLOURS))
 
 
 def drawn(ranking: pd.DataFrame) -> list[Key]:
@@ -55,8 +52,8 @@ def drawn(ranking: pd.DataFrame) -> list[Key]:
 
     ranking: as bench.analysis.leaderboard gives it, the best first. At most MOST_DRAWN: more cannot be told apart.
     """
-    ranked = list(zip(ranking["strategy"], ranking["horizon"].astype(float), strict=True))
-    first: list[Key] = [key for key in ranked if key == (REFERENCE, 1.0)]
+    ranked: list[Key] = list(zip(ranking["strategy"], ranking["horizon"].astype(float), strict=True))
+    first = [key for key in ranked if key == (REFERENCE, 1.0)]
     others = [key for key in ranked if key not in first]
     return first + sorted(others[: MOST_DRAWN - len(first)], key=_in_order)
 
@@ -64,19 +61,21 @@ def drawn(ranking: pd.DataFrame) -> list[Key]:
 def inks_of(ranking: pd.DataFrame) -> dict[Key, Ink]:
     """Return the ink of everything that is drawn of a leaderboard: the same in all of its figures."""
     keys = drawn(ranking)
-    start = 0 if keys and keys[0] == (REFERENCE, 1.0) else 1  # scratch's ink is nobody else's
+    start = 0 if (REFERENCE, 1.0) in keys else 1  # scratch's ink is nobody else's
     return {key: INKS[(start + place) % len(INKS)] for place, key in enumerate(keys)}
 
 
-def names_of(ranking: pd.DataFrame) -> dict[Key, str]:
-    """Return what each strategy is called in a figure: its title and horizon, and its name where two have one title."""
+def titles_of(ranking: pd.DataFrame) -> dict[Key, str]:
+    """Return each strategy's title, and with it its name where two have one title."""
     rows = ranking[["strategy", "horizon", "title"]].drop_duplicates()
     twice = rows.duplicated(["title", "horizon"], keep=False)
-    found = {}
-    for (_, row), ambiguous in zip(rows.iterrows(), twice, strict=True):
-        title = f"{row['title']} [{row['strategy']}]" if ambiguous else row["title"]
-        found[row["strategy"], float(row["horizon"])] = f"{title}, horizon {row['horizon']:g}"
-    return found
+    named = rows["title"].where(~twice, rows["title"] + " [" + rows["strategy"] + "]")
+    return dict(zip(zip(rows["strategy"], rows["horizon"].astype(float), strict=True), named, strict=True))
+
+
+def names_of(ranking: pd.DataFrame) -> dict[Key, str]:
+    """Return what each strategy is called in a legend: its title and horizon."""
+    return {key: f"{title}, horizon {key[1]:g}" for key, title in titles_of(ranking).items()}
 
 
 def _in_order(key: Key) -> tuple[bool, str, float]:

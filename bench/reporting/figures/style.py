@@ -36,10 +36,12 @@ COLUMN = Width("column", 3.3, 7, title=52, label=50, legend_columns=1)
 PAGE = Width("page", 6.75, 8, title=96, label=48, legend_columns=2)
 FORMATS = ("pdf", "svg", "png")
 
-GREY = "0.35"  # of what is no strategy: targets, other sides of brackets
-SHORT_LABEL = 24  # characters a line, of a strategy's name beside its bar
-# Room for the title and the labels of the horizontal axis.
-_LINE_INCHES_A_POINT = 1.35 / 72
+GREY = "0.35"  # of what is no strategy: the target, a recipe that others are compared with
+ROUND_STEPS = [1, 2, 5, 10]  # between ticks
+_BAR_CHARACTERS, _BAR_LINES = 24, 4  # of a strategy's title beside its bar
+_LINE_INCHES = 0.14  # of such a title
+_SPACE_INCHES = 0.06  # about a figure's title or legend
+_ARROW_POINTS = 11
 
 
 def _settings(points: float) -> dict[Any, Any]:
@@ -52,8 +54,10 @@ def _settings(points: float) -> dict[Any, Any]:
         "legend.fontsize": points - 0.5,
         "xtick.labelsize": points - 0.5,
         "ytick.labelsize": points - 0.5,
+        "figure.dpi": 300,  # laid out at a screen's 100, text has other widths than in print
         "savefig.dpi": 300,
-        "axes.formatter.use_mathtext": True,
+        "figure.constrained_layout.w_pad": 0.07,
+        "axes.formatter.useoffset": False,  # 0.7003, not 3e-4 and in a corner + 7e-1
         "lines.linewidth": 1.3,
         "lines.markersize": 4,
     }
@@ -68,41 +72,68 @@ def styled(width: Width) -> Iterator[None]:
 
 def canvas(width: Width, height: float, *, rows: int = 1, columns: int = 1, **shared: Any) -> tuple[Figure, list[Axes]]:
     """Return an empty figure of `height` inches and its axes, row by row. shared: sharex, sharey and the like."""
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(width.inches, height), layout="constrained", squeeze=False, **shared
-    )
+    size = width.inches, height
+    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **shared)
     return figure, list(axes.flat)
+
+
+def bar_canvas(
+    width: Width, names: Sequence[str], *, panels: int = 1, least: float = 0.0
+) -> tuple[Figure, list[Axes]]:
+    """Return an empty figure with a line for each name, from the top: panels side by side in page width, stacked in a column's.
+
+    names: as beside_bar gives them. The line of names[k] is at y = k, and at least `least` inches high.
+    """
+    lines = max(name.count("\n") + 1 for name in names)
+    side = max(0.3, least, _LINE_INCHES * lines + 0.04) * len(names) + 0.5
+    wide = width is PAGE
+    rows, columns = (1, panels) if wide else (panels, 1)
+    figure, found = canvas(width, rows * side, rows=rows, columns=columns, sharey=wide)
+    for axes in found:
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.grid(visible=False, axis="y")
+    return figure, found
+
+
+def beside_bar(title: str, detail: str) -> str:
+    """Return a strategy's title, folded to stand beside its bar, and below it a detail like its horizon."""
+    lines = textwrap.wrap(title, _BAR_CHARACTERS, max_lines=_BAR_LINES, placeholder=" …")
+    return _plain("\n".join([*lines, detail]))
 
 
 def set_title(figure: Figure, text: str, width: Width) -> None:
     """Set the figure's title, in as many lines as it needs, and make the figure so much taller."""
-    lines = textwrap.wrap(text, width.title) or [""]
-    figure.suptitle("\n".join(lines), fontsize=width.font_points)
-    _grow(figure, len(lines) * width.font_points * _LINE_INCHES_A_POINT)
+    _grow(figure, figure.suptitle(_plain(textwrap.fill(text, width.title)), fontsize=width.font_points))
 
 
-def add_legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str], width: Width) -> None:
+def add_legend(
+    figure: Figure, handles: Sequence[Artist], labels: Sequence[str], width: Width, *, columns: int | None = None
+) -> None:
     """Put a legend below the axes, and make the figure so much taller: inside, twelve strategies would hide a curve."""
-    wrapped = [textwrap.fill(label, width.label, subsequent_indent="  ") for label in labels]
-    columns = min(width.legend_columns, len(wrapped))
-    figure.legend(handles, wrapped, loc="outside lower center", ncols=columns, frameon=False, handlelength=3.4)
-    lines = [text.count("\n") + 1.15 for text in wrapped]
-    # The legend fills its columns one after the other, as evenly as it goes.
-    each = -(-len(lines) // columns)
-    tallest = max(sum(lines[place : place + each]) for place in range(0, len(lines), each))
-    _grow(figure, (tallest + 0.8) * (width.font_points - 0.5) * _LINE_INCHES_A_POINT)
+    folded = [_plain(textwrap.fill(label, width.label, subsequent_indent="  ")) for label in labels]
+    ncols = min(columns or width.legend_columns, len(folded))
+    place = {"loc": "outside lower center", "ncols": ncols, "frameon": False, "handlelength": 3.4}
+    _grow(figure, figure.legend(handles, folded, **place))
 
 
 def count_axis(axes: Axes, which: str = "x", *, bins: int = 6) -> None:
     """Label an axis of counts, joules or seconds with few, short numbers: 20 T for 2e13."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_formatter(EngFormatter(sep="\N{NO-BREAK SPACE}"))
-    axis.set_major_locator(MaxNLocator(bins))
+    axis.set_major_locator(MaxNLocator(bins, steps=ROUND_STEPS))
 
 
-def beside_bars(text: str, characters: int = SHORT_LABEL) -> str:
-    """Return a strategy's name, folded to stand beside its bar."""
-    return textwrap.fill(text, characters)
+def point_arrow(axes: Axes, point: tuple[float, float], towards: tuple[int, int], colour: str) -> None:
+    """Draw a short arrow from a bound towards where the value must lie. towards: (right, up), each -1, 0 or 1."""
+    right, up = towards
+    axes.annotate(
+        "",
+        xy=point,
+        xytext=(_ARROW_POINTS * right, _ARROW_POINTS * up),
+        textcoords="offset points",
+        arrowprops={"arrowstyle": "<|-", "color": colour, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 2},
+    )
 
 
 def save(figure: Figure, paths: Sequence[Path]) -> None:
@@ -112,12 +143,20 @@ def save(figure: Figure, paths: Sequence[Path]) -> None:
     """
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # laid out once: the same in every format, and faster
+    metadata = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {"Software": None}}
     for path in paths:
-        metadata = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {"Software": None}}[path.suffix]
-        figure.savefig(path, metadata=metadata)
+        figure.savefig(path, metadata=metadata[path.suffix])
     plt.close(figure)
 
 
-def _grow(figure: Figure, inches: float) -> None:
+def _plain(text: str) -> str:
+    """Return a text in which no dollar sign begins a formula: titles are the user's."""
+    return text.replace("$", r"\$")
+
+
+def _grow(figure: Figure, artist: Artist) -> None:
+    """Make the figure taller by what an artist takes, and a little space."""
     width, height = figure.get_size_inches()
-    figure.set_size_inches(width, height + inches)
+    taken = artist.get_tightbbox()
+    assert taken is not None
+    figure.set_size_inches(width, height + taken.height / figure.dpi + _SPACE_INCHES)
