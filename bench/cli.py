@@ -28,6 +28,7 @@ from bench.cli_options import (
 )
 from bench.cli_plan import list_command, plan_command
 from bench.cli_rank import compare_command, leaderboard_command, print_leaderboard, scenario_filter
+from bench.cli_target import target_command
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ main.add_command(flops_command)
 main.add_command(check_command)
 main.add_command(leaderboard_command)
 main.add_command(compare_command)
+main.add_command(target_command)
 
 
 @main.command()

@@ -118,10 +118,11 @@ def _audit(trial: Path, strategy: str | None, device: str, data_root: Path, form
 
 
 def _check_rules(results: Path, form: str) -> None:
+    from bench.analysis.guard_rules import GUARDS
     from bench.records.rules import check_results
     from bench.reporting.metering import rules_table
 
-    verdict = check_results(results)
+    verdict = check_results(results, GUARDS)
     if form == "json":
         click.echo(json.dumps(asdict(verdict), indent=1))
     else:

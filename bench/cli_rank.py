@@ -72,7 +72,7 @@ def leaderboard_command(
         return
     boards = [board for part in parts for board in print_leaderboard(part, currency, share, form)]
     if len(parts) > 1 and form != "tex":
-        _print_pooled(boards, form)
+        _print_pooled(parts, boards, currency, share, form)
 
 
 @click.command("compare")
@@ -167,11 +167,16 @@ def _rows(parts: list[Records], currency: str, share: float, form: str) -> str:
     return rows.to_json(orient="records", indent=1)
 
 
-def _print_pooled(boards: list[pd.DataFrame], form: str) -> None:
+def _print_pooled(
+    parts: list[Records], boards: list[pd.DataFrame], currency: str, share: float, form: str
+) -> None:
+    from bench.analysis.aggregate import seed_speedups
     from bench.analysis.pooled import pool
     from bench.reporting.tables import pooled_markdown, pooled_table
 
-    together = pool(boards)
+    updates = [update for part in parts for update in part.by_update()]
+    seeds = [seed_speedups(each.trials, each.evals, currency=currency, share=share) for each in updates]
+    together = pool(boards, seeds)
     if form == "table":
         show(*pooled_table(together))
     else:

@@ -15,11 +15,13 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
+    field_validator,
     model_serializer,
     model_validator,
 )
 
 from bench.errors import ScenarioError
+from bench.target import TargetPart, check_targets
 
 Kind = Literal["class-incremental", "domain-incremental", "data-incremental"]
 # Kind -> the field of a stage that says what arrives in it. A folder of the user's own will do for every kind.
@@ -153,7 +155,10 @@ class EvaluationPart(_Part):
 
 
 class Scenario(_Part):
-    """One question asked of every strategy alike. Frozen; two scenarios with equal `hash()` ask the same."""
+    """One question asked of every strategy alike. Frozen; two scenarios with equal `hash()` ask the same.
+
+    target: the published one of each update, in order; in a file [target], or [[target]] for each update of a chain.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     title: str = Field(min_length=1)
@@ -163,8 +168,16 @@ class Scenario(_Part):
     model: ModelPart
     training: TrainingPart
     evaluation: EvaluationPart
+    target: tuple[TargetPart, ...] | None = Field(default=None, strict=False)  # None: provisional, from a run itself
     # The folder of the file it was read from; what `folder` and `checkpoint` are relative to. No part of what is asked.
     root: Path | None = Field(default=None, exclude=True, repr=False)
+
+    unhashed_defaults = frozenset({"target"})
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return [value] if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _holds_together(self) -> Scenario:
@@ -187,6 +200,8 @@ class Scenario(_Part):
         if shares > 1 + _ROUNDING:
             raise ValueError(f"stages: shares sum to {shares:g}, expected at most 1. Lower one of them.")
         self._check_data(own_folders=sources == ["folder"])
+        if self.target is not None:
+            check_targets(self.target, self.updates)
         return self
 
     def _check_data(self, *, own_folders: bool) -> None:
@@ -220,12 +235,12 @@ class Scenario(_Part):
         return len(self.stages) - 1
 
     def hash(self) -> str:
-        """Return 16 hex digits over all that is asked; the title does not count."""
-        return digest(self.model_dump(mode="json", exclude={"title"}))
+        """Return 16 hex digits over all that is asked; title and target, which change no trial, do not count."""
+        return digest(self.model_dump(mode="json", exclude={"title", "target"}))
 
     def base_hash(self) -> str:
-        """Return 16 hex digits over what a base model depends on: all but title and evaluation."""
-        return digest(self.model_dump(mode="json", exclude={"title", "evaluation"}))
+        """Return 16 hex digits over what a base model depends on: all but title, target and evaluation."""
+        return digest(self.model_dump(mode="json", exclude={"title", "target", "evaluation"}))
 
 
 def load_scenario(path: Path) -> Scenario:

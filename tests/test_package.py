@@ -58,7 +58,7 @@ def test_every_module_imported_is_declared():
 
 # From the left to the right of DESIGN's way through the house; a module imports only from the left.
 _WAY = [
-    "errors catalog files",
+    "errors catalog files target",
     "scenario",
     "streams",
     "data",
@@ -70,7 +70,7 @@ _WAY = [
     "analysis",
     "reporting",
     "execution",
-    "cli cli_data cli_meters cli_options cli_plan cli_rank __main__",
+    "cli cli_data cli_meters cli_options cli_plan cli_rank cli_target __main__",
 ]
 
 

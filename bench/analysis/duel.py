@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bench.analysis.leaderboard import ONE_DEVICE, curves_of, refuse_mixtures
+from bench.analysis.leaderboard import ONE_DEVICE, curves_of, refuse_mixtures, scratch_of
+from bench.analysis.published import published_of, scored
+from bench.analysis.speedup import full_target
 from bench.analysis.survival import Reach, estimate_reach, log_rank, sign_flip
 from bench.catalog import REFERENCE
 from bench.errors import RecordError
@@ -20,7 +22,8 @@ class Duel:
     seeds: (n,). costs, other_costs: each seed's at the target, infinite where it was not reached. ratio: the geometric mean of
     other_costs / costs, above 1 where the first is cheaper; None where a seed of either missed.
     paired_p: of the sign-flip test on the logarithms of these ratios, None with the ratio. log_rank_p: of the log-rank
-    test, which takes misses along; None where it says nothing.
+    test, which takes misses along; None where it says nothing. published_n: how many seeds a published target is from; None
+    where it is scratch's own on these seeds.
     """
 
     currency: str
@@ -34,6 +37,7 @@ class Duel:
     ratio: float | None
     paired_p: float | None
     log_rank_p: float | None
+    published_n: int | None = None
 
 
 def duel(
@@ -51,7 +55,9 @@ def duel(
     Raises RecordError where they share no seed with scratch, must not be compared, or the currency was not measured.
     """
     refuse_mixtures(trials)
-    frames = [_of(evals, *key) for key in ((REFERENCE, 1.0), one, other)]
+    published = published_of(trials)
+    trials, evals = scored(trials, evals)
+    frames = [scratch_of(trials, evals), *(_of(evals, *key) for key in (one, other))]
     seeds = sorted(set.intersection(*(set(frame["seed"]) for frame in frames)))
     if not seeds:
         raise RecordError(
@@ -66,7 +72,7 @@ def duel(
         raise RecordError(
             f"{_name(one)} and {_name(other)}: {currency} of unlike machines, which are not compared. Choose another currency."
         )
-    target = share * scratch.final_accuracy()
+    target = share * full_target(scratch, published.accuracy if published else None)
     costs, other_costs = mine.seed_costs(target), theirs.seed_costs(target)
     reached, other_reached = np.isfinite(costs), np.isfinite(other_costs)
     spent = np.where(reached, costs, mine.cost[-1])
@@ -80,6 +86,7 @@ def duel(
         costs=tuple(costs.tolist()),
         other_costs=tuple(other_costs.tolist()),
         share=share,
+        published_n=len(published.seeds) if published else None,
         reach=estimate_reach(spent, reached, limit),
         other_reach=estimate_reach(other_spent, other_reached, limit),
         ratio=None if logs is None else float(np.exp(logs.mean())),

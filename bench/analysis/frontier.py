@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.leaderboard import ONE_DEVICE, by_strategy, curves_of
+from bench.analysis.published import published_of, scored
+from bench.analysis.speedup import full_target
 from bench.catalog import REFERENCE
 
 _ROUNDING = 1e-9  # as for crossings: a mean of equal accuracies is off by rounding
@@ -18,10 +20,12 @@ def frontiers(
 
     trials, evals: as bench.records.collect gives them. Seeds are those that scratch at horizon 1, and every horizon of the
     strategy, have finished. A strategy without such a seed, without the currency, or in seconds or joules of unlike machines,
-    has no row. share: of scratch's final accuracy, which is the target.
+    has no row. share: of the target, which is the published one, or else scratch's final accuracy.
     Columns: strategy, horizons (in words), n, target, cost (the least whose final accuracy is at the target, NaN where none's
     is), value (scratch's full cost over it, or over the costliest horizon's as a bound), relation ("=" or "<").
     """
+    published = published_of(trials)
+    trials, evals = scored(trials, evals)
     scratch = evals[(evals["strategy"] == REFERENCE) & (evals["horizon"] == 1.0)]
     rows = []
     for strategy in sorted(evals["strategy"].unique()):
@@ -37,7 +41,7 @@ def frontiers(
         costs = np.array([run.mean_cost(-1) for run in ended])
         if np.isnan(costs).any() or np.isnan(full.cost).any():
             continue
-        target = share * full.final_accuracy()
+        target = share * full_target(full, published.accuracy if published else None)
         found = cost_at(costs, np.array([run.final_accuracy() for run in ended]), target)
         rows.append(
             {
@@ -60,7 +64,8 @@ def cost_at(costs: np.ndarray, accuracies: np.ndarray, target: float) -> float |
     Between the two horizons about the target, by a straight line over the logarithm of cost; never below the least that was run.
     """
     order = np.argsort(costs, kind="stable")
-    spent, reached = costs[order], np.maximum.accumulate(accuracies[order])
+    # fmax passes over what is no number: such a horizon reached nothing, and takes nothing from the longer ones.
+    spent, reached = costs[order], np.fmax.accumulate(accuracies[order])
     above = np.flatnonzero(reached >= target - _ROUNDING)
     if not len(above):
         return None

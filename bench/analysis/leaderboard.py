@@ -8,7 +8,9 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
-from bench.analysis.speedup import Run, Speedup, compare, reference
+from bench.analysis.honesty import convergence_columns, scratch_columns
+from bench.analysis.published import Published, published_of, scored, span
+from bench.analysis.speedup import Run, Speedup, compare, full_target, reference
 from bench.analysis.survival import estimate_reach
 from bench.catalog import REFERENCE
 from bench.errors import RecordError
@@ -35,20 +37,23 @@ def leaderboard(
 ) -> pd.DataFrame:
     """Return a row for each strategy and horizon of one update of a scenario, the best speedup in `currency` first.
 
-    share: of scratch's final accuracy, which is the target.
+    share: of the target, which is the published one, or else scratch's final accuracy.
 
     trials, evals: as bench.records.collect gives them, of one scenario and update. A strategy is compared with scratch on the
-    seeds that both have finished; one that shares none has a row with n = 0 and nothing else.
+    seeds that both have finished; one that shares none has a row with n = 0 and nothing else. Seeds that a published target
+    was made from are not scored.
     Columns: rank, currency, share, scenario, scenario_title, update, updates, strategy, title, horizon, old_share, n, unfinished,
     missing (seeds that scratch has and the strategy has not), scratch_steps, target, target_std, reached (share of seeds),
     median and restricted_mean (of seeds' costs in `currency`, see survival.Reach); for each currency <c> the fields of
     Speedup as value_<c>, relation_<c>, cost_<c>, bracket_<c>, low_<c>, high_<c>, note_<c>, empty where the currency was not
     measured or machines differ; value_flops_at_<share>, relation_flops_at_<share>; validation_accuracy, test_accuracy
     and their _std at the end, of all, and as _old and _new; test_at_crossing; base_<c> (of the first update only: see life.py for
-    the later ones of a chain); device; commit; modified.
+    the later ones of a chain); device; commit; modified. Where a target is published also the columns of honesty.py.
     Raises RecordError where there is no scratch to compare with, or trials that must not be compared.
     """
     refuse_mixtures(trials)
+    published, asked = published_of(trials), len(trials)
+    trials, evals = scored(trials, evals)
     scratch = scratch_of(trials, evals)
     scratch_trials = _of(trials, REFERENCE, 1.0)
     rows = []
@@ -59,11 +64,14 @@ def leaderboard(
             theirs, ours = (frame[frame["seed"].isin(list(common))] for frame in (scratch, mine))
             one_device = len({*group["machine"], *scratch_trials["machine"]}) == 1
             missing = len(set(scratch["seed"]) - common)
-            figures = _figures(theirs, ours, one_device, currency, share)
+            figures = _figures(theirs, ours, one_device, currency, share, published)
             rows.append({**_facts(group), "missing": missing, **figures})
         else:  # nothing to compare, and not to be hidden
             rows.append({**_facts(group), "missing": scratch["seed"].nunique(), "n": 0})
     table = pd.DataFrame(rows).assign(currency=currency, share=share)
+    if published:
+        ends = scratch[scratch["step"] == scratch["step"].max()]["validation_accuracy"].to_numpy(float)
+        table = table.assign(**scratch_columns(published, ends, asked - len(trials)))
     if table[f"value_{currency}"].isna().all():
         raise RecordError(
             f"{trials['scenario'].iloc[0]}: no {currency} to compare: not measured, or on unlike machines. "
@@ -75,9 +83,11 @@ def leaderboard(
 def mean_curves(trials: pd.DataFrame, evals: pd.DataFrame, currency: str) -> pd.DataFrame:
     """Return what accuracy against a currency is drawn from: a row for each strategy, horizon and evaluation.
 
+    Of the seeds that are scored: not those that a published target was made from.
     Columns: strategy, title, horizon, step, cost, accuracy, std (over seeds, NaN for one), low, high (the mean minus
     and plus std), n.
     """
+    trials, evals = scored(trials, evals)
     titles = dict(zip(trials["strategy"], trials["title"], strict=True))
     rows = []
     for strategy, horizon, mine in by_strategy(evals):
@@ -99,13 +109,24 @@ def by_strategy(frame: pd.DataFrame) -> Iterator[tuple[str, float, pd.DataFrame]
 
 
 def scratch_of(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
-    """Return the evaluations of scratch at horizon 1. Raises RecordError where there are none."""
-    found = _of(evals, REFERENCE, 1.0)
+    """Return the evaluations of scratch at horizon 1, of seeds that are scored.
+
+    Raises RecordError where there are none, or where a seed ends with an accuracy that is no number.
+    """
+    found, name = _of(evals, REFERENCE, 1.0), trials["scenario"].iloc[0]
     if found.empty:
-        name = trials["scenario"].iloc[0]
+        published = published_of(trials)
+        why = f"beside those of seeds {span(published.seeds)}, which its target was published from" if published else ""
         raise RecordError(
-            f"{name}: no finished scratch trial at horizon 1, so there is no target. "
+            f"{name}: no finished scratch trial at horizon 1{f' {why}' if why else ', so there is no target'}. "
             f"Run: bench run --scenario {name} --strategy scratch"
+        )
+    ends = found[found["step"] == found["step"].max()]
+    lost = ends[~np.isfinite(ends["validation_accuracy"].astype(float))]
+    if len(lost):
+        raise RecordError(
+            f"{name}: scratch seed {lost['seed'].iloc[0]} ends with a validation accuracy that is no number, so there is no target. "
+            "Run it again with --fresh, or take its record away."
         )
     return found
 
@@ -115,10 +136,11 @@ def paired(
 ) -> Iterator[tuple[str, float, pd.DataFrame, pd.DataFrame]]:
     """Yield (strategy, horizon, scratch's evaluations, its own) on the seeds that both have finished, in order.
 
-    What shares no seed with scratch is left out, and so is what cannot be compared in `currency`: it was not measured, or on
-    unlike machines. Raises RecordError where there is no scratch, or trials that must not be compared.
+    What shares no seed with scratch is left out, and so are seeds that are not scored, and what cannot be compared in
+    `currency`: it was not measured, or on unlike machines. Raises RecordError where there is no scratch, or trials that must not be compared.
     """
     refuse_mixtures(trials)
+    trials, evals = scored(trials, evals)
     scratch = scratch_of(trials, evals)
     for strategy, horizon, mine in by_strategy(evals):
         common = set(mine["seed"]) & set(scratch["seed"])
@@ -154,31 +176,39 @@ def _facts(group: pd.DataFrame) -> dict[str, object]:
     }
 
 
-def _figures(scratch: pd.DataFrame, mine: pd.DataFrame, one_device: bool, lead: str, share: float) -> dict[str, object]:
+def _figures(
+    scratch: pd.DataFrame, mine: pd.DataFrame, one_device: bool, lead: str, share: float, published: Published | None
+) -> dict[str, object]:
     """Return what a row says in comparison with scratch, both on the same seeds."""
     is_scratch = scratch.index.equals(mine.index)
     old, new = curves_of(scratch, "flops"), curves_of(mine, "flops")
-    target = share * old.final_accuracy()
-    row: dict[str, object] = {"n": new.seeds, "target": target, "target_std": _std(share * old.accuracy[-1])}
+    fixed = published.accuracy if published else None
+    target = share * full_target(old, fixed)
+    spread = share * published.std if published else _std(share * old.accuracy[-1])
+    row: dict[str, object] = {"n": new.seeds, "target": target, "target_std": spread}
     row["scratch_steps"] = int(scratch["step"].max())
     for currency in CURRENCIES:
         runs = curves_of(scratch, currency), curves_of(mine, currency)
         comparable = not any(np.isnan(run.cost).any() for run in runs) and (one_device or currency not in ONE_DEVICE)
-        found = (reference(runs[0], share) if is_scratch else compare(*runs, share)) if comparable else None
+        found = None
+        if comparable:
+            found = reference(runs[0], share, fixed) if is_scratch else compare(*runs, share, published=fixed)
         row |= {f"{field}_{currency}": value for field, value in (asdict(found) if found else _NOTHING).items()}
     limit = float(curves_of(scratch, lead).cost[-1].max())  # scratch's whole cost: the same for every row
     row |= _reach(curves_of(mine, lead), target, limit)
     for relative in RELATIVE_TARGETS:
-        found = compare(old, new, relative)
+        found = compare(old, new, relative, published=fixed)
         row |= {f"value_flops_at_{relative:.2f}": found.value, f"relation_flops_at_{relative:.2f}": found.relation}
     last = mine[mine["step"] == mine["step"].max()]
     for column in _ACCURACIES:
         if column in last:
             values = last[column].astype(float)
-            row |= {column: values.mean(), f"{column}_std": _std(values.to_numpy())}
+            # A seed without a number is not left out of the mean: that would be the mean of the others.
+            row |= {column: values.mean(skipna=False), f"{column}_std": _std(values.to_numpy())}
     crossing = -1 if is_scratch and share == 1.0 else new.crossing(target)
     steps = np.unique(mine["step"])
-    return row | {"test_at_crossing": None if crossing is None else _test_from(mine, steps[crossing])}
+    row |= {"test_at_crossing": None if crossing is None else _test_from(mine, steps[crossing])}
+    return row | (convergence_columns(published, mine) if published else {})
 
 
 def _reach(run: Run, target: float, limit: float) -> dict[str, object]:
@@ -208,7 +238,7 @@ def curves_of(evals: pd.DataFrame, currency: str) -> Run:
 def _test_from(evals: pd.DataFrame, step: int) -> float:
     """Return the mean test accuracy at the first evaluation from `step` on that took it."""
     taken = evals[(evals["step"] >= step) & evals["test_accuracy"].notna()]
-    return float(taken[taken["step"] == taken["step"].min()]["test_accuracy"].mean())
+    return float(evals[evals["step"] == taken["step"].min()]["test_accuracy"].astype(float).mean(skipna=False))
 
 
 def _std(values: np.ndarray) -> float:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.leaderboard import CURRENCIES, ONE_DEVICE, by_strategy, leaderboard
+from bench.analysis.published import scored
 from bench.catalog import REFERENCE
 from bench.errors import RecordError
 
@@ -25,6 +26,7 @@ def whole_life(trials: pd.DataFrame, evals: pd.DataFrame, *, share: float = 1.0)
     """
     _refuse_broken_chains(trials)
     updates = int(trials["updates"].iloc[0])
+    trials, evals = scored(trials, evals)
     held = _held(trials, evals, updates, share)
     rows = []
     for currency, fields in CURRENCIES.items():

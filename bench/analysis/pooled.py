@@ -7,18 +7,20 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from bench.analysis.aggregate import aggregate_speedups
 from bench.catalog import REFERENCE
 
 # RULES 15: more than four times the best cost counts as never.
 _FARTHEST = 4.0
 
 
-def pool(boards: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def pool(boards: Sequence[pd.DataFrame], by_seed: Sequence[pd.DataFrame] = ()) -> pd.DataFrame:
     """Return a row for each strategy and horizon that all boards hold, the highest score first.
 
-    boards: as leaderboard gives them, one a scenario, all of one currency and share of the target.
+    boards: as leaderboard gives them, one a scenario, all of one currency and share of the target. by_seed: of the same, as
+    seed_speedups gives them; none leaves the interquartile mean out.
     Columns: strategy, title, horizon, scenarios, reached (in how many the target was held), geometric_mean (of speedups; a miss
-    counts as scratch's budget and one step more), score (see profile_score).
+    counts as scratch's budget and one step more), score (see profile_score); iqm, iqm_low, iqm_high (see aggregate_speedups).
     """
     currency = boards[0]["currency"].iloc[0]
     known = [board[(board["n"] > 0) & board[f"relation_{currency}"].notna()] for board in boards]
@@ -37,7 +39,8 @@ def pool(boards: Sequence[pd.DataFrame]) -> pd.DataFrame:
         row |= {"reached": int(np.isfinite(spent).sum()), "geometric_mean": float(np.exp(np.log(speedups).mean()))}
         found.append({**row, "score": score})
     columns = ["strategy", "title", "horizon", "scenarios", "reached", "geometric_mean", "score"]
-    return pd.DataFrame(found, columns=columns).sort_values("score", ascending=False, kind="stable", ignore_index=True)
+    table = pd.DataFrame(found, columns=columns).sort_values("score", ascending=False, kind="stable", ignore_index=True)
+    return table.merge(aggregate_speedups(by_seed), on=["strategy", "horizon"], how="left") if by_seed else table
 
 
 def cost_ratios(costs: np.ndarray) -> np.ndarray:

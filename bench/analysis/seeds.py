@@ -7,6 +7,8 @@ import pandas as pd
 
 from bench.analysis.crossing import find_crossing
 from bench.analysis.leaderboard import curves_of, paired
+from bench.analysis.published import published_of
+from bench.analysis.speedup import full_target
 
 _COLUMNS = ["strategy", "title", "horizon", "seed", "cost", "crossed", "bracket"]
 
@@ -23,10 +25,11 @@ def seed_crossings(
     `currency` has no row.
     Raises RecordError where there is no scratch to compare with, or trials that must not be compared.
     """
-    titles = dict(zip(trials["strategy"], trials["title"], strict=True))
+    titles, published = dict(zip(trials["strategy"], trials["title"], strict=True)), published_of(trials)
+    fixed = published.accuracy if published else None
     rows = []
     for strategy, horizon, theirs, mine in paired(trials, evals, currency):
-        target = share * curves_of(theirs, currency).final_accuracy()
+        target = share * full_target(curves_of(theirs, currency), fixed)
         run = curves_of(mine, currency)
         for place, seed in enumerate(sorted(mine["seed"].unique())):
             costs = run.cost[:, place]

@@ -49,7 +49,7 @@ class Run:
         return self.accuracy.shape[1]
 
     def final_accuracy(self) -> float:
-        """Return the across-seed mean at the end: of scratch at horizon 1, the provisional target."""
+        """Return the across-seed mean at the end: of scratch at horizon 1, the provisional target. NaN where a seed's is."""
         return float(self.accuracy[-1].mean())
 
     def crossing(self, target: float) -> int | None:
@@ -70,28 +70,36 @@ class Run:
         return Run(self.accuracy[:, seeds], self.cost[:, seeds])
 
 
-def reference(scratch: Run, share: float = 1.0) -> Speedup:
+def full_target(scratch: Run, published: float | None = None) -> float:
+    """Return the accuracy to be matched: the published one, or where there is none scratch's own mean at its end."""
+    return scratch.final_accuracy() if published is None else published
+
+
+def reference(scratch: Run, share: float = 1.0, published: float | None = None) -> Speedup:
     """Return scratch's own row: its cost at the full target is its full horizon, by definition; at a share, its crossing."""
-    crossing = -1 if share == 1.0 else scratch.crossing(share * scratch.final_accuracy())
+    crossing = -1 if share == 1.0 else scratch.crossing(share * full_target(scratch, published))
     return Speedup(1.0, "=", scratch.mean_cost(-1 if crossing is None else crossing), note="by definition")
 
 
-def compare(scratch: Run, strategy: Run, share: float = 1.0, *, seed: int = 0) -> Speedup:
-    """Return the strategy's speedup at `share` of the provisional target, with its interval.
+def compare(
+    scratch: Run, strategy: Run, share: float = 1.0, *, published: float | None = None, seed: int = 0
+) -> Speedup:
+    """Return the strategy's speedup at `share` of the target, with its interval.
 
-    scratch, strategy: paired, the same seeds in the same order. seed: of the bootstrap.
+    scratch, strategy: paired, the same seeds in the same order. published: the target, which then does not vary with the seeds;
+    None takes the provisional one. seed: of the bootstrap.
     """
-    point = _ratio(scratch, strategy, share)
+    point = _ratio(scratch, strategy, share, published)
     if point.relation != "=":
         return replace(point, note="censored")
     if scratch.seeds >= _BOOTSTRAP_FROM:
-        low, high = _bootstrap(scratch, strategy, share, np.random.default_rng(seed))
+        low, high = _bootstrap(scratch, strategy, share, published, np.random.default_rng(seed))
         return replace(point, low=low, high=high, note=f"bootstrap, n = {scratch.seeds}")
-    return _with_t_interval(point, scratch, strategy, share)
+    return _with_t_interval(point, scratch, strategy, share, published)
 
 
-def _ratio(scratch: Run, strategy: Run, share: float) -> Speedup:
-    target = share * scratch.final_accuracy()
+def _ratio(scratch: Run, strategy: Run, share: float, published: float | None) -> Speedup:
+    target = share * full_target(scratch, published)
     # At the full target scratch's cost is its full horizon, even where its mean happened to touch the target earlier.
     theirs = scratch.accuracy.shape[0] - 1 if share == 1.0 else scratch.crossing(target)
     ours = strategy.crossing(target)
@@ -104,20 +112,24 @@ def _ratio(scratch: Run, strategy: Run, share: float) -> Speedup:
     return Speedup(scratch_cost / cost, relation, cost, bracket)
 
 
-def _bootstrap(scratch: Run, strategy: Run, share: float, random: np.random.Generator) -> tuple[float, float]:
-    """Resample seeds jointly; average, set the target, cross and compare anew. A miss counts as infinite cost."""
+def _bootstrap(
+    scratch: Run, strategy: Run, share: float, published: float | None, random: np.random.Generator
+) -> tuple[float, float]:
+    """Resample seeds jointly; average, set a provisional target, cross and compare anew. A miss counts as infinite cost."""
     values = []
     for _ in range(_RESAMPLES):
         seeds = random.integers(scratch.seeds, size=scratch.seeds)
-        point = _ratio(scratch.take(seeds), strategy.take(seeds), share)
+        point = _ratio(scratch.take(seeds), strategy.take(seeds), share, published)
         values.append(point.value if point.relation == "=" else 0.0)
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
 
 
-def _with_t_interval(point: Speedup, scratch: Run, strategy: Run, share: float) -> Speedup:
+def _with_t_interval(
+    point: Speedup, scratch: Run, strategy: Run, share: float, published: float | None
+) -> Speedup:
     """Add Student's t interval on the paired log ratios of per-seed costs; none where it would say nothing."""
-    n, target = scratch.seeds, share * scratch.final_accuracy()
+    n, target = scratch.seeds, share * full_target(scratch, published)
     ours = strategy.seed_costs(target)
     theirs = scratch.cost[-1] if share == 1.0 else scratch.seed_costs(target)
     if n < 3:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.leaderboard import RELATIVE_TARGETS_AND_FULL, curves_of, paired
+from bench.analysis.published import published_of
 from bench.analysis.speedup import compare, reference
 from bench.catalog import REFERENCE
 
@@ -29,13 +30,16 @@ def speedups_by_target(
     no seed with scratch, and what cannot be compared in `currency`, has no row.
     Raises RecordError where there is no scratch to compare with, or trials that must not be compared.
     """
-    titles = dict(zip(trials["strategy"], trials["title"], strict=True))
+    titles, published = dict(zip(trials["strategy"], trials["title"], strict=True)), published_of(trials)
+    fixed = published.accuracy if published else None
     rows = []
     for strategy, horizon, theirs, mine in paired(trials, evals, currency):
         scratch, ours = curves_of(theirs, currency), curves_of(mine, currency)
         is_scratch = (strategy, horizon) == (REFERENCE, 1.0)
         for share in shares:
-            found = reference(scratch, share) if is_scratch else compare(scratch, ours, share)
+            found = (
+                reference(scratch, share, fixed) if is_scratch else compare(scratch, ours, share, published=fixed)
+            )
             row = {"strategy": strategy, "title": titles[strategy], "horizon": horizon, "share": share}
             row |= {"value": found.value, "relation": found.relation, "n": ours.seeds}
             row |= {"low": _or_nan(found.low), "high": _or_nan(found.high)}

@@ -11,8 +11,10 @@ from typing import Any
 import pandas as pd
 
 from bench.errors import RecordError
+from bench.records.published import PublishedTargets
 from bench.records.schema import BaseCost, EvalRow, TrialRecord
 from bench.records.store import find_trials, read_evals
+from bench.target import TargetPart
 
 _KEY = ["scenario", "strategy", "horizon", "seed", "update"]
 # The totals of a base model that add up to a currency, as bench.analysis has them.
@@ -31,7 +33,9 @@ class Records:
 
     trials: a row a trial: scenario, strategy, horizon, seed, update, updates (how many the scenario has), title, status,
     reason, hashes, versions, device, commit, modified, total_steps, scratch_steps, old_share, previous_sha256,
-    pieces (the strategy's four aspects as JSON), base_<currency>, and the summary's fields where it is finished.
+    pieces (the strategy's four aspects as JSON), base_<currency>, the scenario's published target (published_accuracy,
+    published_std, published_source, and as text with spaces published_seeds and published_steps; None where there is none), and the
+    summary's fields where it is finished.
     evals: a row an evaluation of a finished trial: scenario, strategy, horizon, seed, update, and the fields of EvalRow.
     """
 
@@ -105,9 +109,9 @@ def collect(results: Path) -> Records:
     """
     if not results.is_dir():
         raise RecordError(f"{results}: no such folder of results. Run bench run first, or name it with --results.")
-    trials, evals = [], []
+    trials, evals, targets = [], [], PublishedTargets()
     for folder, record in find_trials(results):
-        trials.append(_trial_row(record))
+        trials.append({**_trial_row(record), **_target_columns(targets.of(record))})
         if record.status == "finished":
             rows = read_evals(folder)
             _check_complete(folder, record, rows)
@@ -164,6 +168,18 @@ def _pieces(strategy: dict[str, Any]) -> str:
     own = hashlib.sha256(source.encode()).hexdigest()[:16] if source else None
     aspects = {name: strategy.get(name) for name in ("start", "regularizer", "selection", "schedule")}
     return json.dumps({**aspects, "source": own}, sort_keys=True)
+
+
+def _target_columns(target: TargetPart | None) -> dict[str, object]:
+    """Return what is known of a published target, in plain values, which every table format can hold."""
+    steps = None if target is None else target.convergence_steps
+    return {
+        "published_accuracy": None if target is None else target.accuracy,
+        "published_std": None if target is None else target.std,
+        "published_source": None if target is None else target.source,
+        "published_seeds": None if target is None else " ".join(map(str, target.seeds)),
+        "published_steps": None if steps is None else " ".join(map(str, steps)),
+    }
 
 
 def _sum(base: BaseCost | None, fields: list[str]) -> float | None:

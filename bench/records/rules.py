@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from bench.catalog import REFERENCE
 from bench.errors import RecordError
+from bench.records.published import PublishedTargets
 from bench.records.schema import UNACCOUNTED_SECONDS, UNACCOUNTED_SHARE, EvalRow, TrialRecord
 from bench.records.store import find_trials, read_evals
+from bench.target import TargetPart
 
 _PHASES = ("build", "prepare", "train", "evaluate", "io")
 
@@ -33,20 +36,27 @@ class Verdict:
     violations: tuple[Violation, ...]
 
 
-def check_results(results: Path) -> Verdict:
+def check_results(results: Path, guards: Mapping[str, RowRule] | None = None) -> Verdict:
     """Check every record under `results` against every rule.
 
+    guards: name -> further rules of a row, as bench.analysis.guard_rules has them; a rule's docstring is what it asks.
     Raises RecordError where the folder is not there, holds no trial, or holds what is no record.
     """
     if not results.is_dir():
         raise RecordError(f"{results}: no such folder of results, expected one with records. Name another folder.")
+    targets = PublishedTargets()
     trials = [
-        _Trial(str(folder.relative_to(results)), record, read_evals(folder, torn_allowed=record.status != "finished"))
+        CheckedTrial(
+            str(folder.relative_to(results)),
+            record,
+            read_evals(folder, torn_allowed=record.status != "finished"),
+            targets.of(record),
+        )
         for folder, record in find_trials(results)
     ]
     if not trials:
         raise RecordError(f"{results}: no trials, expected some. Run: bench run")
-    rows: dict[tuple[str, str, float, int], list[_Trial]] = defaultdict(list)
+    rows: dict[tuple[str, str, float, int], list[CheckedTrial]] = defaultdict(list)
     for trial in trials:
         rows[trial.row].append(trial)
     found = [
@@ -55,19 +65,23 @@ def check_results(results: Path) -> Verdict:
         for name, rule in _OF_TRIALS.items()
         for words in rule(trial)
     ]
+    of_rows = {**_OF_ROWS, **(guards or {})}
     for key, group in rows.items():
         where = f"{key[0]}/{key[1]}/{key[2]:g}" + (f", update {key[3]}" if group[0].record.update > 1 else "")
         scratch = rows.get((key[0], REFERENCE, 1.0, key[3]), [])
-        found += [Violation(name, where, words) for name, rule in _OF_ROWS.items() for words in rule(group, scratch)]
-    asked = {name: str(rule.__doc__) for name, rule in {**_OF_TRIALS, **_OF_ROWS}.items()}
+        found += [Violation(name, where, words) for name, rule in of_rows.items() for words in rule(group, scratch)]
+    asked = {name: str(rule.__doc__) for name, rule in {**_OF_TRIALS, **of_rows}.items()}
     return Verdict(asked, len(trials), tuple(found))
 
 
 @dataclass(frozen=True)
-class _Trial:
+class CheckedTrial:
+    """A trial to be checked. where: its folder below the results. published: the target that its scenario has, if any."""
+
     where: str
     record: TrialRecord
     evals: list[EvalRow]
+    published: TargetPart | None = None
 
     @property
     def row(self) -> tuple[str, str, float, int]:
@@ -75,13 +89,16 @@ class _Trial:
         return record.scenario["name"], record.strategy["name"], record.horizon, record.update
 
 
-def _finished(trial: _Trial) -> Iterator[str]:
+RowRule: TypeAlias = Callable[[list[CheckedTrial], list[CheckedTrial]], Iterator[str]]
+
+
+def _finished(trial: CheckedTrial) -> Iterator[str]:
     """Every trial is finished."""
     if trial.record.status != "finished":
         yield f"{trial.record.status}: {trial.record.reason or 'it was cut off'}"
 
 
-def _complete(trial: _Trial) -> Iterator[str]:
+def _complete(trial: CheckedTrial) -> Iterator[str]:
     """A finished trial's evaluations reach its end, and its summary is what the last of them says."""
     summary = trial.record.summary
     if summary is None:
@@ -97,7 +114,7 @@ def _complete(trial: _Trial) -> Iterator[str]:
             yield f"{name} is {getattr(summary, name)} in the summary, {getattr(last, name)} in the last evaluation"
 
 
-def _clock(trial: _Trial) -> Iterator[str]:
+def _clock(trial: CheckedTrial) -> Iterator[str]:
     """The clock's phases account for the wall time to within 1 %, or a quarter of a second."""
     summary = trial.record.summary
     if summary is None:
@@ -107,7 +124,7 @@ def _clock(trial: _Trial) -> Iterator[str]:
         yield f"{left:.2f} of {summary.wall_seconds:.2f} s belong to no phase"
 
 
-def _ledger(trial: _Trial) -> Iterator[str]:
+def _ledger(trial: CheckedTrial) -> Iterator[str]:
     """The ledger never shrinks, and holds at least the images of its steps, and what they cost."""
     facts, before = trial.record.flops_per_image, None
     batch = trial.record.scenario["training"]["batch_size"]
@@ -131,21 +148,21 @@ _ENDS = (
 _TOTALS = ("step", "images", "train_flops", "aux_flops", "train_seconds")
 
 
-def _energy(trial: _Trial) -> Iterator[str]:
+def _energy(trial: CheckedTrial) -> Iterator[str]:
     """Joules that are missing have a reason."""
     summary = trial.record.summary
     if summary is not None and summary.gpu_joules is None and not summary.gpu_joules_reason:
         yield "gpu_joules is null, and no reason is given"
 
 
-def _commit(trial: _Trial) -> Iterator[str]:
+def _commit(trial: CheckedTrial) -> Iterator[str]:
     """The code was that of a commit, unchanged."""
     origin = trial.record.provenance
     if origin.modified is not False:
         yield "run from no checkout" if origin.commit is None else f"modified since commit {origin.commit[:10]}"
 
 
-def _place(trial: _Trial) -> Iterator[str]:
+def _place(trial: CheckedTrial) -> Iterator[str]:
     """A record lies where its scenario, strategy, horizon and seed say."""
     scenario, strategy, horizon, update = trial.row
     expected = f"{scenario}/{strategy}/{horizon:g}/seed-{trial.record.seed}"
@@ -155,7 +172,7 @@ def _place(trial: _Trial) -> Iterator[str]:
         yield f"expected in {expected}"
 
 
-def _one_question(group: list[_Trial], scratch: list[_Trial]) -> Iterator[str]:
+def _one_question(group: list[CheckedTrial], scratch: list[CheckedTrial]) -> Iterator[str]:
     """A row's trials, and scratch's, are of one scenario, data, rules and training version."""
     together = [trial.record for trial in (*group, *scratch)]
     for name in ("scenario_hash", "rules_version", "training_version"):
@@ -166,14 +183,14 @@ def _one_question(group: list[_Trial], scratch: list[_Trial]) -> Iterator[str]:
         yield "data_hash: of unlike data"
 
 
-def _one_strategy(group: list[_Trial], scratch: list[_Trial]) -> Iterator[str]:
+def _one_strategy(group: list[CheckedTrial], scratch: list[CheckedTrial]) -> Iterator[str]:
     """A row's trials are of one strategy."""
     found = {trial.record.strategy_hash for trial in group}
     if len(found) > 1:
         yield f"strategy_hash: {', '.join(sorted(found))}"
 
 
-def _distinct_seeds(group: list[_Trial], scratch: list[_Trial]) -> Iterator[str]:
+def _distinct_seeds(group: list[CheckedTrial], scratch: list[CheckedTrial]) -> Iterator[str]:
     """No seed counts twice, and no two seeds ended with the same weights."""
     seeds = [trial.record.seed for trial in group]
     if len(set(seeds)) < len(seeds):
@@ -183,16 +200,17 @@ def _distinct_seeds(group: list[_Trial], scratch: list[_Trial]) -> Iterator[str]
         yield "two seeds have the same weights"
 
 
-def _none_missing(group: list[_Trial], scratch: list[_Trial]) -> Iterator[str]:
-    """Every seed of scratch has its trial."""
-    missing = {trial.record.seed for trial in scratch} - {trial.record.seed for trial in group}
-    if not scratch:
+def _none_missing(group: list[CheckedTrial], scratch: list[CheckedTrial]) -> Iterator[str]:
+    """Every seed of scratch has its trial, but for those that its published target is from."""
+    scored = {trial.record.seed for trial in scratch if not trial.published or trial.record.seed not in trial.published.seeds}
+    missing = scored - {trial.record.seed for trial in group}
+    if not scratch or (not scored and group != scratch):
         yield "there is no scratch"
     elif missing:
         yield f"seeds {', '.join(map(str, sorted(missing)))} are missing"
 
 
-_OF_TRIALS: dict[str, Callable[[_Trial], Iterator[str]]] = {
+_OF_TRIALS: dict[str, Callable[[CheckedTrial], Iterator[str]]] = {
     "finished": _finished,
     "complete": _complete,
     "clock": _clock,
@@ -201,7 +219,7 @@ _OF_TRIALS: dict[str, Callable[[_Trial], Iterator[str]]] = {
     "commit": _commit,
     "place": _place,
 }
-_OF_ROWS: dict[str, Callable[[list[_Trial], list[_Trial]], Iterator[str]]] = {
+_OF_ROWS: dict[str, RowRule] = {
     "one question": _one_question,
     "one strategy": _one_strategy,
     "distinct seeds": _distinct_seeds,

@@ -1,0 +1,92 @@
+"""One number for many scenarios and seeds: the interquartile mean, with a stratified bootstrap (Agarwal et al. 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from bench.analysis.leaderboard import curves_of, paired
+from bench.analysis.published import published_of
+from bench.analysis.speedup import full_target
+
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """An interquartile mean. low, high: 95 % interval, or None where a scenario has fewer than two seeds."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+def interquartile_mean(scores: Sequence[np.ndarray] | np.ndarray) -> float:
+    """Return the mean of the middle half of all scores, over scenarios and seeds together.
+
+    scores: one array (seeds,) a scenario; or (scenarios, seeds). Of n scores the lowest and the highest floor(n / 4) are left out.
+    Source: Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice"; their rliable gives the same.
+    """
+    return float(stats.trim_mean(np.concatenate([np.asarray(each, dtype=float) for each in scores]), 0.25))
+
+
+def aggregate(scores: Sequence[np.ndarray] | np.ndarray, *, seed: int = 0) -> Aggregate:
+    """Return the interquartile mean and its interval: in each scenario as many seeds as it has are drawn with replacement.
+
+    Scenarios are kept as they are: the interval is for other seeds on the same scenarios, not for other scenarios.
+    scores: one array (seeds,) a scenario; or (scenarios, seeds). seed: of the bootstrap.
+    """
+    strata = [np.asarray(each, dtype=float) for each in scores]
+    value = interquartile_mean(strata)
+    if min(map(len, strata)) < 2:
+        return Aggregate(value, None, None)
+    random = np.random.default_rng(seed)
+    drawn = [each[random.integers(len(each), size=(_RESAMPLES, len(each)))] for each in strata]
+    low, high = np.percentile(stats.trim_mean(np.concatenate(drawn, axis=1), 0.25, axis=1), [2.5, 97.5])
+    return Aggregate(value, float(low), float(high))
+
+
+def seed_speedups(
+    trials: pd.DataFrame, evals: pd.DataFrame, *, currency: str = "flops", share: float = 1.0
+) -> pd.DataFrame:
+    """Return a row for each strategy, horizon and seed that it shares with scratch: that seed's own speedup.
+
+    trials, evals: as bench.records.collect gives them, of one scenario and update. Columns: strategy, horizon, seed, speedup.
+    Scratch's cost at the full target is its full horizon, at a share of it its own crossing. Who does not cross counts as
+    needing scratch's whole cost and one step more, strategy and scratch alike.
+    Raises RecordError where there is no scratch to compare with, or trials that must not be compared.
+    """
+    published, rows = published_of(trials), []
+    for strategy, horizon, theirs, mine in paired(trials, evals, currency):
+        scratch, steps = curves_of(theirs, currency), int(theirs["step"].max())
+        target = share * full_target(scratch, published.accuracy if published else None)
+        missed = scratch.cost[-1] * (steps + 1) / steps
+        found = scratch.cost[-1] if share == 1.0 else scratch.seed_costs(target)
+        costs = curves_of(mine, currency).seed_costs(target)
+        is_scratch = theirs.index.equals(mine.index)
+        ratios = np.where(np.isinf(found), missed, found) / np.where(np.isinf(costs), missed, costs)
+        for seed, ratio in zip(sorted(mine["seed"].unique()), ratios, strict=True):
+            value = 1.0 if is_scratch else float(ratio)
+            rows.append({"strategy": strategy, "horizon": horizon, "seed": int(seed), "speedup": value})
+    return pd.DataFrame(rows, columns=["strategy", "horizon", "seed", "speedup"])
+
+
+def aggregate_speedups(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return a row for each strategy and horizon that all tables hold: its interquartile mean over scenarios and seeds.
+
+    tables: as seed_speedups gives them, one a scenario. Taken over the logarithms of speedups, so that 2 and 1/2 weigh the same.
+    Columns: strategy, horizon, iqm, iqm_low, iqm_high (NaN where there is no interval).
+    """
+    rows = []
+    by_key = [dict(list(table.groupby(["strategy", "horizon"])["speedup"])) for table in tables]
+    for strategy, horizon in sorted(set.intersection(*(set(groups) for groups in by_key))):
+        found = aggregate([np.log(groups[strategy, horizon].to_numpy(float)) for groups in by_key])
+        low, high = (np.nan if bound is None else np.exp(bound) for bound in (found.low, found.high))
+        rows.append(
+            {"strategy": strategy, "horizon": horizon, "iqm": np.exp(found.value), "iqm_low": low, "iqm_high": high}
+        )
+    return pd.DataFrame(rows, columns=["strategy", "horizon", "iqm", "iqm_low", "iqm_high"])

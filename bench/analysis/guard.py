@@ -1,0 +1,114 @@
+"""Is scratch honest, and is a run too good? A run's scratch against the published one (RULES 16)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+SIGNIFICANCE = 0.05
+# Where convergence is compared. At the full target half of scratch's own seeds miss by definition; 0.95 of it, most reach.
+CONVERGENCE_SHARE = 0.95
+_DROPPED = 1  # runs at either end, as MLPerf does
+
+
+@dataclass(frozen=True)
+class ScratchTest:
+    """A run's scratch held against the published one.
+
+    difference: the run's mean accuracy minus the published. p: two-sided, None where it cannot be had. verdict: in words.
+    """
+
+    mean: float
+    std: float
+    n: int
+    difference: float
+    p: float | None
+    verdict: str
+
+    @property
+    def differs(self) -> bool:
+        """Whether the difference is more than chance, at 0.05."""
+        return self.p is not None and self.p < SIGNIFICANCE
+
+
+def compare_scratch(
+    mean: float, std: float, n: int, published_mean: float, published_std: float, published_n: int
+) -> ScratchTest:
+    """Test two-sided whether two means of accuracy differ, by Welch's test, from summaries alone (Welch 1947).
+
+    mean, std, n: of the run's scored seeds of scratch, std with n - 1 (not read where n < 2); published_...: of the published
+    ones. Where neither side varies there is no test: equal means have p 1, others 0.
+    """
+    difference = mean - published_mean
+    if n < 2 or published_n < 2:
+        return ScratchTest(mean, std, n, difference, None, f"not tested: n = {min(n, published_n)} is too small")
+    if std == 0 and published_std == 0:
+        p = 1.0 if abs(difference) < 1e-9 else 0.0
+    else:
+        found = stats.ttest_ind_from_stats(mean, std, n, published_mean, published_std, published_n, equal_var=False)
+        p = float(found.pvalue)
+    verdict = "differs from the published one" if p < SIGNIFICANCE else "no difference found"
+    return ScratchTest(mean, std, n, difference, p, verdict)
+
+
+@dataclass(frozen=True)
+class ConvergencePoint:
+    """At what cost runs converge: the mean without the lowest and the highest, and the standard deviation of all.
+
+    n: runs that the mean is of. std: of the population (over n, not n - 1), as MLPerf has it.
+    """
+
+    mean: float
+    std: float
+    n: int
+
+    def least(self, runs: int) -> float:
+        """Return the lowest trimmed mean that `runs` other runs may have before it is too low to be chance.
+
+        Student's one-sided t test at 0.05 with the reference's deviation on both sides: mean - t * std * sqrt(1/n + 1/m),
+        m = runs - 2, t the 0.95 quantile at n + m - 2 degrees. MLPerf searches for it by bisection to within 0.0001.
+        Raises ValueError for fewer than 3 runs, of which trimming leaves none.
+        Source: mlcommons/logging, mlperf_logging/rcp_checker; the same numbers in tests/analysis/test_guard.py.
+        """
+        other = _kept(runs)
+        quantile = float(stats.t.ppf(1 - SIGNIFICANCE, self.n + other - 2))
+        return self.mean - quantile * self.std * float(np.sqrt(1 / self.n + 1 / other))
+
+
+def convergence_point(costs: Sequence[float] | np.ndarray) -> ConvergencePoint:
+    """Return the convergence point of runs, MLPerf's "reference convergence point" (RCP).
+
+    costs: (runs,), of each at its target, in any unit. Raises ValueError for fewer than 4, whose spread says nothing, and for
+    one that is infinite: a reference has reached its target.
+    """
+    if len(costs) < 2 * _DROPPED + 2 or not np.isfinite(costs).all():
+        raise ValueError(f"{len(costs)} costs, expected at least {2 * _DROPPED + 2}, all finite")
+    return ConvergencePoint(trimmed_mean(costs), float(np.std(costs)), _kept(len(costs)))
+
+
+def trimmed_mean(costs: Sequence[float] | np.ndarray) -> float:
+    """Return the mean of costs without the lowest and the highest: infinite where more than one run missed.
+
+    costs: (runs,), infinite for a miss. Raises ValueError for fewer than 3.
+    """
+    _kept(len(costs))
+    return float(np.sort(np.asarray(costs, dtype=float))[_DROPPED:-_DROPPED].mean())
+
+
+def too_fast(costs: Sequence[float] | np.ndarray, reference: ConvergencePoint) -> bool | None:
+    """Return whether runs converge faster than the reference by more than chance; None for too few runs to say.
+
+    costs: (runs,), infinite for a miss.
+    """
+    if len(costs) < 2 * _DROPPED + 1:
+        return None
+    return trimmed_mean(costs) < reference.least(len(costs))
+
+
+def _kept(runs: int) -> int:
+    if runs < 2 * _DROPPED + 1:
+        raise ValueError(f"{runs} runs, expected at least {2 * _DROPPED + 1}")
+    return runs - 2 * _DROPPED

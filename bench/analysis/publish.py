@@ -1,0 +1,71 @@
+"""A target to publish, from finished trials of scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.guard import CONVERGENCE_SHARE
+from bench.analysis.honesty import steps_at
+from bench.analysis.leaderboard import refuse_mixtures, scratch_of
+from bench.analysis.published import span
+from bench.catalog import REFERENCE
+from bench.errors import RecordError
+from bench.target import LEAST_SEEDS, TargetPart
+
+
+def make_targets(
+    trials: pd.DataFrame, evals: pd.DataFrame, seeds: Sequence[int], source: str | None = None
+) -> list[TargetPart]:
+    """Return the target of each update of one scenario, from scratch at horizon 1 on `seeds`.
+
+    trials, evals: as bench.records.collect gives them, of one scenario, all updates. source: in words; None says on what device
+    and from what commit they were run. Accuracies are rounded to six digits.
+    Raises RecordError for fewer than five seeds, for one that is not finished, or for trials that must not be mixed.
+    """
+    name = trials["scenario"].iloc[0]
+    if len(seeds) < LEAST_SEEDS:
+        raise RecordError(
+            f"{name}: {len(seeds)} seeds for a published target, expected at least {LEAST_SEEDS}. Name more with --seeds."
+        )
+    mine, theirs = (
+        frame[(frame["strategy"] == REFERENCE) & (frame["horizon"] == 1.0) & frame["seed"].isin(seeds)]
+        for frame in (trials, evals)
+    )
+    updates = range(1, int(trials["updates"].iloc[0]) + 1)
+    for update in updates:
+        missing = set(seeds) - set(theirs[theirs["update"] == update]["seed"])
+        if missing:
+            which = f" of update {update}" if len(updates) > 1 else ""
+            raise RecordError(
+                f"{name}: scratch at horizon 1 has no finished trial{which} of seeds {span(sorted(missing))}, expected all of "
+                f"{span(seeds)}. Run: bench run --scenario {name} --strategy scratch --seeds {','.join(map(str, sorted(seeds)))}"
+            )
+    refuse_mixtures(mine)
+    return [
+        _target(mine[mine["update"] == update], theirs[theirs["update"] == update], source or _origin(mine))
+        for update in updates
+    ]
+
+
+def _target(trials: pd.DataFrame, evals: pd.DataFrame, source: str) -> TargetPart:
+    scratch = scratch_of(trials, evals).sort_values("seed")
+    ends = scratch[scratch["step"] == scratch["step"].max()]["validation_accuracy"].to_numpy(float)
+    steps = steps_at(scratch, CONVERGENCE_SHARE * float(ends.mean()))
+    return TargetPart(
+        accuracy=round(float(ends.mean()), 6),
+        std=round(float(ends.std(ddof=1)), 6),
+        seeds=tuple(sorted(int(seed) for seed in scratch["seed"].unique())),
+        source=source,
+        convergence_steps=tuple(int(step) for step in steps) if np.isfinite(steps).all() else None,
+    )
+
+
+def _origin(trials: pd.DataFrame) -> str:
+    """Return where trials were run, in words: devices and commits."""
+    devices = " / ".join(sorted(set(trials["device"])))
+    commits = " / ".join(sorted({str(commit)[:10] for commit in trials["commit"]}))
+    changed = "" if all(modified is False or modified == 0 for modified in trials["modified"]) else ", modified"
+    return f"bench, {trials['seed'].nunique()} trials of scratch on {devices}, commit {commits}{changed}"

@@ -1,0 +1,46 @@
+"""What is said below a leaderboard of how far it is to be trusted."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from bench.analysis.guard import CONVERGENCE_SHARE
+from bench.catalog import REFERENCE
+
+
+def guard_notes(rows: pd.DataFrame) -> list[str]:
+    """Return the notes on scratch against its published target, on runs that are too fast, and on what is no number.
+
+    rows: as bench.analysis.leaderboard gives them. Without a published target there is nothing to hold scratch against.
+    """
+    notes = []
+    if "published_source" in rows:
+        notes += [*_honesty(rows[rows["strategy"] == REFERENCE].iloc[0]), *_speed(rows)]
+    if rows["validation_accuracy"][rows["n"] > 0].isna().any():
+        notes.append("nan: of some seed an accuracy is no number. It counts as below every target.")
+    return notes
+
+
+def _honesty(scratch: pd.Series) -> list[str]:
+    p = f", p = {scratch['scratch_p']:.3g}" if pd.notna(scratch["scratch_p"]) else ""
+    found = f"{scratch['scratch_difference']:+.4f} from the published accuracy{p}: {scratch['scratch_verdict']}"
+    notes = [f"Is scratch honest? It ends {found} (Welch's test, two-sided, at 0.05)."]
+    if scratch["left_out"]:
+        seeds = f"seeds {scratch['published_seeds']}, from which the target was published"
+        notes.append(f"Not scored: {scratch['left_out']} trials of {seeds}.")
+    return notes
+
+
+def _speed(rows: pd.DataFrame) -> list[str]:
+    fast = rows[rows["too_fast"].eq(True)] if "too_fast" in rows else rows[:0]
+    if fast.empty:
+        return []
+    found = ", ".join(
+        f"{row['strategy']} at horizon {row['horizon']:g} (step {row['convergence_mean']:,.0f}, expected at least "
+        f"{row['convergence_least']:,.0f})"
+        for row in fast.to_dict("records")
+    )
+    return [
+        f"Faster to {CONVERGENCE_SHARE:g} of the target than published scratch is by chance (MLPerf's convergence points): "
+        f"{found}. Of a strategy that is its claim; of scratch it is a warning."
+    ]

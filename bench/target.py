@@ -1,0 +1,50 @@
+"""A published target: how well scratch does on a scenario, frozen with the seeds that it was found with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+# RULES 9: fewer seeds are no more than what a run brings along itself.
+LEAST_SEEDS = 5
+
+
+class TargetPart(BaseModel):
+    """The target of one update, from trials of scratch that are then not scored.
+
+    accuracy: mean validation accuracy at the end of horizon 1, a fraction. std: over seeds, with n - 1. seeds: of those trials.
+    source: where it was published or how it was found, in words. convergence_steps: the steps at which each of these seeds
+    came to a share of `accuracy` for good (bench.analysis.guard says which), in the order of `seeds`; what a run that
+    converges too fast is held against.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    accuracy: float = Field(gt=0, le=1)
+    std: float = Field(ge=0, lt=1)
+    seeds: tuple[int, ...] = Field(strict=False)
+    source: str = Field(min_length=1)
+    convergence_steps: tuple[int, ...] | None = Field(default=None, strict=False)
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> TargetPart:
+        if len(self.seeds) < LEAST_SEEDS:
+            raise ValueError(f"seeds: {len(self.seeds)} found, expected at least {LEAST_SEEDS}. Run more.")
+        if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError(f"seeds: {list(self.seeds)} found, expected distinct ones from 0 on. Change some.")
+        steps = self.convergence_steps
+        if steps is not None and (len(steps) != len(self.seeds) or min(steps) < 1):
+            raise ValueError(
+                f"convergence_steps: {list(steps)} found, expected a step above 0 for each of {len(self.seeds)} seeds. "
+                "Change them, or leave them out."
+            )
+        return self
+
+
+def check_targets(targets: Sequence[TargetPart], updates: int) -> None:
+    """Raise ValueError where a scenario's targets are not one for each update, all from the same seeds."""
+    if len(targets) != updates:
+        raise ValueError(f"target: {len(targets)} found for {updates} updates, expected one each. Add or remove some.")
+    if len({frozenset(target.seeds) for target in targets}) > 1:
+        raise ValueError("target: of unlike seeds at the updates, expected the same at each. Change them.")
