@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from bench.analysis.leaderboard import by_strategy
+from bench.analysis.published import scored
 from bench.analysis.targets import speedups_by_target
 from bench.catalog import REFERENCE
 
@@ -31,6 +32,7 @@ def ablation(
     over these seeds); difference (of it to the recipe's), difference_low, difference_high (95 %, see paired_interval).
     No rows where nothing differs in one aspect, or pieces were not recorded.
     """
+    trials, evals = scored(trials, evals)
     pieces = _pieces(trials)
     found = _variants(pieces, recipe)
     ends = _final_accuracies(evals)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from bench.analysis.leaderboard import by_strategy
+from bench.analysis.published import not_scored
 
 # Unit -> part -> the summary's field.
 PARTS = {
@@ -23,7 +24,7 @@ _COLUMNS = ["strategy", "title", "horizon", "n", "part", "cost", "std", "whole",
 def breakdown(trials: pd.DataFrame, unit: str) -> pd.DataFrame:
     """Return a row for each strategy, horizon and part of its cost, of one scenario and update.
 
-    trials: as bench.records.collect gives them; the finished ones count. unit: "flops" or "seconds".
+    trials: as bench.records.collect gives them; the finished ones of seeds that are scored count. unit: "flops" or "seconds".
     Columns: strategy, title, horizon, n, part, cost (mean over seeds), std (NaN for one seed), whole (the sum of the means),
     share (cost / whole). Training holds a strategy's own passes and, in seconds, its data selection: records do not keep them
     apart. No rows where a part was not recorded, or, in seconds, where machines differ.
@@ -31,7 +32,8 @@ def breakdown(trials: pd.DataFrame, unit: str) -> pd.DataFrame:
     fields = list(PARTS[unit].values())
     if not set(fields) <= set(trials.columns):
         return pd.DataFrame(columns=_COLUMNS)
-    finished = trials[(trials["status"] == "finished") & trials[fields].notna().all(axis=1)]
+    counted = ~trials["seed"].isin(not_scored(trials))
+    finished = trials[counted & (trials["status"] == "finished") & trials[fields].notna().all(axis=1)]
     if unit == "seconds" and finished["machine"].nunique() > 1:
         return pd.DataFrame(columns=_COLUMNS)
     rows = []

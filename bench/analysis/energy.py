@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.leaderboard import by_strategy
+from bench.analysis.published import scored
 
 _COLUMNS = ["strategy", "title", "horizon", "n", "step", "seconds", "joules", "joules_std", "watts"]
 
@@ -17,9 +18,12 @@ def energy_curves(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
     Columns: strategy, title, horizon, n, step, seconds (of training, mean over seeds), joules (mean), joules_std (over seeds,
     NaN for one), watts (mean power since the evaluation before). No rows where machines differ.
     """
-    measured = evals[evals["gpu_joules"].notna()] if "gpu_joules" in evals else evals.iloc[:0]
-    if measured.empty or trials["machine"].nunique() > 1:
-        return pd.DataFrame(columns=_COLUMNS)
+    nothing = pd.DataFrame(columns=_COLUMNS)
+    if "gpu_joules" not in evals or evals["gpu_joules"].isna().all():
+        return nothing
+    trials, evals = scored(trials, evals)
+    if trials["machine"].nunique() > 1:
+        return nothing
     titles = dict(zip(trials["strategy"], trials["title"], strict=True))
     parts = []
     for strategy, horizon, mine in by_strategy(evals):
@@ -31,4 +35,4 @@ def energy_curves(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
         frame["watts"] = np.diff(frame["joules"], prepend=0.0) / np.diff(frame["seconds"], prepend=0.0)
         facts = {"strategy": strategy, "title": titles[strategy], "horizon": horizon, "n": mine["seed"].nunique()}
         parts.append(frame.reset_index().assign(**facts))
-    return pd.concat(parts, ignore_index=True)[_COLUMNS] if parts else pd.DataFrame(columns=_COLUMNS)
+    return pd.concat(parts, ignore_index=True)[_COLUMNS] if parts else nothing

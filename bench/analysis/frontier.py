@@ -88,6 +88,7 @@ def frontier_points(
     four as in `frontiers`; empty for scratch where it was run at one horizon).
     """
     found = frontiers(trials, evals, currency=currency, share=share)
+    trials, evals = scored(trials, evals)
     titles = dict(zip(trials["strategy"], trials["title"], strict=True))
     scratch = evals[(evals["strategy"] == REFERENCE) & (evals["horizon"] == 1.0)]
     parts = []
@@ -97,7 +98,7 @@ def frontier_points(
         points = [_point(frame[frame["seed"].isin(list(seeds))], currency) for frame in runs]
         same = {"target": row["target"], "cost_at_target": row["cost"], "value": row["value"]}
         rows = pd.DataFrame(points).sort_values("cost", kind="stable").assign(**same, relation=row["relation"])
-        parts.append(rows.assign(best=rows["accuracy"].cummax()))
+        parts.append(rows.assign(best=np.fmax.accumulate(rows["accuracy"].to_numpy())))
     if parts and REFERENCE not in set(found["strategy"]):
         parts.insert(0, pd.DataFrame([_point(scratch, currency)]).assign(target=found["target"].iloc[0]))
     columns = ["strategy", "title", "horizon", "n", "cost", "accuracy", "std", "best", "target", "cost_at_target"]

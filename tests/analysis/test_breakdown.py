@@ -61,3 +61,9 @@ def test_every_part_is_a_field_of_the_record():
     # Everything that the wall holds, but what is counted otherwise: devices, threads, and other processes.
     assert phases - fields == {"device_seconds", "wall_seconds", "cpu_seconds", "other_cpu_seconds"}
     assert set(breakdown(made_up().trials, "seconds")["part"]) == set(PARTS["seconds"])
+
+
+def test_seeds_that_a_target_was_published_from_are_not_averaged():
+    trials = finished().assign(published_accuracy=0.8, published_std=0.01, published_source="here", published_steps=None)
+    trials["published_seeds"] = "1 5 6 7 8"
+    assert breakdown(trials, "flops")["n"].unique().tolist() == [1]
