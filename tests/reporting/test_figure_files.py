@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import matplotlib as mpl
 import pytest
 from PIL import Image
 
@@ -139,3 +142,22 @@ def test_formats_that_are_none_are_refused(formats: str):
 
 def test_without_pictures_there_are_tables_and_captions_alone(tmp_path: Path):
     assert {path.suffix for path in write_report(made_up(), tmp_path, NO_PICTURES)} == {".csv", ".md", ".txt"}
+
+
+def test_a_png_is_small_and_white_where_nothing_is_drawn(written: dict[str, Path]):
+    image = Image.open(written["accuracy-flops.png"])
+    assert image.mode == "P"
+    assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+    assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+    assert written["accuracy-flops.png"].stat().st_size < 120_000
+
+
+def test_reports_are_drawn_without_torch():
+    code = "import sys, bench.reporting.report; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_users_own_settings_do_not_change_a_figure(written: dict[str, Path], tmp_path: Path):
+    with mpl.rc_context({"font.size": 30, "text.usetex": True, "axes.facecolor": "red", "font.family": "serif"}):
+        write_report(made_up(5, ablation=True, joules=True), tmp_path, Prints(("svg",), ()))
+    assert (tmp_path / "old-new.svg").read_bytes() == written["old-new.svg"].read_bytes()

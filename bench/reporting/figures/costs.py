@@ -43,7 +43,7 @@ def draw_breakdown(rows: pd.DataFrame, ranking: pd.DataFrame, unit: str, width: 
     axes.set_xlim(0, room * rows["whole"].max())
     axes.set_xlabel(f"{_UNITS[unit]} of the update, mean over seeds")
     count_axis(axes, bins=5)
-    handles: list[Artist] = [Patch(facecolor=face, hatch=hatch, **_EDGE) for (face, hatch), _ in zip(_FACES, parts)]
+    handles: list[Artist] = [Patch(facecolor=face, hatch=hatch, **_EDGE) for (face, hatch), _ in zip(_FACES, parts, strict=False)]
     set_title(figure, heading(ranking), width)
     add_legend(figure, handles, parts, width, columns=3 if width is PAGE else 2)
     return figure
