@@ -14,7 +14,6 @@ from click.testing import CliRunner, Result
 from bench.catalog import scenario_names, shipped_folder
 from bench.cli import main
 
-
 QUICK = ("--formats", "png", "--width", "page")
 # Accuracy against steps, images, FLOPs and seconds; speedups; old and new; cost in FLOPs and seconds; seeds' crossings.
 FIGURES = 9

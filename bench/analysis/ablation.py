@@ -105,7 +105,7 @@ def _final_accuracies(evals: pd.DataFrame) -> dict[_Key, dict[int, float]]:
 
 def _speedup(
     trials: pd.DataFrame, evals: pd.DataFrame, key: _Key, seeds: set[int], currency: str, share: float
-) -> dict[str, Any] | None:
+) -> dict[Any, Any] | None:
     """Return a strategy's speedup over scratch on some seeds, or None where there is nothing to compare."""
     wanted = {key, (REFERENCE, 1.0)}
     rows = zip(evals["strategy"], evals["horizon"], evals["seed"], strict=True)

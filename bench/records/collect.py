@@ -34,8 +34,8 @@ class Records:
     trials: a row a trial: scenario, strategy, horizon, seed, update, updates (how many the scenario has), title, status,
     reason, hashes, versions, device, commit, modified, total_steps, scratch_steps, old_share, previous_sha256,
     pieces (the strategy's four aspects as JSON), base_<currency>, the scenario's published target (published_accuracy,
-    published_std, published_source, and as text with spaces published_seeds and published_steps; None where there is none), and the
-    summary's fields where it is finished.
+    published_std, published_source, and as text with spaces published_seeds and published_steps; None where there is none),
+    and the summary's fields where it is finished.
     evals: a row an evaluation of a finished trial: scenario, strategy, horizon, seed, update, and the fields of EvalRow.
     """
 

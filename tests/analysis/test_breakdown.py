@@ -10,7 +10,13 @@ from tests.analysis.test_leaderboard import FAST, SCRATCH, records
 from tests.reporting.made_up import made_up
 
 SUMMARY = {"train_flops": 60.0, "aux_flops": 10.0, "evaluate_flops": 30.0}
-SUMMARY |= {"train_seconds": 6.0, "evaluate_seconds": 2.0, "prepare_seconds": 1.0, "build_seconds": 0.5, "io_seconds": 0.5}
+SUMMARY |= {
+    "train_seconds": 6.0,
+    "evaluate_seconds": 2.0,
+    "prepare_seconds": 1.0,
+    "build_seconds": 0.5,
+    "io_seconds": 0.5,
+}
 
 
 def finished() -> pd.DataFrame:
@@ -64,6 +70,8 @@ def test_every_part_is_a_field_of_the_record():
 
 
 def test_seeds_that_a_target_was_published_from_are_not_averaged():
-    trials = finished().assign(published_accuracy=0.8, published_std=0.01, published_source="here", published_steps=None)
+    trials = finished().assign(
+        published_accuracy=0.8, published_std=0.01, published_source="here", published_steps=None
+    )
     trials["published_seeds"] = "1 5 6 7 8"
     assert breakdown(trials, "flops")["n"].unique().tolist() == [1]

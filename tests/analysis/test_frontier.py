@@ -68,7 +68,11 @@ def test_a_currency_that_was_not_measured_or_is_of_unlike_machines_has_no_fronti
 
 def test_points_are_every_horizons_end_and_scratchs():
     points = frontier_points(*records(SCRATCH | SHORT | WEAK))
-    assert points[["strategy", "horizon", "n"]].to_numpy().tolist() == [["scratch", 1, 2], ["fast", 0.25, 2], ["fast", 0.5, 2]]
+    assert points[["strategy", "horizon", "n"]].to_numpy().tolist() == [
+        ["scratch", 1, 2],
+        ["fast", 0.25, 2],
+        ["fast", 0.5, 2],
+    ]
     assert points["cost"].tolist() == [40 * 1010, 10 * 1010, 20 * 1010]
     assert points["accuracy"].tolist() == pytest.approx([0.8, 0.7, 0.9])
     assert points["target"].tolist() == pytest.approx([0.8] * 3)

@@ -34,7 +34,8 @@ def made_up(
     """Return one scenario's records: scratch, and so many strategies but one, of one update.
 
     missed: nobody but scratch reaches the target. joules: energy was measured. horizons: at which all but scratch were run.
-    ablation: strategies that differ from "optimized" in one piece each. long_titles: to see what becomes of them. draw: of the noise.
+    ablation: strategies that differ from "optimized" in one piece each. long_titles: to see what becomes of them.
+    draw: of the noise.
     """
     random = np.random.default_rng(draw)
     trials, evals = [], []

@@ -83,7 +83,9 @@ def test_every_caption_says_what_its_numbers_rest_on(written: dict[str, Path]):
         text = path.read_text(encoding="utf-8")
         assert "n = 3 each" in text, path.name
         assert "Device: NVIDIA H100 80GB HBM3. Rules version 1. Commit cccccccccc: code as committed." in text
-        assert re.search(r"Target: validation accuracy 0\.\d{4} ± 0\.\d{4} \(provisional: mean of scratch's 3 seeds\)", text)
+        assert re.search(
+            r"Target: validation accuracy 0\.\d{4} ± 0\.\d{4} \(provisional: mean of scratch's 3 seeds\)", text
+        )
         assert f"Drawn from: {path.name.removesuffix('.caption.txt')}.csv, leaderboard.csv." in text
         assert re.search("band|bars|Bars|bar|interval|spread", text), path.name
 
@@ -123,7 +125,13 @@ def test_several_scenarios_have_a_profile_with_its_table_and_caption(tmp_path: P
     assert profile.parent == tmp_path
     assert paths["performance-profile.png"].read_bytes().startswith(b"\x89PNG")
     text = paths["performance-profile.caption.txt"].read_text(encoding="utf-8")
-    for words in ("2 tables", "one (n = 3; provisional target 0.", "Device: NVIDIA", "Rules version 1", "geometric mean"):
+    for words in (
+        "2 tables",
+        "one (n = 3; provisional target 0.",
+        "Device: NVIDIA",
+        "Rules version 1",
+        "geometric mean",
+    ):
         assert words in text
 
 

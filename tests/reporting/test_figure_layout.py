@@ -39,8 +39,7 @@ def texts(figure: Figure) -> list[Text]:
         found += [axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts]
         for axis in (axes.xaxis, axes.yaxis):
             low, high = sorted(axis.get_view_interval())
-            ticks = zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True)
-            found += [label for place, label in ticks if low <= place <= high]
+            found += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
             found.append(axis.get_offset_text())
     return [text for text in dict.fromkeys(found) if text.get_visible() and text.get_text().strip()]
 
@@ -74,7 +73,9 @@ def _overlap(one: Bbox, other: Bbox) -> bool:
 
 def _crosses(box: Bbox, frame: Bbox) -> bool:
     """Whether a text is partly in the frame and partly out of it."""
-    return _overlap(box, frame) and not _inside(box.translated(-frame.x0, -frame.y0), frame.translated(-frame.x0, -frame.y0))
+    return _overlap(box, frame) and not _inside(
+        box.translated(-frame.x0, -frame.y0), frame.translated(-frame.x0, -frame.y0)
+    )
 
 
 @pytest.mark.parametrize("width", [PAGE, COLUMN], ids=["page", "column"])
@@ -98,7 +99,7 @@ def test_nothing_is_cut_off_or_lies_on_something_else(case: str, width: Width, t
 @pytest.mark.parametrize("scenarios", [2, 10])
 def test_a_profile_is_laid_out_for_any_number_of_scenarios(scenarios: int, width: Width, tmp_path: Path):
     parts = [made_up(12, seeds=2, long_titles=True, name=f"s{number}", draw=number) for number in range(scenarios)]
-    *_, = write_reports(parts, tmp_path, NO_PICTURES)
+    (*_,) = write_reports(parts, tmp_path, NO_PICTURES)
     with styled(width):
         figure = draw_profile(read_table(tmp_path / "performance-profile.csv"), width)
         assert faults(figure) == []

@@ -10,13 +10,30 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter
 
 from bench.reporting.figures.inks import inks_of, names_of, titles_of
-from bench.reporting.figures.style import PAGE, Width, add_legend, bar_canvas, beside_bar, canvas, count_axis, set_title
+from bench.reporting.figures.style import (
+    PAGE,
+    Look,
+    Width,
+    add_legend,
+    bar_canvas,
+    beside_bar,
+    canvas,
+    count_axis,
+    set_title,
+)
 from bench.reporting.figures.words import heading
 
 _UNITS = {"flops": "FLOPs", "seconds": "seconds"}
-# Colour and hatch of a bar's parts: neighbours differ in grey, too.
-_FACES = [("#0173b2", ""), ("#de8f05", "////"), ("0.85", "...."), ("#56b4e9", "\\\\\\\\"), ("0.4", ""), ("white", "xxxx")]
-_EDGE = {"edgecolor": "0.2", "linewidth": 0.4}
+# Colour and hatch of a bar's parts, told apart in grey, too. Dots, as hatches, would make an SVG ten times as large.
+_FACES = {
+    "training": ("#0173b2", ""),
+    "element-wise": ("#de8f05", "////"),
+    "evaluation": ("0.85", ""),
+    "preparing": ("#56b4e9", "\\\\\\\\"),
+    "building": ("0.4", ""),
+    "reading and writing": ("white", ""),
+}
+_EDGE: Look = {"edgecolor": "0.2", "linewidth": 0.4}
 _ENERGY_INCHES = {"column": 3.4, "page": 2.4}
 _MARKS = 5  # of a strategy's own markers along its curve
 
@@ -32,9 +49,9 @@ def draw_breakdown(rows: pd.DataFrame, ranking: pd.DataFrame, unit: str, width: 
     figure, (axes,) = bar_canvas(width, [beside_bar(titles[key], f"horizon {key[1]:g}") for key in keys])
     for place, key in enumerate(keys):
         end = 0.0
-        for part, (face, hatch) in zip(parts, _FACES, strict=False):
-            cost = found[key]["cost"][part]
-            bar = {"left": end, "height": 0.62, "gid": f"{part} {key[0]}@{key[1]:g}"}
+        for part in parts:
+            (face, hatch), cost = _FACES[part], found[key]["cost"][part]
+            bar: Look = {"left": end, "height": 0.62, "gid": f"{part} {key[0]}@{key[1]:g}"}
             axes.barh(place, cost, color=face, hatch=hatch, **bar, **_EDGE)
             end += cost
         whole = EngFormatter(places=1, sep="\N{NO-BREAK SPACE}")(found[key]["whole"].iloc[0])
@@ -43,7 +60,9 @@ def draw_breakdown(rows: pd.DataFrame, ranking: pd.DataFrame, unit: str, width: 
     axes.set_xlim(0, room * rows["whole"].max())
     axes.set_xlabel(f"{_UNITS[unit]} of the update, mean over seeds")
     count_axis(axes, bins=5)
-    handles: list[Artist] = [Patch(facecolor=face, hatch=hatch, **_EDGE) for (face, hatch), _ in zip(_FACES, parts, strict=False)]
+    handles: list[Artist] = [
+        Patch(facecolor=face, hatch=hatch, **_EDGE) for face, hatch in map(_FACES.__getitem__, parts)
+    ]
     set_title(figure, heading(ranking), width)
     add_legend(figure, handles, parts, width, columns=3 if width is PAGE else 2)
     return figure
@@ -54,7 +73,7 @@ def draw_energy(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> Figu
 
     rows: as energy_curves gives them. The band is one standard deviation over seeds.
     """
-    panels = {"rows": 1, "columns": 2} if width is PAGE else {"rows": 2, "columns": 1, "sharex": True}
+    panels: Look = {"rows": 1, "columns": 2} if width is PAGE else {"rows": 2, "columns": 1, "sharex": True}
     figure, (energy, power) = canvas(width, _ENERGY_INCHES[width.name], **panels)
     inks, names = inks_of(ranking), names_of(ranking)
     handles: list[Artist] = []
@@ -63,7 +82,7 @@ def draw_energy(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> Figu
         mine = rows[(rows["strategy"] == key[0]) & (rows["horizon"] == key[1])].sort_values("step")
         if mine.empty:
             continue
-        line = {"color": ink.colour, "linestyle": ink.dashes, "marker": ink.marker or None}
+        line: Look = {"color": ink.colour, "linestyle": ink.dashes, "marker": ink.marker or None}
         along, name = {**line, "markevery": max(1, len(mine) // _MARKS)}, f"{key[0]}@{key[1]:g}"
         energy.plot(mine["seconds"], mine["joules"], gid=f"joules {name}", **along)
         if mine["joules_std"].notna().any():

@@ -13,6 +13,7 @@ from bench.reporting.figures.inks import Ink, inks_of, names_of, titles_of
 from bench.reporting.figures.style import (
     GREY,
     PAGE,
+    Look,
     Width,
     add_legend,
     bar_canvas,
@@ -45,7 +46,7 @@ def draw_crossings(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> F
     axes.set_xlim(0, rows["cost"].max() * (1.08 if width is PAGE else 1.16))  # room for arrows
     axes.set_xlabel(f"each seed's cost at the target ({AXIS['flops']})")
     count_axis(axes, bins=5)
-    mark = {"linestyle": "none", "marker": "o", "color": GREY}
+    mark: Look = {"linestyle": "none", "marker": "o", "color": GREY}
     handles: list[Artist] = [Line2D([], [], **mark), Line2D([], [], markerfacecolor="white", **mark)]
     set_title(figure, heading(ranking), width)
     add_legend(figure, handles, ["held the target from there on", "missed it: all it spent (arrow)"], width)
@@ -55,7 +56,7 @@ def draw_crossings(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> F
 def _draw_seeds(axes: Axes, place: int, mine: pd.DataFrame, ink: Ink) -> None:
     """Draw one strategy's seeds about y = place, in their order from the top."""
     heights = place + (np.linspace(-_SPREAD, _SPREAD, len(mine)) if len(mine) > 1 else np.zeros(1))
-    mark = {"marker": ink.marker or "o", "markersize": 4.5, "color": ink.colour, "linestyle": "none"}
+    mark: Look = {"marker": ink.marker or "o", "markersize": 4.5, "color": ink.colour, "linestyle": "none"}
     for height, (_, row) in zip(heights, mine.iterrows(), strict=True):
         name = f"seed {row['strategy']}@{row['horizon']:g} {row['seed']}"
         face = ink.colour if row["crossed"] else "white"
@@ -79,7 +80,12 @@ def draw_reached(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> Fig
         mine = rows[(rows["strategy"] == key[0]) & (rows["horizon"] == key[1])].sort_values(["cost", "reached"])
         if mine.empty:
             continue
-        line = {"color": ink.colour, "linestyle": ink.dashes, "marker": ink.marker or None, "drawstyle": "steps-post"}
+        line: Look = {
+            "color": ink.colour,
+            "linestyle": ink.dashes,
+            "marker": ink.marker or None,
+            "drawstyle": "steps-post",
+        }
         handles += axes.plot(mine["cost"], mine["reached"], gid=f"reached {key[0]}@{key[1]:g}", **line)
         labels.append(f"{names[key]}, n = {mine['n'].iloc[0]}")
     axes.set(xlabel=f"cost ({AXIS['flops']})", ylabel="share of seeds at the target", ylim=(-0.04, 1.04))

@@ -10,12 +10,12 @@ from matplotlib.lines import Line2D
 
 from bench.catalog import REFERENCE
 from bench.reporting.figures.inks import Ink, inks_of, names_of
-from bench.reporting.figures.style import GREY, Width, add_legend, canvas, count_axis, set_title
+from bench.reporting.figures.style import GREY, Look, Width, add_legend, canvas, count_axis, set_title
 from bench.reporting.figures.words import AXIS, heading
 
 _HEIGHT_INCHES = {"column": 2.1, "page": 3.2}
 _MARKS = 6  # of a strategy's own markers along its curve
-_DASHED = {"color": GREY, "linestyle": (0, (5, 3)), "linewidth": 0.9}
+_DASHED: Look = {"color": GREY, "linestyle": (0, (5, 3)), "linewidth": 0.9}
 
 
 def draw_accuracy(curves: pd.DataFrame, ranking: pd.DataFrame, currency: str, width: Width) -> Figure:
@@ -42,6 +42,7 @@ def draw_accuracy(curves: pd.DataFrame, ranking: pd.DataFrame, currency: str, wi
     labels.append(f"target {target:.3f} (dot: held; x: missed)")
     axes.set(xlabel=f"training cost of the update ({AXIS[currency]})", ylabel="validation accuracy")
     count_axis(axes)
+    axes.margins(y=0.08)
     axes.set_xlim(left=0)
     set_title(figure, heading(ranking), width)
     add_legend(figure, handles, labels, width)
@@ -52,7 +53,7 @@ def _draw_curve(axes: Axes, curve: pd.DataFrame, ink: Ink, place: int) -> Artist
     """Draw one strategy's curve and its band, and return the line. place: among the curves; markers then stand apart."""
     every = max(1, len(curve) // _MARKS)
     name = f"curve {curve['strategy'].iloc[0]}@{curve['horizon'].iloc[0]:g}"
-    look = {"color": ink.colour, "linestyle": ink.dashes, "marker": ink.marker or None}
+    look: Look = {"color": ink.colour, "linestyle": ink.dashes, "marker": ink.marker or None}
     (line,) = axes.plot(curve["cost"], curve["accuracy"], markevery=(place % every, every), gid=name, **look)
     if curve["std"].notna().any():
         axes.fill_between(curve["cost"], curve["low"], curve["high"], color=ink.colour, alpha=0.15, linewidth=0)
@@ -65,8 +66,8 @@ def _mark_end(axes: Axes, curve: pd.DataFrame, row: pd.Series, currency: str, in
         return
     crossed = row[f"relation_{currency}"] in ("=", ">")
     where = (curve["cost"] - row[f"cost_{currency}"]).abs().idxmin()
-    dot = {"marker": "o", "markersize": 6, "markeredgecolor": "white", "markeredgewidth": 0.8}
-    x = {"marker": "x", "markersize": 7, "markeredgewidth": 2}
+    dot: Look = {"marker": "o", "markersize": 6.5, "markeredgecolor": "black", "markeredgewidth": 0.9}
+    x: Look = {"marker": "x", "markersize": 7, "markeredgewidth": 2}
     name = f"{'crossed' if crossed else 'missed'} {row['strategy']}@{row['horizon']:g}"
-    look = {"color": ink.colour, "linestyle": "none", "zorder": 5, **(dot if crossed else x)}
+    look: Look = {"color": ink.colour, "linestyle": "none", "zorder": 5, **(dot if crossed else x)}
     axes.plot(curve["cost"][where], curve["accuracy"][where], gid=name, **look)

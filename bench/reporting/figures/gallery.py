@@ -86,7 +86,9 @@ def sheets(records: Records, ranking: pd.DataFrame) -> Iterator[Sheet]:
         yield Sheet("energy-time", energy, draw_energy)
 
 
-def write_overview(parts: Sequence[Records], boards: Sequence[pd.DataFrame], folder: Path, prints: Prints) -> list[Path]:
+def write_overview(
+    parts: Sequence[Records], boards: Sequence[pd.DataFrame], folder: Path, prints: Prints
+) -> list[Path]:
     """Write the performance profile over several updates, with its table and caption, and return their paths.
 
     parts, boards: an update each, and its leaderboard; all of one currency and share of the target. Nothing is written where they

@@ -12,12 +12,22 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from bench.catalog import REFERENCE
 from bench.reporting.figures.inks import Ink, Key, inks_of, names_of
-from bench.reporting.figures.style import GREY, PAGE, ROUND_STEPS, Width, add_legend, canvas, count_axis, set_title
+from bench.reporting.figures.style import (
+    GREY,
+    PAGE,
+    ROUND_STEPS,
+    Look,
+    Width,
+    add_legend,
+    canvas,
+    count_axis,
+    set_title,
+)
 from bench.reporting.figures.words import AXIS, heading
 
 _FRONTIER_INCHES = {"column": 2.2, "page": 3.0}
 _SQUARE_INCHES = {"column": 2.4, "page": 2.9}
-_DASHED = {"color": GREY, "linestyle": (0, (5, 3)), "linewidth": 0.9}
+_DASHED: Look = {"color": GREY, "linestyle": (0, (5, 3)), "linewidth": 0.9}
 
 
 def draw_frontier(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> Figure:
@@ -36,7 +46,7 @@ def draw_frontier(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> Fi
     for strategy, mine in rows.groupby("strategy", sort=False):
         ink = inks[str(strategy)]
         _draw_frontier(axes, mine, ink)
-        look = {"color": ink.colour, "linestyle": ink.dashes if len(mine) > 1 else "none", "markersize": 5}
+        look: Look = {"color": ink.colour, "linestyle": ink.dashes if len(mine) > 1 else "none", "markersize": 5}
         handles.append(Line2D([], [], marker=ink.marker or "o", **look))
         labels.append(f"{mine['title'].iloc[0]}, n = {mine['n'].iloc[0]}")
     target = rows["target"].iloc[0]
@@ -54,9 +64,9 @@ def draw_frontier(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> Fi
 def _draw_frontier(axes: Axes, mine: pd.DataFrame, ink: Ink) -> None:
     """Draw one strategy's horizons, the frontier through them, and where it comes to the target."""
     strategy = mine["strategy"].iloc[0]
-    error = {"yerr": mine["std"].fillna(0), "elinewidth": 0.8}
+    error: Look = {"yerr": mine["std"].fillna(0), "elinewidth": 0.8}
     axes.errorbar(mine["cost"], mine["accuracy"], color=ink.colour, linestyle="none", **error)
-    point = {"color": ink.colour, "linestyle": "none"}
+    point: Look = {"color": ink.colour, "linestyle": "none"}
     axes.plot(
         mine["cost"], mine["accuracy"], marker=ink.marker or "o", markersize=5, gid=f"horizons {strategy}", **point
     )
@@ -64,7 +74,7 @@ def _draw_frontier(axes: Axes, mine: pd.DataFrame, ink: Ink) -> None:
         axes.plot(mine["cost"], mine["best"], color=ink.colour, linestyle=ink.dashes, gid=f"frontier {strategy}")
     cost, target = mine["cost_at_target"].iloc[0], mine["target"].iloc[0]
     if pd.notna(cost):
-        bar = {"marker": "|", "markersize": 14, "markeredgewidth": 2, "zorder": 5}
+        bar: Look = {"marker": "|", "markersize": 14, "markeredgewidth": 2, "zorder": 5}
         axes.plot(cost, target, gid=f"interpolated {strategy}", **bar, **point)
 
 
@@ -76,7 +86,7 @@ def draw_old_and_new(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) ->
     kinds = [kind for kind in ("validation", "test") if kind in set(rows["images"])]
     side = _SQUARE_INCHES[width.name]
     # A single panel has half of the page's width, too: as wide as that, it would be no square.
-    panels = {"columns": 2} if width is PAGE else {"rows": len(kinds)}
+    panels: Look = {"columns": 2} if width is PAGE else {"rows": len(kinds)}
     figure, every = canvas(width, side if width is PAGE else side * len(kinds), **panels)
     inks, names = inks_of(ranking), names_of(ranking)
     found: dict[Key, Artist] = {}
@@ -90,7 +100,7 @@ def draw_old_and_new(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) ->
                 found[key] = _draw_point(axes, row.iloc[0], ink)
                 labels[key] = f"{names[key]}, n = {row['n'].iloc[0]}"
         apart.append(_draw_equals(axes, part))
-        axes.set(xlabel=f"{kind} accuracy, old classes", ylabel=f"{kind} accuracy, new classes")
+        axes.set(xlabel=f"{kind} accuracy, old part", ylabel=f"{kind} accuracy, new part")
     for axes in every[len(kinds) :]:
         axes.set_axis_off()
     lines = [f"equal overall, {distance:g} apart (dashed: scratch)" for distance in apart if distance][:1]
@@ -103,9 +113,9 @@ def draw_old_and_new(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) ->
 def _draw_point(axes: Axes, row: pd.Series, ink: Ink) -> Artist:
     """Draw one strategy's accuracies, with their spread where there is one, and return the mark."""
     if pd.notna(row["old_std"]):
-        error = {"xerr": row["old_std"], "yerr": row["new_std"], "elinewidth": 0.8}
+        error: Look = {"xerr": row["old_std"], "yerr": row["new_std"], "elinewidth": 0.8}
         axes.errorbar(row["old"], row["new"], color=ink.colour, linestyle="none", **error)
-    look = {"color": ink.colour, "linestyle": "none", "marker": ink.marker or "o", "markersize": 5, "zorder": 4}
+    look: Look = {"color": ink.colour, "linestyle": "none", "marker": ink.marker or "o", "markersize": 5, "zorder": 4}
     name = f"{row['images']} {row['strategy']}@{row['horizon']:g}"
     return axes.plot(row["old"], row["new"], gid=name, **look)[0]
 

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from bench.errors import BenchError
 from bench.reporting.figures.style import COLUMN, FORMATS, PAGE, Width, save, styled
 
-
 # Columns of words: a commit may consist of digits alone, and be no number for that.
 _WORDS = ("scenario", "scenario_title", "strategy", "title", "device", "commit", "part", "aspect", "published_source")
 

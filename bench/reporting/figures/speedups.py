@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from bench.catalog import REFERENCE
 from bench.reporting.figures.inks import INKS, Ink, inks_of, names_of
-from bench.reporting.figures.style import Width, add_legend, canvas, point_arrow, set_title
+from bench.reporting.figures.style import Look, Width, add_legend, canvas, point_arrow, set_title
 from bench.reporting.figures.words import heading
 
 _HEIGHT_INCHES = {"column": 2.1, "page": 3.0}
@@ -62,11 +62,11 @@ def _draw_one(axes: Axes, at: np.ndarray, mine: pd.DataFrame, ink: Ink) -> Artis
     """Draw one strategy's speedups at `at`, a place for each row, and return what stands for it in a legend."""
     measured = mine["value"].where(mine["relation"] == "=").to_numpy(float)  # no line runs through a bound
     marker, name = ink.marker or "o", f"{mine['strategy'].iloc[0]}@{mine['horizon'].iloc[0]:g}"
-    line = {"linestyle": ink.dashes, "linewidth": 0.8, "color": ink.colour, "marker": marker}
+    line: Look = {"linestyle": ink.dashes, "linewidth": 0.8, "color": ink.colour, "marker": marker}
     (found,) = axes.plot(at, measured, gid=f"speedup {name}", **line)
     for x, (_, row) in zip(at, mine.iterrows(), strict=True):
         if row["relation"] in ("<", ">"):
-            open_mark = {"marker": marker, "color": ink.colour, "markerfacecolor": "white", "zorder": 4}
+            open_mark: Look = {"marker": marker, "color": ink.colour, "markerfacecolor": "white", "zorder": 4}
             axes.plot(x, row["value"], gid=f"bound {name} {row['share']:.2f}", **open_mark)
             point_arrow(axes, (x, row["value"]), (0, -1 if row["relation"] == "<" else 1), ink.colour)
         elif pd.notna(row["low"]):

@@ -21,6 +21,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+Look = dict[str, Any]  # keywords of what is drawn
+
 
 @dataclass(frozen=True)
 class Width:
@@ -83,9 +85,7 @@ def canvas(width: Width, height: float, *, rows: int = 1, columns: int = 1, **sh
     return figure, list(axes.flat)
 
 
-def bar_canvas(
-    width: Width, names: Sequence[str], *, panels: int = 1, least: float = 0.0
-) -> tuple[Figure, list[Axes]]:
+def bar_canvas(width: Width, names: Sequence[str], *, panels: int = 1, least: float = 0.0) -> tuple[Figure, list[Axes]]:
     """Return an empty figure with a line for each name, from the top: panels side by side in page width, stacked in a column's.
 
     names: as beside_bar gives them. The line of names[k] is at y = k, and at least `least` inches high.
@@ -119,7 +119,7 @@ def add_legend(
     """Put a legend below the axes, and make the figure so much taller: inside, twelve strategies would hide a curve."""
     folded = [_plain(textwrap.fill(label, width.label, subsequent_indent="  ")) for label in labels]
     ncols = min(columns or width.legend_columns, len(folded))
-    place = {"loc": "outside lower center", "ncols": ncols, "frameon": False, "handlelength": 3.4}
+    place: Look = {"loc": "outside lower center", "ncols": ncols, "frameon": False, "handlelength": 3.4}
     _grow(figure, figure.legend(handles, folded, **place))
 
 

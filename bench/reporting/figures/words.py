@@ -18,44 +18,47 @@ AXIS = {
     "gpu_joules": "GPU joules",
 }
 _ACCURACY = (
-    "Validation accuracy against the training cost of the update, in {}. Lines: means over seeds; band: one standard deviation "
-    "over seeds to either side; dashed line: the target. A dot marks the evaluation from which the mean never again falls below the "
-    "target (scratch's own is its end, by definition), an x the end of a strategy that did not hold it."
+    "Validation accuracy against the training cost of the update, in {}. Lines: means over seeds; band: one standard "
+    "deviation over seeds to either side; dashed line: the target. A dot marks the evaluation from which the mean never again "
+    "falls below the target (scratch's own is its end, by definition), an x the end of a strategy that did not hold it."
 )
-_COST = "Where the update's cost goes, in {}: means over finished seeds, no spread shown. {} The number beside a bar is its whole."
+_COST = (
+    "Where the update's cost goes, in {}: means over finished seeds, no spread shown. {} The number beside a bar is its whole. "
+    "The old model's own training is not shown."
+)
 # Figure -> its caption's own sentences.
 _WHAT = {
     **{f"accuracy-{name.replace('_', '-')}": _ACCURACY.format(axis) for name, axis in AXIS.items()},
-    "speedup-target": "Speedup over scratch in FLOPs against the accuracy to be reached, as a share of the target. Bars: 95 % "
-    "intervals, where there are any. An open mark with an arrow is a bound: downwards, the strategy did not hold that accuracy; "
-    "upwards, only scratch did not. No mark: neither did. Marks stand side by side about each share only to be seen.",
-    "frontier-flops": "Final validation accuracy against the cost of whole trials, of strategies run at several horizons; a mark is "
-    "a horizon, its bar one standard deviation over seeds. Line: the frontier, each accuracy raised to the best that so much, or "
-    "less, ends with. A short upright bar on the dashed target line: the cost of the target, interpolated over the logarithm of cost.",
-    "ablation": "What one piece of a recipe is worth: the recipe on top, below it strategies that differ from it in one aspect, named "
-    "in brackets. Left, or above: speedup over scratch in FLOPs. Right, or below: final validation accuracy against the recipe's, "
-    "paired by seed. Black bars: 95 % intervals (the accuracy's by Student's t), where there are any. An open bar with an "
-    "arrow is a bound: the target was not held.",
-    "old-new": "Final accuracy on old against new classes, on validation and on test images; bars: one standard deviation over seeds. "
-    "Thin lines join points of equal accuracy on all classes together; the dashed one is scratch's.",
+    "speedup-target": "Speedup over scratch in FLOPs against the accuracy to be reached, as a share of the target. Bars: "
+    "95 % intervals, where there are any. An open mark with an arrow is a bound: downwards, the strategy did not hold that "
+    "accuracy; upwards, only scratch did not. No mark: neither did. Marks stand side by side about each share only to be seen.",
+    "frontier-flops": "Final validation accuracy against the cost of whole trials, of strategies run at several horizons; a "
+    "mark is a horizon, its bar one standard deviation over seeds. Line: the frontier, each accuracy raised to the best that so "
+    "much, or less, ends with. A short upright bar on the dashed target line: the cost of the target, interpolated over the "
+    "logarithm of cost.",
+    "ablation": "What one piece of a recipe is worth: the recipe on top, below it strategies that differ from it in one aspect, "
+    "named in brackets. Left, or above: speedup over scratch in FLOPs. Right, or below: final validation accuracy against the "
+    "recipe's, paired by seed. Black bars: 95 % intervals (the accuracy's by Student's t), where there are any. An open bar "
+    "with an arrow is a bound: the target was not held.",
+    "old-new": "Final accuracy on the old part (classes, or the domain) against the new one, of validation and of test images; bars: one "
+    "standard deviation over seeds. Thin lines join points of equal accuracy on all images; the dashed one is scratch's.",
     "cost-flops": _COST.format(
         "FLOPs",
         "Training: forward and backward passes, and those that a strategy asks for itself, which records do not keep apart. "
-        "Element-wise: optimizer, regularizer and start, by formula. Evaluation is measuring, and in no speedup. The old model's "
-        "own training is not shown.",
+        "Element-wise: optimizer, regularizer and start, by formula. Evaluation is measuring, and in no speedup.",
     ),
     "cost-seconds": _COST.format(
         "seconds",
         "Training holds data selection, augmentation and the regularizer, which records do not keep apart; it alone is in "
-        "speedups. Preparing: compiling and warming up. The old model's own training is not shown.",
+        "speedups. Preparing: compiling and warming up.",
     ),
-    "seed-crossings": "Each seed's own cost, in FLOPs, at the target: filled where it held it from there on, with a thin line back to "
-    "the evaluation before; open, with an arrow, where it missed: it then stands at all it spent. Not every seed of scratch "
-    "ends above scratch's mean. No band: every seed is shown.",
-    "seeds-reached": "Share of seeds that had reached the target by a cost in FLOPs, as Kaplan and Meier estimate it: seeds that "
-    "missed count until they end. No band.",
-    "energy-time": "GPU energy while training, and mean power between evaluations, against training time. Lines: means over seeds; "
-    "band: one standard deviation over seeds to either side.",
+    "seed-crossings": "Each seed's own cost, in FLOPs, at the target: filled where it held it from there on, with a thin line "
+    "back to the evaluation before; open, with an arrow, where it missed: it then stands at all it spent. Not every seed of "
+    "scratch ends above scratch's mean. No band: every seed is shown.",
+    "seeds-reached": "Share of seeds that had reached the target by a cost in FLOPs, as Kaplan and Meier estimate it: seeds "
+    "that missed count until they end. No band.",
+    "energy-time": "GPU energy while training, and mean power between evaluations, against training time. Lines: means over "
+    "seeds; band: one standard deviation over seeds to either side.",
 }
 
 
@@ -98,11 +101,13 @@ def profile_caption(boards: Sequence[pd.DataFrame], table: str, facts: Facts) ->
     """Return the performance profile's caption. boards: as leaderboard gives them. table: the file it is drawn from."""
     lines = [
         f"Performance profile: the share of {len(boards)} tables in which a strategy's cost at the target, in FLOPs, is at most "
-        "tau times the least of any strategy there. A miss, or a cost above four times the least, never counts, so a profile need "
-        "not come to 1; it depends on who else entered. In brackets: the geometric mean of speedups over scratch, a miss counting "
-        "as scratch's budget and one step more. Strategies that every table holds, at most "
-        f"the {MOST_DRAWN} of the highest scores, scratch among them. No band: a table gives one mean over seeds.",
-        "Tables: " + "; ".join(f"{heading(board)} (n = {_span(board)}; {_short_target(board)})" for board in boards) + ".",
+        "tau times the least of any strategy there. A miss, or a cost above four times the least, never counts, so a profile "
+        "need not come to 1; it depends on who else entered. In brackets: the geometric mean of speedups over scratch, a miss "
+        "counting as scratch's budget and one step more. Strategies that every table holds, at most the "
+        f"{MOST_DRAWN} of the highest scores, scratch among them. No band: a table gives one mean over seeds.",
+        "Tables: "
+        + "; ".join(f"{heading(board)} (n = {_span(board)}; {_short_target(board)})" for board in boards)
+        + ".",
         _origin(pd.concat([board[["device", "commit", "modified"]] for board in boards]), facts),
         f"Drawn from: {table}.",
     ]
