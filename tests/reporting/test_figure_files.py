@@ -61,7 +61,7 @@ def test_figures_are_as_wide_as_a_page_or_a_column(written: dict[str, Path]):
 
 
 def test_the_same_records_give_the_same_bytes(written: dict[str, Path], tmp_path: Path):
-    for path in write_report(made_up(5, ablation=True, joules=True), tmp_path):
+    for path in write_report(made_up(5, ablation=True, joules=True), tmp_path, Prints(("svg", "png"), ("pdf",))):
         assert path.read_bytes() == written[path.name].read_bytes(), path.name
 
 

@@ -124,9 +124,10 @@ def add_legend(
 
 
 def count_axis(axes: Axes, which: str = "x", *, bins: int = 6) -> None:
-    """Label an axis of counts, joules or seconds with few, short numbers: 20 T for 2e13."""
+    """Label an axis of counts, joules or seconds with few, short numbers: 20 T for 2e13, 0.5 for a half."""
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_formatter(EngFormatter(sep="\N{NO-BREAK SPACE}"))
+    large = EngFormatter(sep="\N{NO-BREAK SPACE}")
+    axis.set_major_formatter(lambda value, _: large(value) if abs(value) >= 1000 else f"{value:g}")
     axis.set_major_locator(MaxNLocator(bins, steps=ROUND_STEPS))
 
 

@@ -40,8 +40,9 @@ _WHAT = {
     "named in brackets. Left, or above: speedup over scratch in FLOPs. Right, or below: final validation accuracy against the "
     "recipe's, paired by seed. Black bars: 95 % intervals (the accuracy's by Student's t), where there are any. An open bar "
     "with an arrow is a bound: the target was not held.",
-    "old-new": "Final accuracy on the old part (classes, or the domain) against the new one, of validation and of test images; bars: one "
-    "standard deviation over seeds. Thin lines join points of equal accuracy on all images; the dashed one is scratch's.",
+    "old-new": "Final accuracy on the old part (classes, or the domain) against the new one, of validation and of test images; "
+    "bars: one standard deviation over seeds. Thin lines join points of equal accuracy on all images; the dashed one is "
+    "scratch's.",
     "cost-flops": _COST.format(
         "FLOPs",
         "Training: forward and backward passes, and those that a strategy asks for itself, which records do not keep apart. "
