@@ -167,9 +167,7 @@ def _rows(parts: list[Records], currency: str, share: float, form: str) -> str:
     return rows.to_json(orient="records", indent=1)
 
 
-def _print_pooled(
-    parts: list[Records], boards: list[pd.DataFrame], currency: str, share: float, form: str
-) -> None:
+def _print_pooled(parts: list[Records], boards: list[pd.DataFrame], currency: str, share: float, form: str) -> None:
     from bench.analysis.aggregate import seed_speedups
     from bench.analysis.pooled import pool
     from bench.reporting.tables import pooled_markdown, pooled_table

@@ -84,7 +84,9 @@ def test_a_scratch_that_ends_with_no_number_gives_no_target(results: Path):
     end_with_nan(trial(results, "scratch", 1))
     for arguments in (["leaderboard"], ["compare", "naive", "optimized", "--scenario", NAME]):
         line = refused(bench(*arguments, "--results", results))
-        assert f"{NAME}: scratch seed 1 ends with a validation accuracy that is no number, so there is no target" in line
+        assert (
+            f"{NAME}: scratch seed 1 ends with a validation accuracy that is no number, so there is no target" in line
+        )
 
 
 def test_a_strategy_that_ends_with_no_number_has_missed_and_its_mean_is_no_number(results: Path):

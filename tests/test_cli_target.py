@@ -158,3 +158,25 @@ def test_a_scratch_that_converges_too_fast_is_found(results: Path):
     assert f"{NAME}/scratch/1: honest convergence: step 2,763 in the mean, expected at least 5," in checked.stderr
     printed = bench("leaderboard", "--results", results).stdout
     assert "scratch at horizon 1 (step 2,763, expected at least 5," in printed
+
+
+def test_a_target_in_a_users_own_file_is_recorded_and_used_and_changes_no_trial(tmp_path: Path):
+    from bench.catalog import find_scenario
+
+    path = tmp_path / "mine.toml"
+    text = find_scenario("digits-7-3").read_text().replace("digits-7-3", "mine")
+    text = text.replace("epochs = 24", "epochs = 1").replace("points = 20", "points = 2")
+    path.write_text(text)
+    options = ["--scenario", path, "--strategy", "scratch", "--device", "cpu"]
+    options += ["--results", tmp_path / "results", "--cache", tmp_path / "cache"]
+    assert "provisional" in bench("run", *options, "--seeds", "0").stdout
+    path.write_text(f'{text}\n[target]\naccuracy = 0.5\nstd = 0.1\nseeds = [7, 8, 9, 10, 11]\nsource = "there"\n')
+    printed = bench("run", *options, "--seeds", "0-1")
+    assert "2 trials: 1 to run, 1 finished already" in printed.stderr
+    assert "Target: validation accuracy 0.5000 ± 0.1000, published (5 seeds, there)" in printed.stdout
+    record = json.loads((tmp_path / "results/mine/scratch/1/seed-1/trial.json").read_text())
+    assert record["scenario"]["target"][0]["seeds"] == [7, 8, 9, 10, 11]
+    made = bench("run", *options, "--seeds", "7")  # it is how a target is made
+    assert (tmp_path / "results/mine/scratch/1/seed-7/trial.json").is_file()
+    assert "Not scored: 1 trial of seeds 7-11" in made.stdout
+    assert bench("check", "--audit", tmp_path / "results/mine/scratch/1/seed-1", "--device", "cpu").exit_code == 0

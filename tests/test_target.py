@@ -49,7 +49,10 @@ def test_a_target_is_in_the_copy_that_a_record_keeps_and_none_leaves_no_trace(co
         ({"seeds": 5}, r"seeds: found 5, expected a valid tuple"),
         ({"source": ""}, r"source: found '', expected"),
         ({"n": 5}, r"target\[0\]\.n: unknown key"),
-        ({"convergence_steps": [10, 20]}, r"convergence_steps: \[10, 20\] found, expected a step above 0 for each of 5"),
+        (
+            {"convergence_steps": [10, 20]},
+            r"convergence_steps: \[10, 20\] found, expected a step above 0 for each of 5",
+        ),
         ({"convergence_steps": [0, 1, 2, 3, 4]}, r"expected a step above 0"),
     ],
 )

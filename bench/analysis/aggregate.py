@@ -13,7 +13,7 @@ from bench.analysis.leaderboard import curves_of, paired
 from bench.analysis.published import published_of
 from bench.analysis.speedup import full_target
 
-_RESAMPLES = 2000
+_RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Aggregate:
 def interquartile_mean(scores: Sequence[np.ndarray] | np.ndarray) -> float:
     """Return the mean of the middle half of all scores, over scenarios and seeds together.
 
-    scores: one array (seeds,) a scenario; or (scenarios, seeds). Of n scores the lowest and the highest floor(n / 4) are left out.
-    Source: Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice"; their rliable gives the same.
+    scores: one array (seeds,) a scenario; or (scenarios, seeds). Of n scores floor(n / 4) are left out at either end.
+    Source: Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice"; as their rliable does.
     """
     return float(stats.trim_mean(np.concatenate([np.asarray(each, dtype=float) for each in scores]), 0.25))
 

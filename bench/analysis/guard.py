@@ -11,6 +11,7 @@ from scipy import stats
 SIGNIFICANCE = 0.05
 # Where convergence is compared. At the full target half of scratch's own seeds miss by definition; 0.95 of it, most reach.
 CONVERGENCE_SHARE = 0.95
+_ROUNDING = 1e-9  # as for crossings; the standard deviation of equal accuracies may be 1e-17
 _DROPPED = 1  # runs at either end, as MLPerf does
 
 
@@ -45,8 +46,10 @@ def compare_scratch(
     difference = mean - published_mean
     if n < 2 or published_n < 2:
         return ScratchTest(mean, std, n, difference, None, f"not tested: n = {min(n, published_n)} is too small")
-    if std == 0 and published_std == 0:
-        p = 1.0 if abs(difference) < 1e-9 else 0.0
+    if not np.isfinite(difference):
+        return ScratchTest(mean, std, n, difference, None, "not tested: an accuracy is no number")
+    if max(std, published_std) < _ROUNDING:
+        p = 1.0 if abs(difference) < _ROUNDING else 0.0
     else:
         found = stats.ttest_ind_from_stats(mean, std, n, published_mean, published_std, published_n, equal_var=False)
         p = float(found.pvalue)

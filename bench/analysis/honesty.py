@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -10,7 +12,7 @@ from bench.analysis.guard import CONVERGENCE_SHARE, compare_scratch, convergence
 from bench.analysis.published import Published, span
 
 
-def scratch_columns(published: Published, accuracies: np.ndarray, left_out: int) -> dict[str, object]:
+def scratch_columns(published: Published, accuracies: np.ndarray, left_out: int) -> dict[str, Any]:
     """Return what every row of a leaderboard says of its published target.
 
     accuracies: (seeds,), of the run's scored seeds of scratch at the end of horizon 1. left_out: how many trials were not scored.

@@ -125,8 +125,8 @@ def scratch_of(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
     lost = ends[~np.isfinite(ends["validation_accuracy"].astype(float))]
     if len(lost):
         raise RecordError(
-            f"{name}: scratch seed {lost['seed'].iloc[0]} ends with a validation accuracy that is no number, so there is no target. "
-            "Run it again with --fresh, or take its record away."
+            f"{name}: scratch seed {lost['seed'].iloc[0]} ends with a validation accuracy that is no number, so there is no "
+            "target. Run it again with --fresh, or take its record away."
         )
     return found
 
@@ -137,7 +137,8 @@ def paired(
     """Yield (strategy, horizon, scratch's evaluations, its own) on the seeds that both have finished, in order.
 
     What shares no seed with scratch is left out, and so are seeds that are not scored, and what cannot be compared in
-    `currency`: it was not measured, or on unlike machines. Raises RecordError where there is no scratch, or trials that must not be compared.
+    `currency`: it was not measured, or on unlike machines.
+    Raises RecordError where there is no scratch, or trials that must not be compared.
     """
     refuse_mixtures(trials)
     trials, evals = scored(trials, evals)

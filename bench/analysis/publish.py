@@ -22,7 +22,7 @@ def make_targets(
     """Return the target of each update of one scenario, from scratch at horizon 1 on `seeds`.
 
     trials, evals: as bench.records.collect gives them, of one scenario, all updates. source: in words; None says on what device
-    and from what commit they were run. Accuracies are rounded to six digits.
+    and from what commit they were run. Accuracies are not rounded: who ends with just the same has reached the target.
     Raises RecordError for fewer than five seeds, for one that is not finished, or for trials that must not be mixed.
     """
     name = trials["scenario"].iloc[0]
@@ -55,8 +55,8 @@ def _target(trials: pd.DataFrame, evals: pd.DataFrame, source: str) -> TargetPar
     ends = scratch[scratch["step"] == scratch["step"].max()]["validation_accuracy"].to_numpy(float)
     steps = steps_at(scratch, CONVERGENCE_SHARE * float(ends.mean()))
     return TargetPart(
-        accuracy=round(float(ends.mean()), 6),
-        std=round(float(ends.std(ddof=1)), 6),
+        accuracy=float(ends.mean()),
+        std=float(ends.std(ddof=1)),
         seeds=tuple(sorted(int(seed) for seed in scratch["seed"].unique())),
         source=source,
         convergence_steps=tuple(int(step) for step in steps) if np.isfinite(steps).all() else None,
@@ -67,5 +67,5 @@ def _origin(trials: pd.DataFrame) -> str:
     """Return where trials were run, in words: devices and commits."""
     devices = " / ".join(sorted(set(trials["device"])))
     commits = " / ".join(sorted({str(commit)[:10] for commit in trials["commit"]}))
-    changed = "" if all(modified is False or modified == 0 for modified in trials["modified"]) else ", modified"
+    changed = "" if all(modified is False for modified in trials["modified"]) else ", modified"
     return f"bench, {trials['seed'].nunique()} trials of scratch on {devices}, commit {commits}{changed}"

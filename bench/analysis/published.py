@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from bench.errors import RecordError
@@ -35,7 +34,9 @@ def published_of(trials: pd.DataFrame) -> Published | None:
     if found.empty:
         return None
     if len(found) > 1:
-        accuracies = ", ".join(f"{row['published_accuracy']:g} ({row['published_source']})" for _, row in found.iterrows())
+        accuracies = ", ".join(
+            f"{row['published_accuracy']:g} ({row['published_source']})" for _, row in found.iterrows()
+        )
         raise RecordError(
             f"{trials['scenario'].iloc[0]}: trials of different published targets: {accuracies}. Keep them in folders apart."
         )
@@ -52,7 +53,9 @@ def scored(trials: pd.DataFrame, evals: pd.DataFrame) -> tuple[pd.DataFrame, pd.
     """
     left_out = {update: not_scored(group) for update, group in trials.groupby("update")}
     frames = [
-        frame[[seed not in left_out.get(update, ()) for seed, update in zip(frame["seed"], frame["update"], strict=True)]]
+        frame[
+            [seed not in left_out.get(update, ()) for seed, update in zip(frame["seed"], frame["update"], strict=True)]
+        ]
         for frame in (trials, evals)
     ]
     if len(evals) and frames[1].empty:

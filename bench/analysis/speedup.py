@@ -125,9 +125,7 @@ def _bootstrap(
     return float(low), float(high)
 
 
-def _with_t_interval(
-    point: Speedup, scratch: Run, strategy: Run, share: float, published: float | None
-) -> Speedup:
+def _with_t_interval(point: Speedup, scratch: Run, strategy: Run, share: float, published: float | None) -> Speedup:
     """Add Student's t interval on the paired log ratios of per-seed costs; none where it would say nothing."""
     n, target = scratch.seeds, share * full_target(scratch, published)
     ours = strategy.seed_costs(target)

@@ -37,9 +37,7 @@ def speedups_by_target(
         scratch, ours = curves_of(theirs, currency), curves_of(mine, currency)
         is_scratch = (strategy, horizon) == (REFERENCE, 1.0)
         for share in shares:
-            found = (
-                reference(scratch, share, fixed) if is_scratch else compare(scratch, ours, share, published=fixed)
-            )
+            found = reference(scratch, share, fixed) if is_scratch else compare(scratch, ours, share, published=fixed)
             row = {"strategy": strategy, "title": titles[strategy], "horizon": horizon, "share": share}
             row |= {"value": found.value, "relation": found.relation, "n": ours.seeds}
             row |= {"low": _or_nan(found.low), "high": _or_nan(found.high)}

@@ -202,7 +202,9 @@ def _distinct_seeds(group: list[CheckedTrial], scratch: list[CheckedTrial]) -> I
 
 def _none_missing(group: list[CheckedTrial], scratch: list[CheckedTrial]) -> Iterator[str]:
     """Every seed of scratch has its trial, but for those that its published target is from."""
-    scored = {trial.record.seed for trial in scratch if not trial.published or trial.record.seed not in trial.published.seeds}
+    scored = {
+        trial.record.seed for trial in scratch if not trial.published or trial.record.seed not in trial.published.seeds
+    }
     missing = scored - {trial.record.seed for trial in group}
     if not scratch or (not scored and group != scratch):
         yield "there is no scratch"

@@ -26,8 +26,9 @@ def _honesty(scratch: pd.Series) -> list[str]:
     found = f"{scratch['scratch_difference']:+.4f} from the published accuracy{p}: {scratch['scratch_verdict']}"
     notes = [f"Is scratch honest? It ends {found} (Welch's test, two-sided, at 0.05)."]
     if scratch["left_out"]:
-        seeds = f"seeds {scratch['published_seeds']}, from which the target was published"
-        notes.append(f"Not scored: {scratch['left_out']} trials of {seeds}.")
+        plural = "" if scratch["left_out"] == 1 else "s"
+        trials = f"{scratch['left_out']} trial{plural} of seeds {scratch['published_seeds']}"
+        notes.append(f"Not scored: {trials}, from which the target was published.")
     return notes
 
 

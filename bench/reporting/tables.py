@@ -85,8 +85,8 @@ def _pooled(rows: pd.DataFrame) -> tuple[str, list[str], list[dict[str, str]], l
     ]
     if known:
         notes.append(
-            "IQM: mean of the middle half of all seeds' speedups, over their logarithms; in brackets a stratified bootstrap's 95 % "
-            "interval for other seeds on these scenarios, too narrow where seeds are few."
+            "IQM: mean of the middle half of all seeds' speedups, over their logarithms; in brackets a stratified bootstrap's "
+            "95 % interval for other seeds on these scenarios, too narrow where seeds are few."
         )
     return "All these tables together", headings, cells, notes
 
@@ -139,7 +139,9 @@ def duel_table(found: Duel, one: str, other: str) -> tuple[Text, Table, Text]:
         f"{log_rank[0].upper()}{log_rank[1:]}. Median: by Kaplan and Meier. Restricted mean: to the higher whole cost."
     )
     share = "" if found.share == 1 else f"{found.share:g} of "
-    origin = "scratch's on the same seeds" if found.published_n is None else f"the published ({found.published_n} seeds)"
+    origin = (
+        "scratch's on the same seeds" if found.published_n is None else f"the published ({found.published_n} seeds)"
+    )
     heading = f"{one} against {other}\nTarget: validation accuracy {found.target:.4f}, {share}{origin}"
     return _rich(heading, headings, cells, notes)
 

@@ -16,5 +16,7 @@ def target_toml(targets: Sequence[TargetPart]) -> str:
 
 def _fields(target: TargetPart) -> str:
     # A JSON string is a TOML string, and so is a list of whole numbers.
-    lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in target.model_dump(mode="json").items()]
+    lines = [
+        f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in target.model_dump(mode="json").items()
+    ]
     return "\n".join(line for line in lines if not line.endswith(" = null")) + "\n"

@@ -96,3 +96,10 @@ def test_scratch_at_several_horizons_has_its_frontier_once():
 
 def test_without_several_horizons_there_are_no_points():
     assert frontier_points(*records(SCRATCH | WEAK)).empty
+
+
+def test_a_horizon_that_ends_with_no_number_takes_nothing_from_the_longer_ones():
+    costs, accuracies = np.array([10.0, 20.0, 40.0]), np.array([0.5, np.nan, 0.9])
+    assert cost_at(costs, accuracies, 0.9) == 40
+    assert cost_at(costs, np.array([np.nan, 0.9, 0.9]), 0.9) == 20
+    assert cost_at(costs, np.array([0.5, 0.6, np.nan]), 0.9) is None

@@ -71,5 +71,7 @@ def test_a_copy_without_a_valid_target_is_an_error_or_none(record: TrialRecord, 
     if not target:
         assert of(changed(record, target, "other")) is None
         return
-    with pytest.raises(RecordError, match="fashion-mnist-7-3: seed 0: the record's copy of the scenario has no valid target"):
+    with pytest.raises(
+        RecordError, match="fashion-mnist-7-3: seed 0: the record's copy of the scenario has no valid target"
+    ):
         of(changed(record, target, "other"))
