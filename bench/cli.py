@@ -139,20 +139,30 @@ main.add_command(target_command)
 @click.option(
     "--reports", type=click.Path(path_type=Path), default=Path("reports"), show_default=True, help="Folder to write to."
 )
-def report(scenario: str | None, results: Path, reports: Path) -> None:
-    """Draw accuracy against FLOPs (PNG and PDF), with the tables it was drawn from beside it, and write index.html over them all.
+@click.option("--formats", default="pdf,svg,png", show_default=True, help="Of the figures.")
+@click.option(
+    "--width",
+    type=click.Choice(["page", "column", "both"]),
+    default="both",
+    show_default=True,
+    help="Of the figures, in print: 6.75 inches or 3.3; both: in a column's as PDF alone.",
+)
+def report(scenario: str | None, results: Path, reports: Path, formats: str, width: str) -> None:
+    """Draw figures, with their captions and tables beside them, and write index.html over them all.
 
-    With --scenario the page holds that scenario alone.
+    What compares scenarios is drawn where several are reported, and lies in the folder itself. With --scenario the page
+    holds that scenario alone.
     """
     from bench.records.store import require_writable
+    from bench.reporting.figures.sheet import prints_of
     from bench.reporting.page import write_page
-    from bench.reporting.report import write_report
+    from bench.reporting.report import write_reports
 
-    parts = read_records(results).parts(scenario)
+    prints = prints_of(formats, width)
+    parts = read_records(results, whole=True).parts(scenario)
     require_writable(reports)
     written: list[Path] = []
-    for part in parts:
-        for path in write_report(part, reports / part.name):
-            click.echo(path)
-            written.append(path)
+    for path in write_reports(parts, reports, prints):
+        click.echo(path)
+        written.append(path)
     click.echo(write_page(parts, reports, written, only=scenario))

@@ -34,9 +34,14 @@ def collect_command(results: Path, output: Path | None) -> None:
     click.echo(f"{found.path}: {found.trials:,} trials, {found.evals:,} evaluations, {found.size / 1e6:,.1f} MB")
 
 
-def read_records(results: Path) -> Records:
-    """Return the records, as far as bench.analysis reads them, and say on stderr why a collected file was not used."""
+def read_records(results: Path, *, whole: bool = False) -> Records:
+    """Return the records, and say on stderr why a collected file was not used.
+
+    whole: every column of the evaluations, not only what leaderboards read.
+    """
     from bench.analysis.curves import COLUMNS
     from bench.records.collect import collect
+    from bench.records.schema import EvalRow
 
-    return collect(results, lambda note: click.echo(f"bench: {note}", err=True), COLUMNS)
+    columns = tuple(EvalRow.model_fields) if whole else COLUMNS
+    return collect(results, lambda note: click.echo(f"bench: {note}", err=True), columns)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.crossing import ROUNDING
-from bench.analysis.curves import Measured
+from bench.analysis.curves import Key, Measured
 from bench.analysis.leaderboard import ONE_DEVICE
 from bench.analysis.published import published_of, scored
 from bench.analysis.speedup import full_target
@@ -80,3 +80,42 @@ def cost_at(costs: np.ndarray, accuracies: np.ndarray, target: float) -> float |
     low, high = reached[first - 1], reached[first]
     along = min(1.0, (target - low) / (high - low))
     return float(spent[first - 1] * (spent[first] / spent[first - 1]) ** along)
+
+
+def frontier_points(
+    trials: pd.DataFrame, evals: pd.DataFrame, *, currency: str = "flops", share: float = 1.0
+) -> pd.DataFrame:
+    """Return what a frontier is drawn from: a row for each horizon of every strategy that `frontiers` has, by cost.
+
+    trials, evals: as bench.records.collect gives them. Where there is any, scratch at horizon 1 is among the rows.
+    Columns: strategy, title, horizon, n, cost (of the whole trial), accuracy (validation, at its end), std (over seeds, NaN for
+    one), best (the accuracy raised to the best that so much, or less, ends with), target, cost_at_target, value, relation (these
+    four as in `frontiers`; empty for scratch where it was run at one horizon).
+    """
+    found = frontiers(trials, evals, currency=currency, share=share)
+    trials, evals = scored(trials, evals)
+    titles = dict(zip(trials["strategy"], trials["title"], strict=True))
+    measured, scratch = Measured(evals), (REFERENCE, 1.0)
+    parts = []
+    for _, row in found.iterrows():
+        keys = [key for key in measured.keys if key[0] == row["strategy"]]
+        seeds = measured.seeds(scratch).intersection(*map(measured.seeds, keys))
+        points = [_point(measured, key, seeds, currency) for key in keys]
+        same = {"target": row["target"], "cost_at_target": row["cost"], "value": row["value"]}
+        rows = pd.DataFrame(points).sort_values("cost", kind="stable").assign(**same, relation=row["relation"])
+        parts.append(rows.assign(best=np.fmax.accumulate(rows["accuracy"].to_numpy())))
+    if parts and REFERENCE not in set(found["strategy"]):
+        alone = _point(measured, scratch, measured.seeds(scratch), currency)
+        parts.insert(0, pd.DataFrame([alone]).assign(target=found["target"].iloc[0]))
+    columns = ["strategy", "title", "horizon", "n", "cost", "accuracy", "std", "best", "target", "cost_at_target"]
+    if not parts:
+        return pd.DataFrame(columns=[*columns, "value", "relation"])
+    together = pd.concat(parts, ignore_index=True)
+    return together.assign(title=together["strategy"].map(titles)).reindex(columns=[*columns, "value", "relation"])
+
+
+def _point(measured: Measured, key: Key, seeds: frozenset[int], currency: str) -> dict[str, object]:
+    run = measured.curves(key, seeds).run(currency)
+    std = float(run.accuracy[-1].std(ddof=1)) if run.seeds > 1 else np.nan
+    ended = {"cost": run.mean_cost(-1), "accuracy": run.final_accuracy(), "std": std}
+    return {"strategy": key[0], "horizon": key[1], "n": run.seeds, **ended}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,8 +43,9 @@ class Records:
     trials: a row a trial: scenario, strategy, horizon, seed, update, updates (how many the scenario has), title, status,
     reason, hashes, versions, device, commit, modified, command, started, python, packages (as text), threads, precision,
     compiled, own_code (whether the strategy has pieces of the user's own), total_steps, scratch_steps, old_share,
-    previous_sha256, base_<currency>, the scenario's published target (published_accuracy, published_std, published_source, and as
-    text with spaces published_seeds and published_steps; None where there is none), and the summary's fields where finished.
+    previous_sha256, pieces (the strategy's four aspects as JSON), base_<currency>, the scenario's published target
+    (published_accuracy, published_std, published_source, and as text with spaces published_seeds and published_steps; None where
+    there is none), and the summary's fields where it is finished.
     evals: a row an evaluation of a finished trial: scenario, strategy, horizon, seed, update, and the fields of EvalRow.
     """
 
@@ -245,9 +248,18 @@ def _trial_row(record: TrialRecord) -> dict[str, object]:
         "scratch_steps": record.scratch_steps,
         "old_share": record.old_share,
         "previous_sha256": record.previous_sha256,
+        "pieces": _pieces(record.strategy),
         **{f"base_{currency}": _sum(base, fields) for currency, fields in _BASE.items()},
         **(record.summary.model_dump() if record.summary else {}),
     }
+
+
+def _pieces(strategy: dict[str, Any]) -> str:
+    """Return the four aspects, and a strategy's own code by its hash, as JSON with sorted keys."""
+    source = strategy.get("source")
+    own = hashlib.sha256(source.encode()).hexdigest()[:16] if source else None
+    aspects = {name: strategy.get(name) for name in ("start", "regularizer", "selection", "schedule")}
+    return json.dumps({**aspects, "source": own}, sort_keys=True)
 
 
 def _target_columns(target: TargetPart | None) -> dict[str, object]:

@@ -248,7 +248,7 @@ def test_columns_of_trials_go_with_the_version_of_the_format(results: Path):
     rules_version training_version device machine data_hash commit modified
     command started python packages threads precision compiled own_code
     published_accuracy published_std published_source published_seeds published_steps
-    total_steps scratch_steps old_share previous_sha256
+    total_steps scratch_steps old_share previous_sha256 pieces
     base_steps base_images base_flops base_device_seconds base_gpu_joules
     steps images train_flops aux_flops evaluate_flops train_seconds device_seconds evaluate_seconds io_seconds prepare_seconds
     build_seconds wall_seconds unaccounted_share gpu_joules gpu_joules_reason gpu_joules_source gpu_short_share
