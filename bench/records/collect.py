@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -30,8 +33,9 @@ class Records:
 
     trials: a row a trial: scenario, strategy, horizon, seed, update, updates (how many the scenario has), title, status,
     reason, hashes, versions, device, commit, modified, total_steps, scratch_steps, old_share, previous_sha256,
-    base_<currency>, the scenario's published target (published_accuracy, published_std, published_source, and as text with spaces
-    published_seeds and published_steps; None where there is none), and the summary's fields where it is finished.
+    pieces (the strategy's four aspects as JSON), base_<currency>, the scenario's published target (published_accuracy,
+    published_std, published_source, and as text with spaces published_seeds and published_steps; None where there is none),
+    and the summary's fields where it is finished.
     evals: a row an evaluation of a finished trial: scenario, strategy, horizon, seed, update, and the fields of EvalRow.
     """
 
@@ -152,9 +156,18 @@ def _trial_row(record: TrialRecord) -> dict[str, object]:
         "scratch_steps": record.scratch_steps,
         "old_share": record.old_share,
         "previous_sha256": record.previous_sha256,
+        "pieces": _pieces(record.strategy),
         **{f"base_{currency}": _sum(base, fields) for currency, fields in _BASE.items()},
         **(record.summary.model_dump() if record.summary else {}),
     }
+
+
+def _pieces(strategy: dict[str, Any]) -> str:
+    """Return the four aspects, and a strategy's own code by its hash, as JSON with sorted keys."""
+    source = strategy.get("source")
+    own = hashlib.sha256(source.encode()).hexdigest()[:16] if source else None
+    aspects = {name: strategy.get(name) for name in ("start", "regularizer", "selection", "schedule")}
+    return json.dumps({**aspects, "source": own}, sort_keys=True)
 
 
 def _target_columns(target: TargetPart | None) -> dict[str, object]:

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from bench.records.collect import _pieces, collect
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+
+
+def test_a_trials_row_holds_the_strategys_pieces():
+    trials = collect(RESULTS).trials
+    assert trials["pieces"].notna().all()
+    optimized = json.loads(trials[trials["strategy"] == "optimized"]["pieces"].iloc[0])
+    assert set(optimized) == {"start", "regularizer", "selection", "schedule", "source"}
+    assert optimized["regularizer"] == {"type": "L2Init", "strength": 5e-5, "anchor": "start"}
+    assert optimized["source"] is None
+    assert trials.groupby(["strategy", "horizon"])["pieces"].nunique().max() == 1
+
+
+def test_own_code_is_told_apart_by_its_hash():
+    described = {"start": {"type": "Mine"}, "regularizer": {}, "selection": {}, "schedule": {}}
+    one, same, other = (json.loads(_pieces({**described, "source": text})) for text in ("a", "a", "b"))
+    assert one == same != other
+    assert len(one["source"]) == 16
