@@ -75,3 +75,41 @@ def cost_at(costs: np.ndarray, accuracies: np.ndarray, target: float) -> float |
     low, high = reached[first - 1], reached[first]
     along = min(1.0, (target - low) / (high - low))
     return float(spent[first - 1] * (spent[first] / spent[first - 1]) ** along)
+
+
+def frontier_points(
+    trials: pd.DataFrame, evals: pd.DataFrame, *, currency: str = "flops", share: float = 1.0
+) -> pd.DataFrame:
+    """Return what a frontier is drawn from: a row for each horizon of every strategy that `frontiers` has, by cost.
+
+    trials, evals: as bench.records.collect gives them. Where there is any, scratch at horizon 1 is among the rows.
+    Columns: strategy, title, horizon, n, cost (of the whole trial), accuracy (validation, at its end), std (over seeds, NaN for
+    one), best (the accuracy raised to the best that so much, or less, ends with), target, cost_at_target, value, relation (these
+    four as in `frontiers`; empty for scratch where it was run at one horizon).
+    """
+    found = frontiers(trials, evals, currency=currency, share=share)
+    trials, evals = scored(trials, evals)
+    titles = dict(zip(trials["strategy"], trials["title"], strict=True))
+    scratch = evals[(evals["strategy"] == REFERENCE) & (evals["horizon"] == 1.0)]
+    parts = []
+    for _, row in found.iterrows():
+        runs = [frame for name, _, frame in by_strategy(evals) if name == row["strategy"]]
+        seeds = set.intersection(set(scratch["seed"]), *(set(frame["seed"]) for frame in runs))
+        points = [_point(frame[frame["seed"].isin(list(seeds))], currency) for frame in runs]
+        same = {"target": row["target"], "cost_at_target": row["cost"], "value": row["value"]}
+        rows = pd.DataFrame(points).sort_values("cost", kind="stable").assign(**same, relation=row["relation"])
+        parts.append(rows.assign(best=np.fmax.accumulate(rows["accuracy"].to_numpy())))
+    if parts and REFERENCE not in set(found["strategy"]):
+        parts.insert(0, pd.DataFrame([_point(scratch, currency)]).assign(target=found["target"].iloc[0]))
+    columns = ["strategy", "title", "horizon", "n", "cost", "accuracy", "std", "best", "target", "cost_at_target"]
+    if not parts:
+        return pd.DataFrame(columns=[*columns, "value", "relation"])
+    together = pd.concat(parts, ignore_index=True)
+    return together.assign(title=together["strategy"].map(titles)).reindex(columns=[*columns, "value", "relation"])
+
+
+def _point(evals: pd.DataFrame, currency: str) -> dict[str, object]:
+    run, first = curves_of(evals, currency), evals.iloc[0]
+    std = float(run.accuracy[-1].std(ddof=1)) if run.seeds > 1 else np.nan
+    ended = {"cost": run.mean_cost(-1), "accuracy": run.final_accuracy(), "std": std}
+    return {"strategy": first["strategy"], "horizon": first["horizon"], "n": run.seeds, **ended}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 
@@ -35,6 +36,23 @@ def estimate_reach(costs: np.ndarray, reached: np.ndarray, limit: float) -> Reac
     edges = np.concatenate([[0.0], survival.quantiles, [limit]])
     heights = np.concatenate([[1.0], survival.probabilities])
     return Reach(float(reached.mean()), median, float((np.diff(edges) * heights).sum()), limit)
+
+
+def reached_by_cost(crossings: pd.DataFrame) -> pd.DataFrame:
+    """Return Kaplan and Meier's estimate as steps: the share of seeds that had reached the target by a cost.
+
+    crossings: as seed_crossings gives them.
+    Columns: strategy, title, horizon, n, cost (0, each at which a seed crossed or gave up), reached.
+    """
+    parts = []
+    for _, mine in crossings.groupby(["strategy", "horizon"]):
+        costs, crossed = mine["cost"].to_numpy(float), mine["crossed"].to_numpy(bool)
+        survival = stats.ecdf(_censored(costs, crossed)).sf
+        found = {"cost": [0.0, *survival.quantiles], "reached": [0.0, *(1 - survival.probabilities)]}
+        facts = mine[["strategy", "title", "horizon"]].iloc[0].to_dict()
+        parts.append(pd.DataFrame({**found, **facts, "n": len(mine)}))
+    columns = ["strategy", "title", "horizon", "n", "cost", "reached"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
 def log_rank(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.analysis.frontier import cost_at, frontiers
+from bench.analysis.frontier import cost_at, frontier_points, frontiers
 from tests.analysis.test_leaderboard import SCRATCH, WEAK, records
 
 COSTS = np.array([100.0, 200.0, 400.0])
@@ -64,6 +64,38 @@ def test_a_currency_that_was_not_measured_or_is_of_unlike_machines_has_no_fronti
     assert len(frontiers(trials, evals, currency="device_seconds")) == 1
     trials.loc[trials["horizon"] == 0.25, "machine"] = "other"
     assert frontiers(trials, evals, currency="device_seconds").empty
+
+
+def test_points_are_every_horizons_end_and_scratchs():
+    points = frontier_points(*records(SCRATCH | SHORT | WEAK))
+    assert points[["strategy", "horizon", "n"]].to_numpy().tolist() == [
+        ["scratch", 1, 2],
+        ["fast", 0.25, 2],
+        ["fast", 0.5, 2],
+    ]
+    assert points["cost"].tolist() == [40 * 1010, 10 * 1010, 20 * 1010]
+    assert points["accuracy"].tolist() == pytest.approx([0.8, 0.7, 0.9])
+    assert points["target"].tolist() == pytest.approx([0.8] * 3)
+    assert points["cost_at_target"].iloc[1:].to_numpy() == pytest.approx(10 * 2**0.5 * 1010)
+    assert np.isnan(points["cost_at_target"].iloc[0])
+    assert points["std"].tolist() == pytest.approx([0, 0, 0])
+
+
+def test_the_frontier_through_the_points_never_falls():
+    falling = {("fast", 0.25): {0: [0.85], 1: [0.85]}, ("fast", 0.5): {0: [0.4, 0.7], 1: [0.4, 0.7]}}
+    points = frontier_points(*records(SCRATCH | falling))
+    assert points[points["strategy"] == "fast"]["best"].tolist() == pytest.approx([0.85, 0.85])
+
+
+def test_scratch_at_several_horizons_has_its_frontier_once():
+    longer = {("scratch", 0.5): {0: [0.4, 0.6], 1: [0.4, 0.6]}}
+    points = frontier_points(*records(SCRATCH | longer))
+    assert points["strategy"].tolist() == ["scratch", "scratch"]
+    assert points["horizon"].tolist() == [0.5, 1.0]
+
+
+def test_without_several_horizons_there_are_no_points():
+    assert frontier_points(*records(SCRATCH | WEAK)).empty
 
 
 def test_a_horizon_that_ends_with_no_number_takes_nothing_from_the_longer_ones():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from bench.analysis.survival import estimate_reach, log_rank, sign_flip
+from bench.analysis.survival import estimate_reach, log_rank, reached_by_cost, sign_flip
 
 SLOW = np.array([100.0, 110, 120, 500, 500]), np.array([True, True, True, False, False])
 FAST = np.array([50.0, 55, 60, 70, 500]), np.array([True, True, True, True, False])
@@ -66,3 +67,21 @@ def test_who_gives_up_early_is_not_cheaper_for_it():
 def test_a_log_rank_test_of_nobody_says_nothing():
     never = np.array([9.0, 9.0]), np.array([False, False])
     assert log_rank(*never, *never) is None
+
+
+def test_steps_of_reached_by_cost_are_kaplan_and_meiers():
+    key = {"strategy": "slow", "title": "Slow", "horizon": 1.0}
+    found = reached_by_cost(pd.DataFrame({**key, "cost": SLOW[0], "crossed": SLOW[1]}))
+    assert found["cost"].tolist() == [0, 100, 110, 120, 500]
+    assert found["reached"].tolist() == pytest.approx([0, 0.2, 0.4, 0.6, 0.6])
+    assert found["n"].unique().tolist() == [5]
+
+
+def test_a_seed_that_gave_up_early_leaves_the_others_a_greater_share():
+    key = {"strategy": "slow", "title": "Slow", "horizon": 1.0}
+    found = reached_by_cost(pd.DataFrame({**key, "cost": [1.0, 2.0, 3.0], "crossed": [False, True, True]}))
+    assert found["reached"].tolist() == pytest.approx([0, 0, 0.5, 1])  # of the two still on their way
+
+
+def test_no_crossings_make_no_steps():
+    assert reached_by_cost(pd.DataFrame(columns=["strategy", "title", "horizon", "cost", "crossed"])).empty
