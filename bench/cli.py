@@ -137,14 +137,26 @@ main.add_command(target_command)
 @click.option(
     "--reports", type=click.Path(path_type=Path), default=Path("reports"), show_default=True, help="Folder to write to."
 )
-def report(scenario: str | None, results: Path, reports: Path) -> None:
-    """Draw accuracy against FLOPs (PNG and PDF), with the tables it was drawn from beside it."""
+@click.option("--formats", default="pdf,svg,png", show_default=True, help="Of the figures.")
+@click.option(
+    "--width",
+    type=click.Choice(["page", "column", "both"]),
+    default="both",
+    show_default=True,
+    help="Of the figures, in print: 6.75 inches or 3.3; both: in a column's as PDF alone.",
+)
+def report(scenario: str | None, results: Path, reports: Path, formats: str, width: str) -> None:
+    """Draw figures, with their captions and the tables they were drawn from beside them.
+
+    What compares scenarios is drawn where several are reported, and lies in the folder itself.
+    """
     from bench.records.collect import collect
     from bench.records.store import require_writable
-    from bench.reporting.report import write_report
+    from bench.reporting.figures.sheet import prints_of
+    from bench.reporting.report import write_reports
 
+    prints = prints_of(formats, width)
     parts = collect(results).parts(scenario)
     require_writable(reports)
-    for part in parts:
-        for path in write_report(part, reports / part.name):
-            click.echo(path)
+    for path in write_reports(parts, reports, prints):
+        click.echo(path)

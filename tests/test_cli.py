@@ -14,6 +14,10 @@ from click.testing import CliRunner, Result
 from bench.catalog import scenario_names, shipped_folder
 from bench.cli import main
 
+QUICK = ("--formats", "png", "--width", "page")
+# Accuracy against steps, images, FLOPs and seconds; speedups; old and new; cost in FLOPs and seconds; seeds' crossings.
+FIGURES = 9
+
 
 def bench(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments], prog_name="bench")
@@ -54,10 +58,10 @@ def test_a_run_prints_the_leaderboard_and_where_the_records_are(tiny: Path, fold
     assert "6 trials: 0 to run, 6 finished already" in again.stderr
     ranked = bench("leaderboard", "--results", tmp_path / "results")
     assert ranked.stdout in again.stdout
-    drawn = bench("report", "--results", tmp_path / "results", "--reports", tmp_path / "reports")
+    drawn = bench("report", "--results", tmp_path / "results", "--reports", tmp_path / "reports", *QUICK)
     assert drawn.exit_code == 0, drawn.output
     assert all(Path(line).is_file() for line in drawn.stdout.splitlines())
-    assert len(drawn.stdout.splitlines()) == 5
+    assert len(drawn.stdout.splitlines()) == 2 + 3 * FIGURES
 
 
 def test_a_users_own_strategy_takes_part_by_path(tiny: Path, folders: list[str], tmp_path: Path):
@@ -115,6 +119,30 @@ def test_a_leaderboard_without_records_says_what_to_run(tmp_path: Path):
     assert "no trials" in refused(bench("report", "--results", tmp_path / "results", "--reports", tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("options", "kinds"),
+    [
+        (["--formats", "png,svg", "--width", "page"], {".png", ".svg"}),
+        (["--formats", "pdf", "--width", "column"], {"-column.pdf"}),
+    ],
+)
+def test_a_report_is_drawn_in_the_formats_and_widths_asked_for(options: list[str], kinds: set[str], tmp_path: Path):
+    results = Path(__file__).resolve().parents[1] / "results"
+    drawn = bench("report", "--results", results, "--reports", tmp_path, "--scenario", "fashion-mnist-7-3", *options)
+    assert drawn.exit_code == 0, drawn.output
+    names = [Path(line).name for line in drawn.stdout.splitlines()]
+    assert {name.removeprefix("accuracy-flops") for name in names if name.startswith("accuracy-flops")} == {
+        ".csv", ".caption.txt", *kinds,
+    }  # fmt: skip
+    assert not list(tmp_path.glob("performance-profile*"))  # one scenario alone
+
+
+def test_a_format_that_is_none_is_refused_before_anything_is_written(tmp_path: Path):
+    line = refused(bench("report", "--results", tmp_path, "--reports", tmp_path / "reports", "--formats", "png,gif"))
+    assert line == "bench: --formats 'png,gif': gif, expected some of pdf, svg, png. Change it."
+    assert not (tmp_path / "reports").exists()
+
+
 def test_a_failed_trial_does_not_stop_the_others_and_exits_with_1(tiny: Path, folders: list[str], tmp_path: Path):
     broken = tmp_path / "broken.py"
     broken.write_text(
@@ -157,8 +185,8 @@ def test_a_chain_is_run_ranked_and_reported_update_by_update(folders: list[str],
         assert words in result.stdout
     ranked = bench("leaderboard", "--results", tmp_path / "results")
     assert ranked.stdout in result.stdout
-    drawn = bench("report", "--results", tmp_path / "results", "--reports", tmp_path / "reports")
-    assert len(drawn.stdout.splitlines()) == 3 * 5 + 2
+    drawn = bench("report", "--results", tmp_path / "results", "--reports", tmp_path / "reports", *QUICK)
+    assert len(drawn.stdout.splitlines()) == 3 * (2 + 3 * FIGURES) + 2
     listed = bench("list", "--results", tmp_path / "results", "--data-root", tmp_path)
     assert "digits-4-2-2-2" in listed.stdout
 

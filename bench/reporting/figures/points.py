@@ -1,0 +1,139 @@
+"""Points: the frontier over horizons, and accuracy on old against new classes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, NullLocator
+
+from bench.catalog import REFERENCE
+from bench.reporting.figures.inks import Ink, Key, inks_of, names_of
+from bench.reporting.figures.style import (
+    GREY,
+    PAGE,
+    ROUND_STEPS,
+    Look,
+    Width,
+    add_legend,
+    canvas,
+    count_axis,
+    set_title,
+)
+from bench.reporting.figures.words import AXIS, heading
+
+_FRONTIER_INCHES = {"column": 2.2, "page": 3.0}
+_SQUARE_INCHES = {"column": 2.4, "page": 2.9}
+_DASHED: Look = {"color": GREY, "linestyle": (0, (5, 3)), "linewidth": 0.9}
+
+
+def draw_frontier(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> Figure:
+    """Draw final accuracy against the cost of whole trials, a marker a horizon, and through them the frontier.
+
+    rows: as frontier_points gives them. A short bar on the dashed target line is the interpolated cost of the target.
+    """
+    figure, (axes,) = canvas(width, _FRONTIER_INCHES[width.name])
+    axes.set_xscale("log")
+    # One ink for all horizons of a strategy: that of the first which other figures draw.
+    inks: dict[str, Ink] = {}
+    for key, ink in inks_of(ranking).items():
+        inks.setdefault(key[0], ink)
+    handles: list[Artist] = []
+    labels = []
+    for strategy, mine in rows.groupby("strategy", sort=False):
+        ink = inks[str(strategy)]
+        _draw_frontier(axes, mine, ink)
+        look: Look = {"color": ink.colour, "linestyle": ink.dashes if len(mine) > 1 else "none", "markersize": 5}
+        handles.append(Line2D([], [], marker=ink.marker or "o", **look))
+        labels.append(f"{mine['title'].iloc[0]}, n = {mine['n'].iloc[0]}")
+    target = rows["target"].iloc[0]
+    axes.axhline(target, gid="target", **_DASHED)
+    handles.append(Line2D([], [], **_DASHED))
+    labels.append(f"target {target:.3f} (bar: cost there)")
+    axes.set(xlabel=f"cost of the whole trial ({AXIS['flops']}), log scale", ylabel="final validation accuracy")
+    count_axis(axes, bins=5)
+    axes.xaxis.set_minor_locator(NullLocator())
+    set_title(figure, heading(ranking), width)
+    add_legend(figure, handles, labels, width)
+    return figure
+
+
+def _draw_frontier(axes: Axes, mine: pd.DataFrame, ink: Ink) -> None:
+    """Draw one strategy's horizons, the frontier through them, and where it comes to the target."""
+    strategy = mine["strategy"].iloc[0]
+    error: Look = {"yerr": mine["std"].fillna(0), "elinewidth": 0.8}
+    axes.errorbar(mine["cost"], mine["accuracy"], color=ink.colour, linestyle="none", **error)
+    point: Look = {"color": ink.colour, "linestyle": "none"}
+    axes.plot(
+        mine["cost"], mine["accuracy"], marker=ink.marker or "o", markersize=5, gid=f"horizons {strategy}", **point
+    )
+    if len(mine) > 1:
+        axes.plot(mine["cost"], mine["best"], color=ink.colour, linestyle=ink.dashes, gid=f"frontier {strategy}")
+    cost, target = mine["cost_at_target"].iloc[0], mine["target"].iloc[0]
+    if pd.notna(cost):
+        bar: Look = {"marker": "|", "markersize": 14, "markeredgewidth": 2, "zorder": 5}
+        axes.plot(cost, target, gid=f"interpolated {strategy}", **bar, **point)
+
+
+def draw_old_and_new(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> Figure:
+    """Draw final accuracy on new against old classes, of validation and of test images, with one standard deviation.
+
+    rows: as old_and_new gives them. Thin lines join points of equal accuracy on all classes; the dashed one is scratch's.
+    """
+    kinds = [kind for kind in ("validation", "test") if kind in set(rows["images"])]
+    side = _SQUARE_INCHES[width.name]
+    # A single panel has half of the page's width, too: as wide as that, it would be no square.
+    panels: Look = {"columns": 2} if width is PAGE else {"rows": len(kinds)}
+    figure, every = canvas(width, side if width is PAGE else side * len(kinds), **panels)
+    inks, names = inks_of(ranking), names_of(ranking)
+    found: dict[Key, Artist] = {}
+    labels: dict[Key, str] = {}
+    apart = []
+    for axes, kind in zip(every, kinds, strict=False):
+        part = rows[rows["images"] == kind]
+        for key, ink in inks.items():
+            row = part[(part["strategy"] == key[0]) & (part["horizon"] == key[1])]
+            if len(row):
+                found[key] = _draw_point(axes, row.iloc[0], ink)
+                labels[key] = f"{names[key]}, n = {row['n'].iloc[0]}"
+        apart.append(_draw_equals(axes, part))
+        axes.set(xlabel=f"{kind} accuracy, old part", ylabel=f"{kind} accuracy, new part")
+    for axes in every[len(kinds) :]:
+        axes.set_axis_off()
+    lines = [f"equal overall, {distance:g} apart (dashed: scratch)" for distance in apart if distance][:1]
+    equal = [Line2D([], [], color="0.75", linewidth=0.8) for _ in lines]
+    set_title(figure, heading(ranking), width)
+    add_legend(figure, [*found.values(), *equal], [*labels.values(), *lines], width)
+    return figure
+
+
+def _draw_point(axes: Axes, row: pd.Series, ink: Ink) -> Artist:
+    """Draw one strategy's accuracies, with their spread where there is one, and return the mark."""
+    if pd.notna(row["old_std"]):
+        error: Look = {"xerr": row["old_std"], "yerr": row["new_std"], "elinewidth": 0.8}
+        axes.errorbar(row["old"], row["new"], color=ink.colour, linestyle="none", **error)
+    look: Look = {"color": ink.colour, "linestyle": "none", "marker": ink.marker or "o", "markersize": 5, "zorder": 4}
+    name = f"{row['images']} {row['strategy']}@{row['horizon']:g}"
+    return axes.plot(row["old"], row["new"], gid=name, **look)[0]
+
+
+def _draw_equals(axes: Axes, rows: pd.DataFrame) -> float | None:
+    """Draw lines of equal accuracy on all classes, and return how far apart they are; None where no share of old is known."""
+    weight = rows["old_weight"].iloc[0]
+    axes.margins(0.15)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=ROUND_STEPS))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=ROUND_STEPS))
+    if pd.isna(weight) or not 0 < weight < 1:
+        return None
+    x, y = np.array(axes.get_xlim()), np.array(axes.get_ylim())
+    axes.set(xlim=tuple(x), ylim=tuple(y))
+    axes.grid(visible=False)
+    levels = MaxNLocator(8, steps=ROUND_STEPS).tick_values(*(weight * x + (1 - weight) * y))
+    for level in levels:
+        axes.plot(x, (level - weight * x) / (1 - weight), color="0.75", linewidth=0.6, zorder=0.5)
+    for level in rows[(rows["strategy"] == REFERENCE) & (rows["horizon"] == 1.0)]["all"]:
+        axes.plot(x, (level - weight * x) / (1 - weight), zorder=0.6, gid="scratch's accuracy", **_DASHED)
+    return float(levels[1] - levels[0])

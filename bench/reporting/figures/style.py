@@ -1,0 +1,180 @@
+"""How every figure looks: widths, fonts, a legend that takes the room it needs, and files of equal bytes for equal tables."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import seaborn as sns
+from PIL import Image
+
+mpl.use("Agg")  # files only; no screen is needed
+from matplotlib import pyplot as plt
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+Look = dict[str, Any]  # keywords of what is drawn
+
+
+@dataclass(frozen=True)
+class Width:
+    """A width to print at. inches: of the whole figure. title, label: characters that a line of either takes."""
+
+    name: str
+    inches: float
+    font_points: float
+    title: int
+    label: int
+    legend_columns: int
+
+
+COLUMN = Width("column", 3.3, 7, title=52, label=50, legend_columns=1)
+PAGE = Width("page", 6.75, 8, title=96, label=48, legend_columns=2)
+FORMATS = ("pdf", "svg", "png")
+
+GREY = "0.35"  # of what is no strategy: the target, a recipe that others are compared with
+ROUND_STEPS = [1, 2, 5, 10]  # between ticks
+_BAR_CHARACTERS, _BAR_LINES = 24, 4  # of a strategy's title beside its bar
+_LINE_INCHES = 0.14  # of such a title
+_SPACE_INCHES = 0.06  # about a figure's title or legend
+_ARROW_POINTS = 11
+_DPI, _COLOURS = 300, 256  # of a PNG
+
+
+def _settings(points: float) -> dict[Any, Any]:
+    return {
+        "pdf.fonttype": 42,  # embedded TrueType, which journals ask for
+        "svg.hashsalt": "bench",
+        "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so it is the same everywhere
+        "font.size": points,
+        "axes.labelsize": points,
+        "axes.titlesize": points,
+        "legend.fontsize": points - 0.5,
+        "xtick.labelsize": points - 0.5,
+        "ytick.labelsize": points - 0.5,
+        "figure.dpi": _DPI,  # laid out at a screen's 100, text has other widths than in print
+        "savefig.dpi": _DPI,
+        "figure.constrained_layout.w_pad": 0.07,
+        "axes.formatter.useoffset": False,  # 0.7003, not 3e-4 and in a corner + 7e-1
+        "lines.linewidth": 1.3,
+        "lines.markersize": 4,
+    }
+
+
+@contextmanager
+def styled(width: Width) -> Iterator[None]:
+    """Draw, and save, with this project's looks and a font for this width, whatever the user's own settings are."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        with sns.axes_style("whitegrid", {"grid.color": "0.9"}), mpl.rc_context(_settings(width.font_points)):
+            yield
+
+
+def canvas(width: Width, height: float, *, rows: int = 1, columns: int = 1, **shared: Any) -> tuple[Figure, list[Axes]]:
+    """Return an empty figure of `height` inches and its axes, row by row. shared: sharex, sharey and the like."""
+    size = width.inches, height
+    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **shared)
+    return figure, list(axes.flat)
+
+
+def bar_canvas(width: Width, names: Sequence[str], *, panels: int = 1, least: float = 0.0) -> tuple[Figure, list[Axes]]:
+    """Return an empty figure with a line for each name, from the top: panels side by side in page width, stacked in a column's.
+
+    names: as beside_bar gives them. The line of names[k] is at y = k, and at least `least` inches high.
+    """
+    lines = max(name.count("\n") + 1 for name in names)
+    side = max(0.3, least, _LINE_INCHES * lines + 0.04) * len(names) + 0.5
+    wide = width is PAGE
+    rows, columns = (1, panels) if wide else (panels, 1)
+    figure, found = canvas(width, rows * side, rows=rows, columns=columns, sharey=wide)
+    for axes in found:
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.grid(visible=False, axis="y")
+    return figure, found
+
+
+def beside_bar(title: str, detail: str) -> str:
+    """Return a strategy's title, folded to stand beside its bar, and below it a detail like its horizon."""
+    lines = textwrap.wrap(title, _BAR_CHARACTERS, max_lines=_BAR_LINES, placeholder=" …")
+    return _plain("\n".join([*lines, detail]))
+
+
+def set_title(figure: Figure, text: str, width: Width) -> None:
+    """Set the figure's title, in as many lines as it needs, and make the figure so much taller."""
+    _grow(figure, figure.suptitle(_plain(textwrap.fill(text, width.title)), fontsize=width.font_points))
+
+
+def add_legend(
+    figure: Figure, handles: Sequence[Artist], labels: Sequence[str], width: Width, *, columns: int | None = None
+) -> None:
+    """Put a legend below the axes, and make the figure so much taller: inside, twelve strategies would hide a curve."""
+    folded = [_plain(textwrap.fill(label, width.label, subsequent_indent="  ")) for label in labels]
+    ncols = min(columns or width.legend_columns, len(folded))
+    place: Look = {"loc": "outside lower center", "ncols": ncols, "frameon": False, "handlelength": 3.4}
+    _grow(figure, figure.legend(handles, folded, **place))
+
+
+def count_axis(axes: Axes, which: str = "x", *, bins: int = 6) -> None:
+    """Label an axis of counts, joules or seconds with few, short numbers: 20 T for 2e13, 0.5 for a half."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    large = EngFormatter(sep="\N{NO-BREAK SPACE}")
+    axis.set_major_formatter(lambda value, _: large(value) if abs(value) >= 1000 else f"{value:g}")
+    axis.set_major_locator(MaxNLocator(bins, steps=ROUND_STEPS))
+
+
+def point_arrow(axes: Axes, point: tuple[float, float], towards: tuple[int, int], colour: str) -> None:
+    """Draw a short arrow from a bound towards where the value must lie. towards: (right, up), each -1, 0 or 1."""
+    right, up = towards
+    axes.annotate(
+        "",
+        xy=point,
+        xytext=(_ARROW_POINTS * right, _ARROW_POINTS * up),
+        textcoords="offset points",
+        arrowprops={"arrowstyle": "<|-", "color": colour, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 2},
+    )
+
+
+def save(figure: Figure, paths: Sequence[Path]) -> None:
+    """Save the figure at each of `paths` and close it. No date in any file: the same tables give the same bytes.
+
+    To be called within `styled`, which the fonts of a file depend on.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once: the same in every format, and faster
+    for path in paths:
+        if path.suffix == ".png":
+            _save_png(figure, path)
+        else:
+            figure.savefig(path, metadata={"CreationDate": None} if path.suffix == ".pdf" else {"Date": None})
+    plt.close(figure)
+
+
+def _save_png(figure: Figure, path: Path) -> None:
+    """Save pixels with a palette: lines and letters need no more colours, and take a third of the bytes."""
+    pixels = io.BytesIO()
+    figure.savefig(pixels, format="png")
+    with Image.open(pixels) as image:
+        reduced = image.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
+        reduced.save(path, optimize=True, dpi=(_DPI, _DPI))
+
+
+def _plain(text: str) -> str:
+    """Return a text in which no dollar sign begins a formula: titles are the user's."""
+    return text.replace("$", r"\$")
+
+
+def _grow(figure: Figure, artist: Artist) -> None:
+    """Make the figure taller by what an artist takes, and a little space."""
+    width, height = figure.get_size_inches()
+    taken = artist.get_tightbbox()
+    assert taken is not None
+    figure.set_size_inches(width, height + taken.height / figure.dpi + _SPACE_INCHES)

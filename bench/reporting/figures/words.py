@@ -1,0 +1,157 @@
+"""What figures and their captions say in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from bench.catalog import REFERENCE
+from bench.reporting.figures.inks import MOST_DRAWN, drawn
+
+AXIS = {
+    "steps": "optimizer steps",
+    "images": "images",
+    "flops": "FLOPs",
+    "device_seconds": "device seconds",
+    "gpu_joules": "GPU joules",
+}
+_ACCURACY = (
+    "Validation accuracy against the training cost of the update, in {}. Lines: means over seeds; band: one standard "
+    "deviation over seeds to either side; dashed line: the target. A dot marks the evaluation from which the mean never again "
+    "falls below the target (scratch's own is its end, by definition), an x the end of a strategy that did not hold it."
+)
+_COST = (
+    "Where the update's cost goes, in {}: means over finished seeds, no spread shown. {} The number beside a bar is its whole. "
+    "The old model's own training is not shown."
+)
+# Figure -> its caption's own sentences.
+_WHAT = {
+    **{f"accuracy-{name.replace('_', '-')}": _ACCURACY.format(axis) for name, axis in AXIS.items()},
+    "speedup-target": "Speedup over scratch in FLOPs against the accuracy to be reached, as a share of the target. Bars: "
+    "95 % intervals, where there are any. An open mark with an arrow is a bound: downwards, the strategy did not hold that "
+    "accuracy; upwards, only scratch did not. No mark: neither did. Marks stand side by side about each share only to be seen.",
+    "frontier-flops": "Final validation accuracy against the cost of whole trials, of strategies run at several horizons; a "
+    "mark is a horizon, its bar one standard deviation over seeds. Line: the frontier, each accuracy raised to the best that so "
+    "much, or less, ends with. A short upright bar on the dashed target line: the cost of the target, interpolated over the "
+    "logarithm of cost.",
+    "ablation": "What one piece of a recipe is worth: the recipe on top, below it strategies that differ from it in one aspect, "
+    "named in brackets. Left, or above: speedup over scratch in FLOPs. Right, or below: final validation accuracy against the "
+    "recipe's, paired by seed. Black bars: 95 % intervals (the accuracy's by Student's t), where there are any. An open bar "
+    "with an arrow is a bound: the target was not held.",
+    "old-new": "Final accuracy on the old part (classes, or the domain) against the new one, of validation and of test images; "
+    "bars: one standard deviation over seeds. Thin lines join points of equal accuracy on all images; the dashed one is "
+    "scratch's.",
+    "cost-flops": _COST.format(
+        "FLOPs",
+        "Training: forward and backward passes, and those that a strategy asks for itself, which records do not keep apart. "
+        "Element-wise: optimizer, regularizer and start, by formula. Evaluation is measuring, and in no speedup.",
+    ),
+    "cost-seconds": _COST.format(
+        "seconds",
+        "Training holds data selection, augmentation and the regularizer, which records do not keep apart; it alone is in "
+        "speedups. Preparing: compiling and warming up.",
+    ),
+    "seed-crossings": "Each seed's own cost, in FLOPs, at the target: filled where it held it from there on, with a thin line "
+    "back to the evaluation before; open, with an arrow, where it missed: it then stands at all it spent. Not every seed of "
+    "scratch ends above scratch's mean. No band: every seed is shown.",
+    "seeds-reached": "Share of seeds that had reached the target by a cost in FLOPs, as Kaplan and Meier estimate it: seeds "
+    "that missed count until they end. No band.",
+    "energy-time": "GPU energy while training, and mean power between evaluations, against training time. Lines: means over "
+    "seeds; band: one standard deviation over seeds to either side.",
+}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a caption says of the records behind it, and no leaderboard does."""
+
+    rules_version: str
+
+    @classmethod
+    def of(cls, trials: Sequence[pd.DataFrame]) -> Facts:
+        """Return the facts of trials, as bench.records.collect gives them."""
+        return cls(_each(pd.concat([frame["rules_version"] for frame in trials]).astype(str)))
+
+
+def heading(ranking: pd.DataFrame) -> str:
+    """Return a figure's title: the scenario's, and which update of a chain."""
+    first = ranking.iloc[0]
+    which = f", update {first['update']} of {first['updates']}" if first["updates"] > 1 else ""
+    return f"{first['scenario_title']}{which}"
+
+
+def caption(figure: str, suffix: str, ranking: pd.DataFrame, facts: Facts) -> str:
+    """Return a figure's caption: what it shows, and what its numbers rest on.
+
+    figure: its name. suffix: of a chain's update, after the names of its files. ranking: as leaderboard gives it.
+    """
+    keys = drawn(ranking)
+    shown = ranking[[key in keys for key in zip(ranking["strategy"], ranking["horizon"].astype(float), strict=True)]]
+    lines = [f"{heading(ranking)}. {_WHAT[figure]}", _seeds(shown), _target(ranking)]
+    if len(ranking) > len(shown):
+        others = f"{REFERENCE} and the {MOST_DRAWN - 1} best of {len(ranking) - 1} others"
+        lines.append(f"At most {others} are drawn; leaderboard{suffix}.md has them all.")
+    lines.append(_origin(shown, facts))
+    lines.append(f"Drawn from: {figure}{suffix}.csv, leaderboard{suffix}.csv.")
+    return "\n".join(lines) + "\n"
+
+
+def profile_caption(boards: Sequence[pd.DataFrame], table: str, facts: Facts) -> str:
+    """Return the performance profile's caption. boards: as leaderboard gives them. table: the file it is drawn from."""
+    lines = [
+        f"Performance profile: the share of {len(boards)} tables in which a strategy's cost at the target, in FLOPs, is at most "
+        "tau times the least of any strategy there. A miss, or a cost above four times the least, never counts, so a profile "
+        "need not come to 1; it depends on who else entered. In brackets: the geometric mean of speedups over scratch, a miss "
+        "counting as scratch's budget and one step more. Strategies that every table holds, at most the "
+        f"{MOST_DRAWN} of the highest scores, scratch among them. No band: a table gives one mean over seeds.",
+        "Tables: "
+        + "; ".join(f"{heading(board)} (n = {_span(board)}; {_short_target(board)})" for board in boards)
+        + ".",
+        _origin(pd.concat([board[["device", "commit", "modified"]] for board in boards]), facts),
+        f"Drawn from: {table}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _origin(rows: pd.DataFrame, facts: Facts) -> str:
+    """Return where numbers come from: device, rules version, commit, and whether code was modified."""
+    code = "some on modified code, or code of unknown commit" if rows["modified"].any() else "code as committed"
+    return (
+        f"Device: {_each(rows['device']) or 'unknown'}. Rules version {facts.rules_version}. "
+        f"Commit {_each(rows['commit']) or 'unknown'}: {code}."
+    )
+
+
+def _seeds(rows: pd.DataFrame) -> str:
+    """Return how many seeds each strategy shares with scratch."""
+    counts = rows["n"].astype(int)
+    if counts.nunique() > 1:
+        each = (f"{row['strategy']} at horizon {row['horizon']:g} n = {row['n']:.0f}" for _, row in rows.iterrows())
+        return f"Seeds shared with scratch: {', '.join(each)}."
+    alone = " One seed has no spread: no band, no interval." if counts.iloc[0] == 1 else ""
+    return f"Seeds shared with scratch: n = {counts.iloc[0]} each.{alone}"
+
+
+def _target(ranking: pd.DataFrame) -> str:
+    scratch = ranking[ranking["strategy"] == REFERENCE].iloc[0]
+    spread = f" ± {scratch['target_std']:.4f}" if pd.notna(scratch["target_std"]) else ""
+    kind = f"provisional: mean of {REFERENCE}'s {scratch['n']:.0f} seeds"
+    if "published_source" in ranking:
+        kind = f"published: {scratch['published_n']:.0f} seeds, {scratch['published_source']}"
+    return f"Target: validation accuracy {scratch['target']:.4f}{spread} ({kind})."
+
+
+def _short_target(ranking: pd.DataFrame) -> str:
+    kind = "published" if "published_source" in ranking else "provisional"
+    return f"{kind} target {ranking.loc[ranking['strategy'] == REFERENCE, 'target'].iloc[0]:.4f}"
+
+
+def _span(ranking: pd.DataFrame) -> str:
+    counts = sorted(set(ranking["n"].astype(int)) - {0})
+    return " to ".join(dict.fromkeys((str(counts[0]), str(counts[-1]))))
+
+
+def _each(values: pd.Series) -> str:
+    return " / ".join(sorted(set(values.dropna()) - {""}))
