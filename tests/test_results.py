@@ -8,7 +8,8 @@ import pytest
 
 from bench.records.collect import collect
 from bench.records.rules import check_results
-from bench.reporting.report import write_report
+from bench.reporting.figures.sheet import NO_PICTURES
+from bench.reporting.report import write_report, write_reports
 
 _ROOT = Path(__file__).resolve().parents[1]
 RESULTS, REPORTS = _ROOT / "results", _ROOT / "reports"
@@ -28,8 +29,23 @@ def test_committed_records_keep_every_rule():
 
 
 @pytest.mark.parametrize("name", names())
-def test_committed_tables_are_what_the_records_give(name: str, tmp_path: Path):
-    written = [path for path in write_report(collect(RESULTS).of(name), tmp_path) if path.suffix in (".csv", ".md")]
+def test_committed_tables_and_captions_are_what_the_records_give(name: str, tmp_path: Path):
+    written = write_report(collect(RESULTS).of(name), tmp_path, NO_PICTURES)
     assert len(written) >= 3
     for path in written:
         assert path.read_bytes() == (REPORTS / name / path.name).read_bytes(), path.name
+
+
+def test_what_compares_the_committed_scenarios_is_what_the_records_give(tmp_path: Path):
+    written = write_reports(collect(RESULTS).parts(None), tmp_path, NO_PICTURES)
+    together = [path for path in written if path.parent == tmp_path]
+    assert {path.name for path in together} == {"performance-profile.csv", "performance-profile.caption.txt"}
+    for path in together:
+        assert path.read_bytes() == (REPORTS / path.name).read_bytes(), path.name
+
+
+def test_every_committed_figure_lies_beside_its_table():
+    pictures = [path for path in REPORTS.rglob("*") if path.suffix in (".pdf", ".svg", ".png")]
+    assert pictures
+    for path in pictures:
+        assert path.with_name(f"{path.stem.removesuffix('-column')}.csv").is_file(), path.name
