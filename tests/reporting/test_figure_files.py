@@ -118,6 +118,20 @@ def test_a_caption_says_that_a_target_was_published(tmp_path: Path):
     assert "provisional" not in text
 
 
+def test_a_published_target_is_in_captions_and_its_seeds_are_in_no_figure(tmp_path: Path):
+    records = made_up(5, seeds=8, ablation=True, joules=True)
+    target = {"published_accuracy": 0.65, "published_std": 0.01, "published_source": "our run"}
+    trials = records.trials.assign(**target, published_seeds="0 1 2 3 4", published_steps=None)
+    paths = write_report(type(records)(trials, records.evals), tmp_path, NO_PICTURES)
+    captions = [path.read_text(encoding="utf-8") for path in paths if path.name.endswith(".caption.txt")]
+    assert all(
+        "Target: validation accuracy 0.6500 ± 0.0100 (published: 5 seeds, our run)." in text for text in captions
+    )
+    tables = {path.stem: read_table(path) for path in paths if path.suffix == ".csv"}
+    assert set(tables.pop("seed-crossings")["seed"]) == {5, 6, 7}
+    assert {name: set(rows["n"]) for name, rows in tables.items()} == {name: {3} for name in tables}
+
+
 def test_several_scenarios_have_a_profile_with_its_table_and_caption(tmp_path: Path):
     parts = [made_up(name=name, draw=draw, title=name) for draw, name in enumerate(("one", "two"))]
     paths = {path.name: path for path in write_reports(parts, tmp_path, Prints(("png",), ()))}
