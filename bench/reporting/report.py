@@ -10,7 +10,7 @@ from bench.analysis.leaderboard import leaderboard
 from bench.analysis.life import whole_life
 from bench.records.collect import Records
 from bench.reporting.figures.gallery import write_figures, write_overview
-from bench.reporting.figures.sheet import EVERY_PRINT, Prints, read_table
+from bench.reporting.figures.sheet import EVERY_PRINT, OUTPUTS, Prints, read_table
 from bench.reporting.tables import frontier_markdown, life_markdown, markdown_table
 
 
@@ -32,15 +32,26 @@ def write_report(records: Records, folder: Path, prints: Prints = EVERY_PRINT) -
     leaderboard.csv, leaderboard.md: the ranking. frontier.csv, frontier.md: where a strategy was run at several horizons. Of each
     figure that there is anything to show in: <figure>.csv, its table; <figure>.caption.txt; and the pictures that `prints` asks
     for, drawn from its table and leaderboard.csv, as they were written. Of a chain, "-update-<k>" is added to these names, for
-    every update; and whole-life.csv, whole-life.md: all updates together.
+    every update; and whole-life.csv, whole-life.md: all updates together. A figure of an earlier report that has nothing to show
+    any more is deleted, with its table and caption: it would lie beside tables of other records.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if not records.chain:
-        return _write_update(records, folder, "", prints)
     paths = []
     for part in records.by_update():
-        paths += _write_update(part, folder, f"-update-{part.trials['update'].iloc[0]}", prints)
-    return paths + _write_life(records, folder)
+        suffix = f"-update-{part.update}" if records.chain else ""
+        paths += _write_update(part, folder, suffix, prints)
+    if records.chain:
+        paths += _write_life(records, folder)
+    _delete_outdated(folder, paths)
+    return paths
+
+
+def _delete_outdated(folder: Path, written: Sequence[Path]) -> None:
+    """Delete figures that were not written this time. A caption tells bench's figures from files of the user's own."""
+    for caption in sorted(set(folder.glob("*.caption.txt")) - set(written)):
+        name = caption.name.removesuffix(".caption.txt")
+        for path in (caption, *(folder / f"{name}{end}" for end in OUTPUTS)):
+            path.unlink(missing_ok=True)
 
 
 def _write_update(records: Records, folder: Path, suffix: str, prints: Prints) -> list[Path]:

@@ -117,3 +117,12 @@ def test_a_long_table_looks_like_a_short_one(three: Records, monkeypatch: pytest
     assert printed(three, 240) == short
     monkeypatch.setattr(tables, "_WIDEST", 20)
     assert printed(three, 240) == short
+
+
+def test_a_figure_that_has_nothing_to_show_any_more_is_deleted_and_nothing_else_is(three: Records, tmp_path: Path):
+    quick = Prints(("svg",), ("pdf",))
+    kept = {path.name for path in write_report(three, tmp_path, quick)}
+    for name in ("old.caption.txt", "old.csv", "old.svg", "old-column.pdf", "older.svg", "mine.csv"):
+        (tmp_path / name).write_text("")
+    write_report(three, tmp_path, quick)
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, "older.svg", "mine.csv"}

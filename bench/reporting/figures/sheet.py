@@ -32,6 +32,8 @@ class Prints:
 
 
 EVERY_PRINT = Prints()
+# What may lie beside a figure's caption, after its name.
+OUTPUTS = (".csv", *(f"{width}.{kind}" for width in ("", "-column") for kind in FORMATS))
 NO_PICTURES = Prints((), ())
 
 
