@@ -36,6 +36,8 @@ def test_committed_tables_and_captions_are_what_the_records_give(name: str, tmp_
     assert len(written) >= 3
     for path in written:
         assert path.read_bytes() == (REPORTS / name / path.name).read_bytes(), path.name
+    committed = {path.name for path in (REPORTS / name).iterdir() if path.suffix in (".csv", ".md", ".txt")}
+    assert committed == {path.name for path in written}
 
 
 def test_the_committed_page_has_every_row_of_the_committed_tables():
