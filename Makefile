@@ -10,7 +10,7 @@ RUN := build/run
 
 run: .venv/installed
 	$(BIN)/bench run --scenario digits-7-3 --seeds 0-2 --results $(RUN)/results
-	$(BIN)/bench report --scenario digits-7-3 --results $(RUN)/results --reports $(RUN)/reports
+	$(BIN)/bench report --scenario digits-7-3 --results $(RUN)/results --reports $(RUN)/reports --formats png --width page
 
 test: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest

@@ -10,16 +10,8 @@ import numpy as np
 import pandas as pd
 
 from bench.catalog import REFERENCE
-from bench.reporting.tables import (
-    BASE_NOTE,
-    CURRENCY_LABELS,
-    frontier_cells,
-    is_there,
-    leaderboard_cells,
-    life_cells,
-    pooled_cells,
-    speedup_text,
-)
+from bench.reporting.numbers import CURRENCY_LABELS, is_there, speedup_text
+from bench.reporting.tables import BASE_NOTE, frontier_cells, leaderboard_cells, life_cells, pooled_cells
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -15,14 +15,16 @@ from rich.text import Text
 from bench.analysis.duel import Duel
 from bench.catalog import REFERENCE
 from bench.reporting.guards import guard_notes
+from bench.reporting.numbers import (
+    CURRENCY_LABELS,
+    accuracy_text,
+    amount,
+    interval_text,
+    is_there,
+    ratio_text,
+    speedup_text,
+)
 
-CURRENCY_LABELS = {
-    "flops": "FLOPs",
-    "steps": "steps",
-    "images": "images",
-    "device_seconds": "device s",
-    "gpu_joules": "joules",
-}
 BASE_NOTE = "; '+ base' adds what the old model had cost"
 _LEFT = {"strategy", "95 % interval", "horizons"}
 # A table of so many rows is laid out here, as long as it is not too wide to be printed unfolded: rich takes 1.6 ms a row.
@@ -62,8 +64,8 @@ def frontier_cells(rows: pd.DataFrame, currency: str) -> tuple[str, list[str], l
     headings = ["strategy", "horizons", "seeds", f"frontier speedup, {label}", f"cost, {label}"]
     cells = []
     for _, row in rows.iterrows():
-        cost = _amount(row["cost"], currency) if is_there(row["cost"]) else "-"
-        texts = (row["strategy"], row["horizons"], str(row["n"]), _ratio_text(row), cost)
+        cost = amount(row["cost"], currency) if is_there(row["cost"]) else "-"
+        texts = (row["strategy"], row["horizons"], str(row["n"]), ratio_text(row), cost)
         cells.append(dict(zip(headings, texts, strict=True)))
     notes = [
         "Scratch's full cost over the least cost whose final accuracy is at the target, between horizons by a line over the "
@@ -128,13 +130,13 @@ def duel_table(found: Duel, one: str, other: str) -> tuple[Text, Table, Text]:
     headings = ["strategy", "seeds", "reached", f"median, {label}", f"restricted mean, {label}"]
     cells = []
     for name, reach in ((one, found.reach), (other, found.other_reach)):
-        median = _amount(reach.median, found.currency) if math.isfinite(reach.median) else "not reached"
+        median = amount(reach.median, found.currency) if math.isfinite(reach.median) else "not reached"
         texts = (
             name,
             str(len(found.seeds)),
             f"{reach.share:.0%}",
             median,
-            _amount(reach.restricted_mean, found.currency),
+            amount(reach.restricted_mean, found.currency),
         )
         cells.append(dict(zip(headings, texts, strict=True)))
     notes = []
@@ -223,7 +225,7 @@ def life_cells(rows: pd.DataFrame) -> tuple[str, list[str], list[dict[str, str]]
                 "currency"
             )
             for currency in ("flops", "steps", "device_seconds"):
-                found.append(_ratio_text(mine.loc[currency]) if currency in mine.index else "-")
+                found.append(ratio_text(mine.loc[currency]) if currency in mine.index else "-")
         cells.append(dict(zip_longest(headings, found, fillvalue="-")))
     notes = [
         "Whole life: scratch's total over the strategy's. Totals: the base model, which scratch every time needs, too, and every "
@@ -233,10 +235,6 @@ def life_cells(rows: pd.DataFrame) -> tuple[str, list[str], list[dict[str, str]]
     if flops["base"].isna().all():
         notes.append("What the base model had cost is unknown and in no total.")
     return f"{flops['scenario_title'].iloc[0]}, the whole life", headings, cells, notes
-
-
-def _ratio_text(row: Any) -> str:
-    return f"{row['value']:.2f}" if row["relation"] == "=" else f"{row['relation']} {row['value']:.2f}"
 
 
 def _heading(rows: pd.DataFrame) -> str:
@@ -264,17 +262,13 @@ def _cells(row: Any, currencies: Sequence[str]) -> dict[str, str]:
             speedup_text(row, lead),
             interval_text(row, lead),
             *(speedup_text(row, name) for name in others),
-            _amount(cost, lead) if is_there(cost) else "-",
-            _amount(cost + base, lead) if is_there(cost) and is_there(base) else "-",
+            amount(cost, lead) if is_there(cost) else "-",
+            amount(cost + base, lead) if is_there(cost) and is_there(base) else "-",
             accuracy_text(row, "validation_accuracy"),
             accuracy_text(row, "test_accuracy"),
             f"{row['test_at_crossing']:.4f}" if is_there(row["test_at_crossing"]) else "-",
         ]
     return dict(zip_longest(_headings(currencies), found, fillvalue="-"))
-
-
-def _amount(value: float, currency: str) -> str:
-    return f"{value:.3e}" if currency == "flops" else f"{value:,.0f}"
 
 
 def _notes(rows: pd.DataFrame) -> list[str]:
@@ -296,43 +290,5 @@ def _notes(rows: pd.DataFrame) -> list[str]:
     return notes
 
 
-def speedup_text(row: Any, currency: str) -> str:
-    """Return "2.31", a bound like "< 0.87", or "-" where it cannot be compared."""
-    value, relation = row[f"value_{currency}"], row[f"relation_{currency}"]
-    if relation == "undetermined":
-        return "undetermined"
-    if not is_there(value):
-        return "-"
-    return f"{value:.2f}" if relation == "=" else f"{relation} {value:.2f}"
-
-
-def interval_text(row: Any, currency: str) -> str:
-    """Return "1.90 to 2.70 (t, n = 5)", or why there is none."""
-    low, high, note = (row[f"{name}_{currency}"] for name in ("low", "high", "note"))
-    return f"{low:.2f} to {high:.2f} ({note})" if is_there(low) and is_there(high) else note or "-"
-
-
-def accuracy_text(row: Any, column: str) -> str:
-    """Return mean and standard deviation over seeds."""
-    std = row[f"{column}_std"]
-    return f"{row[column]:.4f}" + (f" ± {std:.4f}" if is_there(std) else "")
-
-
-def cost_text(row: Any, column: str, currency: str) -> str:
-    """Return a cost in `currency`, or "-" where it is not known."""
-    value = row.get(column)
-    return _amount(value, currency) if is_there(value) else "-"
-
-
-def currency_label(currency: str) -> str:
-    """Return a currency as tables name it."""
-    return CURRENCY_LABELS[currency]
-
-
 def _each(values: pd.Series) -> str:
-    return ", ".join(sorted(set(filter(None, values))))
-
-
-def is_there(value: Any) -> bool:
-    """Return whether a cell of a frame holds a value: neither None nor NaN."""
-    return value is not None and not (isinstance(value, float) and math.isnan(value))
+    return ", ".join(sorted({name for value in filter(None, values) for name in value.split(" / ")}))

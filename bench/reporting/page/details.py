@@ -9,10 +9,10 @@ import pandas as pd
 
 from bench.analysis.entries import accuracies_at_target, seed_results
 from bench.analysis.leaderboard import CURRENCIES, RELATIVE_TARGETS
+from bench.reporting.numbers import CURRENCY_LABELS, accuracy_text, cost_text, interval_text, speedup_text
 from bench.reporting.page.content import Details, Grid
 from bench.reporting.page.facts import facts_of
 from bench.reporting.page.repeat import repeat_commands
-from bench.reporting.tables import accuracy_text, cost_text, currency_label, interval_text, speedup_text
 
 Key = tuple[str, float]
 Row = dict[str, Any]
@@ -62,7 +62,7 @@ def _costs(row: Row) -> Grid:
     """Return speedups and costs in every currency that was compared."""
     lines = [
         (
-            currency_label(currency),
+            CURRENCY_LABELS[currency],
             speedup_text(row, currency),
             interval_text(row, currency),
             *(cost_text(row, f"{what}_{currency}", currency) for what in ("cost", "bracket", "base")),
@@ -101,7 +101,7 @@ def _seeds(seeds: Sequence[Row]) -> Grid:
     measured = [name for name in CURRENCIES if any(pd.notna(seed[name]) for seed in seeds)]
     accuracies = [f"{part}_accuracy{which}" for part in _PARTS for which in _WHICH]
     headings = ["seed", "trial", "in the row", "to the target, FLOPs"]
-    headings += [f"whole, {currency_label(name)}" for name in measured]
+    headings += [f"whole, {CURRENCY_LABELS[name]}" for name in measured]
     headings += [f"{part}, {which}" for part in _PARTS for which in _WHICH.values()]
     lines = []
     for seed in seeds:

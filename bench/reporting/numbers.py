@@ -1,0 +1,57 @@
+"""Single numbers as tables, the page and LaTeX print them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+CURRENCY_LABELS = {
+    "flops": "FLOPs",
+    "steps": "steps",
+    "images": "images",
+    "device_seconds": "device s",
+    "gpu_joules": "joules",
+}
+
+
+def speedup_text(row: Any, currency: str) -> str:
+    """Return "2.31", a bound like "< 0.87", or "-" where it cannot be compared."""
+    value, relation = row[f"value_{currency}"], row[f"relation_{currency}"]
+    if relation == "undetermined":
+        return "undetermined"
+    if not is_there(value):
+        return "-"
+    return f"{value:.2f}" if relation == "=" else f"{relation} {value:.2f}"
+
+
+def ratio_text(row: Any) -> str:
+    """Return the same of a row that has one value and relation."""
+    return f"{row['value']:.2f}" if row["relation"] == "=" else f"{row['relation']} {row['value']:.2f}"
+
+
+def interval_text(row: Any, currency: str) -> str:
+    """Return "1.90 to 2.70 (t, n = 5)", or why there is none."""
+    low, high, note = (row[f"{name}_{currency}"] for name in ("low", "high", "note"))
+    return f"{low:.2f} to {high:.2f} ({note})" if is_there(low) and is_there(high) else note or "-"
+
+
+def accuracy_text(row: Any, column: str) -> str:
+    """Return mean and standard deviation over seeds."""
+    std = row[f"{column}_std"]
+    return f"{row[column]:.4f}" + (f" ± {std:.4f}" if is_there(std) else "")
+
+
+def cost_text(row: Any, column: str, currency: str) -> str:
+    """Return a cost in `currency`, or "-" where it is not known."""
+    value = row.get(column)
+    return amount(value, currency) if is_there(value) else "-"
+
+
+def amount(value: float, currency: str) -> str:
+    """Return a cost in a currency."""
+    return f"{value:.3e}" if currency == "flops" else f"{value:,.0f}"
+
+
+def is_there(value: Any) -> bool:
+    """Return whether a cell of a frame holds a value: neither None nor NaN."""
+    return value is not None and not (isinstance(value, float) and math.isnan(value))
