@@ -38,7 +38,7 @@ def test_images_that_fill_no_batch_are_refused():
 
 
 @pytest.mark.parametrize("name", scenario_names())
-def test_evaluating_a_shipped_scenario_costs_at_most_a_tenth_of_training(name: str):
+def test_evaluating_a_shipped_scenario_costs_at_most_a_tenth_of_a_trial(name: str):
     scenario = load_scenario(find_scenario(name))
     # Images, of the published sizes of the sets; training costs three forwards an image.
     sizes = {"digits": (1352, 445), "fashion-mnist": (60_000, 10_000), "mnist-usps": (60_000 + 7291, 10_000 + 2007)}
@@ -47,4 +47,4 @@ def test_evaluating_a_shipped_scenario_costs_at_most_a_tenth_of_training(name: s
     evaluation = scenario.evaluation
     measured = evaluation.points * validation + evaluation.points // evaluation.test_every * test
     trained = 3 * scenario.training.epochs * (training - validation)
-    assert measured / trained <= 0.1
+    assert measured / (trained + measured) <= 0.1  # RULES 7
