@@ -41,7 +41,5 @@ def read_records(results: Path, *, whole: bool = False) -> Records:
     """
     from bench.analysis.curves import COLUMNS
     from bench.records.collect import collect
-    from bench.records.schema import EvalRow
 
-    columns = tuple(EvalRow.model_fields) if whole else COLUMNS
-    return collect(results, lambda note: click.echo(f"bench: {note}", err=True), columns)
+    return collect(results, lambda note: click.echo(f"bench: {note}", err=True), None if whole else COLUMNS)

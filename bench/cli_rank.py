@@ -102,8 +102,6 @@ def compare_command(
 
 def _on(device: str | None, records: Records) -> Records:
     """Return the trials of one device. Raises RecordError where there are none."""
-    from bench.records.collect import Records
-
     if device is None or records.trials.empty:
         return records
     trials = records.trials[records.trials["device"].str.contains(device, case=False, regex=False)]
@@ -112,8 +110,7 @@ def _on(device: str | None, records: Records) -> Records:
         raise RecordError(
             f"--device {device}: no trials of such a device among the results, found: {found}. Change it."
         )
-    kept = records.evals.merge(trials[["scenario", "strategy", "horizon", "seed", "update"]])
-    return Records(trials, kept)
+    return records.only(trials)
 
 
 def print_leaderboard(

@@ -6,6 +6,7 @@ import pytest
 
 from bench.catalog import find_scenario, find_strategy, scenario_names, shipped_folder, strategy_names
 from bench.errors import ScenarioError, StrategyError
+from bench.strategies.strategy import load_strategy
 
 
 def test_the_five_scenarios_and_three_baselines_are_shipped():
@@ -34,3 +35,19 @@ def test_a_misspelt_scenario_is_answered_with_the_nearest_name():
 def test_a_missing_file_is_named():
     with pytest.raises(StrategyError, match=r"\./nowhere\.py: no such \.py file"):
         find_strategy("./nowhere.py")
+
+
+def test_each_shipped_ablation_differs_from_the_recipe_in_one_piece_and_all_four_are_there():
+    described = {
+        path.stem: load_strategy(path).describe() for path in shipped_folder("baselines").rglob("optimized*.py")
+    }
+    recipe = described.pop("optimized")
+    pieces = ("start", "regularizer", "selection", "schedule")
+    others = ("horizon", "tuned_on", "source")
+    found = [[name for name in pieces if mine[name] != recipe[name]] for mine in described.values()]
+    assert sorted(found) == sorted([piece] for piece in pieces)
+    assert all(mine.get(name) == recipe.get(name) for mine in described.values() for name in others)
+
+
+def test_ablations_are_no_entrants_of_a_plain_run():
+    assert not any("optimized-" in name for name in strategy_names())

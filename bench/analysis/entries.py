@@ -79,7 +79,7 @@ class _Curves:
 
     def __init__(self, evals: pd.DataFrame) -> None:
         ordered = evals.sort_values([*_KEY, "seed", "step"], kind="stable")
-        groups = ordered.groupby([*_KEY, "seed"], sort=False).indices
+        groups = ordered.groupby([*_KEY, "seed"], sort=False, observed=True).indices
         self._places = {key: np.asarray(places) for key, places in groups.items()}
         self._seeds: dict[Hashable, set[int]] = {}
         for strategy, horizon, seed in self._places:  # type: ignore[misc]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 SIGNIFICANCE = 0.05
 # Where convergence is compared. At the full target half of scratch's own seeds miss by definition; 0.95 of it, most reach.
@@ -78,6 +77,8 @@ class ConvergencePoint:
         Raises ValueError for fewer than 3 runs, of which trimming leaves none.
         Source: mlcommons/logging, mlperf_logging/rcp_checker; the same numbers in tests/analysis/test_guard.py.
         """
+        from scipy import special  # takes 0.2 s, and most tables do without
+
         other = _kept(runs)
         quantile = float(special.stdtrit(self.n + other - 2, 1 - SIGNIFICANCE))
         return self.mean - quantile * self.std * float(np.sqrt(1 / self.n + 1 / other))

@@ -150,7 +150,7 @@ def paired(trials: pd.DataFrame, evals: pd.DataFrame, currency: str) -> Iterator
             continue
         theirs = measured.curves(_SCRATCH, common)
         mine = theirs if key == _SCRATCH else measured.curves(key, common)
-        if not any(np.isnan(curves.run(currency).cost).any() for curves in (theirs, mine)):
+        if all(curves.run(currency).measured for curves in (theirs, mine)):
             yield *key, theirs, mine
 
 
@@ -186,7 +186,7 @@ def _figures(
     row["scratch_steps"] = int(scratch.steps[-1])
     held = None if is_scratch else hold_resampled(old, new, share, fixed)  # the same in every currency
     for currency, pair in runs.items():
-        comparable = not any(np.isnan(run.cost).any() for run in pair) and (one_device or currency not in ONE_DEVICE)
+        comparable = all(run.measured for run in pair) and (one_device or currency not in ONE_DEVICE)
         found = None
         if comparable:
             found = (
@@ -198,11 +198,12 @@ def _figures(
     for relative in RELATIVE_TARGETS:
         found = ratio(old, new, hold(old, new, relative, fixed))
         row |= {f"value_flops_at_{relative:.2f}": found.value, f"relation_flops_at_{relative:.2f}": found.relation}
-    for column in ACCURACIES:
-        if column in mine.values:
-            # A seed without a number is not left out of the mean: that would be the mean of the others.
-            last = mine.values[column][-1]
-            row |= {column: float(last.mean()), f"{column}_std": _std(last)}
+    names = [name for name in ACCURACIES if name in mine.values]
+    ends = np.stack([mine.values[name][-1] for name in names])
+    # A seed without a number is not left out of the mean: that would be the mean of the others.
+    stds = np.std(ends, axis=1, ddof=1) if new.seeds > 1 else np.full(len(names), np.nan)
+    for name, mean, std in zip(names, ends.mean(axis=1).tolist(), stds.tolist(), strict=True):
+        row |= {name: mean, f"{name}_std": std}
     crossing = len(mine.steps) - 1 if is_scratch and share == 1.0 else new.crossing(target)
     test = mine.values["test_accuracy"]
     row |= {"test_at_crossing": None if crossing is None else _first_mean(test[crossing:])}
@@ -213,7 +214,7 @@ def _reach(run: Run, target: float, limit: float) -> dict[str, object]:
     """Return how many seeds reached the target, and at what cost; no cost in a currency that was not measured."""
     costs = run.seed_costs(target)
     reached = ~np.isinf(costs)
-    if np.isnan(run.cost).any():
+    if not run.measured:
         return {"reached": float(reached.mean()), "median": None, "restricted_mean": None}
     found = estimate_reach(np.where(reached, costs, run.cost[-1]), reached, max(limit, run.cost[-1].max()))
     return {"reached": found.share, "median": found.median, "restricted_mean": found.restricted_mean}
@@ -221,8 +222,10 @@ def _reach(run: Run, target: float, limit: float) -> dict[str, object]:
 
 def _first_mean(values: np.ndarray) -> float:
     """Return the mean over seeds of the first evaluation that has any value. values: (evaluations, seeds)."""
-    taken = np.flatnonzero(~np.isnan(values).all(axis=1))
-    return float(values[taken[0]].mean()) if len(taken) else float("nan")
+    for row in values:
+        if not np.isnan(row).all():
+            return float(row.mean())
+    return float("nan")
 
 
 def _mean(values: np.ndarray) -> float:

@@ -82,7 +82,7 @@ def _held(trials: pd.DataFrame, evals: pd.DataFrame, updates: int, share: float)
 
 def _ends(evals: pd.DataFrame) -> pd.DataFrame:
     """Return the last evaluation of each trial."""
-    return evals.loc[evals.groupby(["strategy", "horizon", "seed", "update"])["step"].idxmax()]
+    return evals.loc[evals.groupby(["strategy", "horizon", "seed", "update"], observed=True)["step"].idxmax()]
 
 
 def _whole_costs(ends: pd.DataFrame, fields: list[str], updates: int) -> dict[Hashable, pd.DataFrame]:
@@ -90,7 +90,10 @@ def _whole_costs(ends: pd.DataFrame, fields: list[str], updates: int) -> dict[Ha
     costs = ends.assign(cost=ends[fields].astype(float).sum(axis=1))
     table = costs.pivot(index=["strategy", "horizon", "seed"], columns="update", values="cost")
     whole = table.reindex(columns=range(1, updates + 1)).dropna()
-    return {key: rows.droplevel(["strategy", "horizon"]) for key, rows in whole.groupby(level=["strategy", "horizon"])}
+    return {
+        key: rows.droplevel(["strategy", "horizon"])
+        for key, rows in whole.groupby(level=["strategy", "horizon"], observed=True)
+    }
 
 
 def _refuse_broken_chains(trials: pd.DataFrame) -> None:

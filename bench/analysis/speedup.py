@@ -7,7 +7,6 @@ from functools import cached_property, lru_cache
 from typing import Literal
 
 import numpy as np
-from scipy import special
 
 from bench.analysis.crossing import ROUNDING, find_crossing, find_crossings
 
@@ -49,6 +48,16 @@ class Run:
     def seeds(self) -> int:
         return self.accuracy.shape[1]
 
+    @cached_property
+    def measured(self) -> bool:
+        """Whether the cost is known everywhere."""
+        return not np.isnan(self.cost).any()
+
+    @cached_property
+    def common_cost(self) -> np.ndarray | None:
+        """The cost at each evaluation, (evaluations,), where every seed's is the same: steps, mostly. None otherwise."""
+        return self.cost[:, 0] if (self.cost == self.cost[:, :1]).all() else None
+
     def final_accuracy(self) -> float:
         """Return the across-seed mean at the end: of scratch at horizon 1, the provisional target. NaN where a seed's is."""
         return float(self.accuracy[-1].mean())
@@ -60,7 +69,13 @@ class Run:
 
     def crossing(self, target: float) -> int | None:
         """Return the evaluation from which the across-seed mean holds the target, or None."""
-        return find_crossing(self.mean_accuracy, target)
+        if target not in self._crossed:  # scratch's are asked for once a strategy
+            self._crossed[target] = find_crossing(self.mean_accuracy, target)
+        return self._crossed[target]
+
+    @cached_property
+    def _crossed(self) -> dict[float, int | None]:
+        return {}
 
     def mean_cost(self, evaluation: int) -> float:
         """Return the across-seed mean cost at an evaluation; -1 for the whole."""
@@ -211,7 +226,7 @@ def _crossings(accuracy: np.ndarray, counts: np.ndarray, targets: np.ndarray) ->
 
 def _bootstrap(scratch: Run, strategy: Run, drawn: Drawn) -> tuple[float, float]:
     """Return the percentile interval of the resamples' ratios. A miss counts as infinite cost."""
-    theirs, ours = _costs(scratch.cost, drawn.theirs, drawn.counts), _costs(strategy.cost, drawn.ours, drawn.counts)
+    theirs, ours = _costs(scratch, drawn.theirs, drawn.counts), _costs(strategy, drawn.ours, drawn.counts)
     values = np.concatenate([np.zeros(drawn.missed), theirs / ours])
     # As np.percentile does, which takes three times as long.
     places = np.array([0.025, 0.975]) * (len(values) - 1)
@@ -221,11 +236,11 @@ def _bootstrap(scratch: Run, strategy: Run, drawn: Drawn) -> tuple[float, float]
     return float(low), float(high)
 
 
-def _costs(cost: np.ndarray, at: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def _costs(run: Run, at: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return each resample's mean cost at an evaluation of its own, (resamples,)."""
-    if (cost == cost[:, :1]).all():  # steps, mostly: whichever seeds are drawn
-        return cost[at, 0]
-    return np.einsum("rs,rs->r", cost[at], counts) / counts.shape[1]
+    if run.common_cost is not None:  # whichever seeds are drawn
+        return run.common_cost[at]
+    return np.einsum("rs,rs->r", run.cost[at], counts) / counts.shape[1]
 
 
 def _with_t_interval(point: Speedup, scratch: Run, strategy: Run, share: float, published: float | None) -> Speedup:
@@ -240,7 +255,8 @@ def _with_t_interval(point: Speedup, scratch: Run, strategy: Run, share: float, 
     logs = np.log(theirs / ours)
     if np.ptp(logs) < 1e-12:
         return replace(point, note=f"none: all {n} seeds crossed at one evaluation")
-    # Student's t by scipy.special: importing scipy.stats takes 0.4 s.
+    from scipy import special  # takes 0.2 s, and tables of ten seeds do without; scipy.stats takes 0.4 s
+
     half = special.stdtrit(n - 1, 0.975) * logs.std(ddof=1) / np.sqrt(n)
     middle = logs.mean()
     return replace(point, low=float(np.exp(middle - half)), high=float(np.exp(middle + half)), note=f"t, n = {n}")

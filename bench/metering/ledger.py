@@ -12,7 +12,8 @@ class Ledger:
     """Totals since the start of a trial, in every currency but seconds, which the clock keeps.
 
     images: forward+backward passes of one image, extra passes included. train_flops: model passes of training and of
-    the strategy. aux_flops: element-wise work on the parameters. evaluate_flops: measuring, no part of any cost.
+    the strategy. aux_flops: element-wise work on the parameters; regularizer_flops: the regularizer's part of it.
+    evaluate_flops: measuring, no part of any cost.
     """
 
     flops: FlopCount
@@ -21,13 +22,15 @@ class Ledger:
     images: int = 0
     train_flops: int = 0
     aux_flops: int = 0
+    regularizer_flops: int = 0
     evaluate_flops: int = 0
 
-    def charge_step(self, images: int, parameter_passes: int) -> None:
-        """Charge one optimizer step on `images` images, and `parameter_passes` FLOPs for every parameter."""
+    def charge_step(self, images: int, optimizer_passes: int, regularizer_passes: int = 0) -> None:
+        """Charge one optimizer step on `images` images, and the FLOPs that optimizer and regularizer spend on every parameter."""
         self.steps += 1
         self.charge_pass(images)
-        self.charge_parameters(parameter_passes)
+        self.charge_parameters(optimizer_passes + regularizer_passes)
+        self.regularizer_flops += regularizer_passes * self.parameters
 
     def charge_pass(self, images: int) -> None:
         """Charge a forward and backward pass."""

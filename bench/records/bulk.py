@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from bench.errors import RecordError
+from bench.records.frames import KEY, TEXT
 from bench.records.listing import EVALS
 from bench.records.schema import EvalRow
 from bench.records.store import read_evals
@@ -23,12 +24,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 Trial = tuple[Path, dict[str, Any]]  # a finished trial's folder, and its row of Records.trials
 
-_TEXT = pa.dictionary(pa.int32(), pa.string())
-KEY = {"scenario": _TEXT, "strategy": _TEXT, "horizon": pa.float64(), "seed": pa.int64(), "update": pa.int64()}
 # What stands in every evaluation's row of its trial, so that nobody need look elsewhere.
 OF_TRIAL = {
     **KEY,
-    **dict.fromkeys(["title", "device", "scenario_hash", "strategy_hash"], _TEXT),
+    **dict.fromkeys(["title", "device", "scenario_hash", "strategy_hash"], TEXT),
     **dict.fromkeys(["total_steps", "scratch_steps"], pa.int64()),
 }
 _FIELDS = EvalRow.model_fields

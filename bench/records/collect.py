@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from bench.errors import RecordError
-from bench.records.bulk import KEY, evaluations
+from bench.records.frames import KEY, stack
 from bench.records.listing import Listing, list_records
 from bench.records.parquet import NAME, NotUsableError, read_parquet, write_parquet
-from bench.records.published import PublishedTargets
-from bench.records.schema import BaseCost, EvalRow, TrialRecord
-from bench.records.store import read_trial
-from bench.target import TargetPart
 
 _KEY = list(KEY)
 # Clocks of file systems stand still for up to 10 ms; 50 of them are enough.
 _TICK_NANOSECONDS, _TRIES = 50_000_000, 20
-# The totals of a base model that add up to a currency, as bench.analysis has them.
-_BASE = {
-    "steps": ["steps"],
-    "images": ["images"],
-    "flops": ["train_flops", "aux_flops"],
-    "device_seconds": ["device_seconds"],
-    "gpu_joules": ["gpu_joules"],
-}
 
 
 @dataclass(frozen=True)
@@ -46,7 +31,8 @@ class Records:
     previous_sha256, pieces (the strategy's four aspects as JSON), base_<currency>, the scenario's published target
     (published_accuracy, published_std, published_source, and as text with spaces published_seeds and published_steps; None where
     there is none), and the summary's fields where it is finished.
-    evals: a row an evaluation of a finished trial: scenario, strategy, horizon, seed, update, and the fields of EvalRow.
+    evals: a row an evaluation of a finished trial: scenario and strategy (both categorical), horizon, seed, update, and
+    the fields of EvalRow.
     """
 
     trials: pd.DataFrame
@@ -66,6 +52,13 @@ class Records:
     def update(self) -> int:
         """The update, of one update's part."""
         return int(self.trials["update"].iloc[0])
+
+    def only(self, trials: pd.DataFrame) -> Records:
+        """Return the part of some of the trials."""
+        begins = np.flatnonzero(_changes(self.evals))
+        first = pd.MultiIndex.from_frame(self.evals.iloc[begins][_KEY])
+        wanted = first.isin(pd.MultiIndex.from_frame(trials[_KEY]))
+        return Records(trials, self.evals[np.repeat(wanted, np.diff(begins, append=len(self.evals)))])
 
     def find(self, name: str) -> tuple[str, float]:
         """Return (strategy, horizon) of a name like "optimized", or "optimized@0.5" where there are several horizons.
@@ -112,6 +105,15 @@ class Records:
         return Records(trials, _where(self.evals, "scenario", scenario))
 
 
+def _changes(evals: pd.DataFrame) -> np.ndarray:
+    """Return bool (evaluations,): whether an evaluation is of another trial than the one before it."""
+    changed = np.arange(len(evals)) == 0
+    for name in _KEY:
+        values = pd.factorize(evals[name])[0]
+        changed[1:] |= values[1:] != values[:-1]
+    return changed
+
+
 def _where(frame: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
     """Return the rows with a value: without copying them where they stand together, as one scenario's do."""
     places = np.flatnonzero((frame[column] == value).to_numpy(bool))
@@ -133,25 +135,28 @@ class Collected:
 def collect(
     results: Path,
     tell: Callable[[str], object] = lambda note: None,
-    columns: Sequence[str] = tuple(EvalRow.model_fields),
+    columns: Sequence[str] | None = None,
 ) -> Records:
     """Return every record under `results`: from its collected file where that is current, otherwise read one by one.
 
     Either way the same frames. tell: is told, in a line, why a collected file that is there was not used. columns: of the
-    evaluations, besides the key; fewer take less time and memory.
+    evaluations, besides the key, None for all; fewer take less time and memory.
     Raises RecordError where the folder is not there or a finished trial's record is torn or incomplete.
     """
     _require(results)
     listing, file = list_records(results), results / NAME
+    wanted = [*KEY, *(_all_columns() if columns is None else columns)]
     if file.is_file():
         try:
-            text, table = read_parquet(file, listing, [*KEY, *columns])
-            return Records(_trials_frame(text), _evals_frame(table, columns))
+            text, evals = read_parquet(file, listing, wanted)
+            return Records(_trials_frame(text), evals)
         except NotUsableError as reason:
             tell(f"{file} {reason}: not used. Run: bench collect --results {results}")
-    text, _, schema, tables = _read(listing)
-    kept = [table.select([*KEY, *columns]) for table in (schema.empty_table(), *tables)]
-    return Records(_trials_frame(text), _evals_frame(pa.concat_tables(kept), columns))
+    from bench.records.rows import read_rows  # takes 0.2 s, and a current collected file does without
+
+    text, _, schema, tables = read_rows(listing)
+    kept = [table.select(wanted) for table in (schema.empty_table(), *tables)]
+    return Records(_trials_frame(text), stack(kept[0].schema, kept, sum(table.num_rows for table in kept)))
 
 
 def write_collected(results: Path, output: Path | None = None) -> Collected:
@@ -159,13 +164,21 @@ def write_collected(results: Path, output: Path | None = None) -> Collected:
 
     Raises RecordError as `collect` does, where there is no trial, and where the file cannot be written.
     """
+    from bench.records.rows import read_rows
+
     _require(results)
     listing, path = _settled(results), output or results / NAME
-    text, count, schema, tables = _read(listing)
+    text, count, schema, tables = read_rows(listing)
     if not count:
         raise RecordError(f"{results}: no trials, expected some. Run: bench run")
     evals = write_parquet(path, text, tables, schema, listing)
     return Collected(path, count, evals, path.stat().st_size)
+
+
+def _all_columns() -> list[str]:
+    from bench.records.schema import EvalRow  # loads pydantic: 0.1 s
+
+    return list(EvalRow.model_fields)
 
 
 def _require(results: Path) -> None:
@@ -184,98 +197,5 @@ def _settled(results: Path) -> Listing:
     return listing
 
 
-def _read(listing: Listing) -> tuple[str, int, pa.Schema, Iterator[pa.Table]]:
-    """Return (Records.trials as JSON, how many they are, the columns of the evaluations, the evaluations)."""
-    # A record is let go once its row is made: 10,000 of them took 200 MB.
-    targets, rows = PublishedTargets(), []
-    for folder in listing.folders:
-        if (record := read_trial(folder)) is not None:
-            rows.append((folder, _trial_row(record) | _target_columns(targets.of(record))))
-    schema, tables = evaluations([(folder, row) for folder, row in rows if row["status"] == "finished"])
-    names = dict.fromkeys(name for _, row in rows for name in row)
-    return json.dumps({name: [row.get(name) for _, row in rows] for name in names}), len(rows), schema, tables
-
-
 def _trials_frame(text: str) -> pd.DataFrame:
     return pd.DataFrame(json.loads(text) or {name: [] for name in (*_KEY, "status")})
-
-
-def _evals_frame(table: pa.Table, columns: Sequence[str]) -> pd.DataFrame:
-    for name, kind in KEY.items():
-        if pa.types.is_dictionary(kind):
-            table = table.set_column(table.column_names.index(name), name, table[name].cast(pa.string()))
-    # Columns that share a block would be copied into it: of 2 million rows a second, for pages that were never touched.
-    return table.select([*KEY, *columns]).to_pandas(split_blocks=True)
-
-
-def _key(record: TrialRecord) -> dict[str, object]:
-    return {
-        "scenario": record.scenario["name"],
-        "strategy": record.strategy["name"],
-        "horizon": record.horizon,
-        "seed": record.seed,
-        "update": record.update,
-    }
-
-
-def _trial_row(record: TrialRecord) -> dict[str, object]:
-    origin, base = record.provenance, record.base
-    return {
-        **_key(record),
-        "updates": len(record.scenario["stages"]) - 1,
-        "title": record.strategy["title"],
-        "scenario_title": record.scenario["title"],
-        "status": record.status,
-        "reason": record.reason,
-        "scenario_hash": record.scenario_hash,
-        "strategy_hash": record.strategy_hash,
-        "rules_version": record.rules_version,
-        "training_version": record.training_version,
-        "device": origin.cpu if origin.device_type == "cpu" else origin.device,
-        "machine": origin.machine(),
-        "data_hash": origin.data_hash,
-        "commit": origin.commit,
-        "modified": origin.modified,
-        "command": origin.command,
-        "started": origin.started,
-        "python": origin.python,
-        "packages": ", ".join(f"{name} {version}" for name, version in origin.packages.items()),
-        "threads": origin.threads,
-        "precision": origin.precision,
-        "compiled": origin.compiled,
-        "own_code": record.strategy.get("source") is not None,
-        "total_steps": record.total_steps,
-        "scratch_steps": record.scratch_steps,
-        "old_share": record.old_share,
-        "previous_sha256": record.previous_sha256,
-        "pieces": _pieces(record.strategy),
-        **{f"base_{currency}": _sum(base, fields) for currency, fields in _BASE.items()},
-        **(record.summary.model_dump() if record.summary else {}),
-    }
-
-
-def _pieces(strategy: dict[str, Any]) -> str:
-    """Return the four aspects, and a strategy's own code by its hash, as JSON with sorted keys."""
-    source = strategy.get("source")
-    own = hashlib.sha256(source.encode()).hexdigest()[:16] if source else None
-    aspects = {name: strategy.get(name) for name in ("start", "regularizer", "selection", "schedule")}
-    return json.dumps({**aspects, "source": own}, sort_keys=True)
-
-
-def _target_columns(target: TargetPart | None) -> dict[str, object]:
-    """Return what is known of a published target, in plain values, which every table format can hold."""
-    steps = None if target is None else target.convergence_steps
-    return {
-        "published_accuracy": None if target is None else target.accuracy,
-        "published_std": None if target is None else target.std,
-        "published_source": None if target is None else target.source,
-        "published_seeds": None if target is None else " ".join(map(str, target.seeds)),
-        "published_steps": None if steps is None else " ".join(map(str, steps)),
-    }
-
-
-def _sum(base: BaseCost | None, fields: list[str]) -> float | None:
-    """Return the sum of a base model's totals, or None where it is unknown."""
-    values: list[float | None] = [getattr(base, field) for field in fields] if base else [None]
-    known = [value for value in values if value is not None]
-    return sum(known) if len(known) == len(values) else None

@@ -21,12 +21,13 @@ _FIRST_TRIAL = _PREFIXES.index("seed-") + 1  # how deep a folder may hold a tria
 class Listing:
     """Every trial that was begun under a folder of results.
 
-    folders: in the order of their paths. fingerprint: SHA-256 over each record file's path below the results, its size and
-    when it was written (to the nanosecond): of equal fingerprints, nothing was added, changed or taken away.
-    newest: when the last of these files was written, in nanoseconds since 1970; 0 where there is none.
+    folders: in the order of their paths, seed 2 before seed 10, as text: 10,000 Path objects took as long as listing them.
+    fingerprint: SHA-256 over each record file's path below the results, its size and when it was written (to the nanosecond): of
+    equal fingerprints, nothing was added, changed or taken away. newest: when the last of these files was written, in nanoseconds
+    since 1970; 0 where there is none.
     """
 
-    folders: tuple[Path, ...]
+    folders: tuple[str, ...]
     fingerprint: str
     newest: int
 
@@ -36,25 +37,30 @@ def list_records(results: Path) -> Listing:
 
     Raises RecordError where a folder cannot be listed: a trial that is left out silently would change a table.
     """
-    found = [(Path(folder), files) for folder, files in _trials(os.fspath(results), 0)]
-    found.sort(key=lambda trial: trial[0].parts)
-    digest, newest, top = hashlib.sha256(), 0, len(results.parts)
-    for folder, files in found:
-        below = "/".join(folder.parts[top:])
+    digest, newest, folders, top = hashlib.sha256(), 0, [], len(os.fspath(results))
+    for folder, files in _trials(os.fspath(results), 0):
+        folders.append(folder)
+        below = folder[top:].lstrip(os.sep).replace(os.sep, "/")
         for entry in files:
             with suppress(FileNotFoundError):  # taken away meanwhile: another listing
                 status = entry.stat()
                 newest = max(newest, status.st_mtime_ns)
                 line = f"{below}\0{entry.name}\0{status.st_size}\0{status.st_mtime_ns}\n"
                 digest.update(line.encode(errors="surrogateescape"))
-    return Listing(tuple(folder for folder, _ in found), digest.hexdigest(), newest)
+    return Listing(tuple(folders), digest.hexdigest(), newest)
+
+
+def _order(entry: os.DirEntry[str]) -> tuple[str, int, str]:
+    """Return what entries are sorted by: their names, but seeds and updates by their numbers."""
+    start, _, number = entry.name.partition("-")
+    return (start, int(number), entry.name) if number.isdecimal() else (entry.name, -1, "")
 
 
 def _trials(folder: str, depth: int) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
-    """Yield (folder, its record files by name) of every trial in and below a folder."""
+    """Yield (folder, its record files by name) of every trial in and below a folder, in the order of their paths."""
     try:
         with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+            entries = sorted(found, key=_order)
     except (FileNotFoundError, NotADirectoryError):  # taken away meanwhile
         return
     except OSError as cause:

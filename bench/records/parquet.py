@@ -9,7 +9,9 @@ Text is dictionary-encoded. What is said once of a trial, be it finished or not,
     bench.trials          Records.trials: JSON, each column's values by its name; zlib, then base64
     bench.count           of the trials in these files
 
-History of the format: 1  first version.
+History of the format:
+1  first version.
+2  selection_seconds and regularizer_flops in Records.trials.
 """
 
 from __future__ import annotations
@@ -24,17 +26,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.catalog import shipped_folder
 from bench.errors import RecordError
+from bench.records.frames import stack
 from bench.records.listing import Listing
-from bench.records.schema import READABLE_VERSIONS, RULES_VERSION
+from bench.records.versions import READABLE_VERSIONS, RULES_VERSION
 
 # Raise it whenever a column of Records.trials is added, dropped or comes to mean something else: files made before are
 # then not used. A test holds these columns and this number side by side.
-FORMAT = 1
+FORMAT = 2
 NAME = "records.parquet"
 
 _GROUP_ROWS = 1 << 17  # of a row group: 30 MB of numbers
@@ -79,8 +83,8 @@ def write_parquet(path: Path, trials: str, tables: Iterable[pa.Table], schema: p
     return written
 
 
-def read_parquet(path: Path, records: Listing, columns: list[str]) -> tuple[str, pa.Table]:
-    """Return (Records.trials as JSON, some columns of the evaluations) of a collected file.
+def read_parquet(path: Path, records: Listing, columns: list[str]) -> tuple[str, pd.DataFrame]:
+    """Return (Records.trials as JSON, some columns of the evaluations, as frames.stack gives them) of a collected file.
 
     Raises NotUsableError where it is broken, of another version, or not made from these records as they are now.
     """
@@ -91,7 +95,9 @@ def read_parquet(path: Path, records: Listing, columns: list[str]) -> tuple[str,
             if not set(columns) <= set(file.schema_arrow.names):
                 raise NotUsableError("is of another version of bench")
             trials = zlib.decompress(base64.b64decode(facts[b"bench.trials"], validate=True)).decode()
-            return trials, file.read(columns=columns)
+            schema = pa.schema([file.schema_arrow.field(name) for name in columns])
+            groups = (file.read_row_group(place, columns) for place in range(file.num_row_groups))
+            return trials, stack(schema, groups, file.metadata.num_rows)
     # Whatever Arrow, zlib and base64 say of bytes that are not as they were written.
     except (OSError, EOFError, ValueError, KeyError, pa.ArrowException, zlib.error) as cause:
         reason = (str(cause).splitlines() or [type(cause).__name__])[0]

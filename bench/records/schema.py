@@ -1,10 +1,4 @@
-"""What a record holds.
-
-History of the schema:
-1  first version.
-2  meters: CPU seconds and joules, the GPU's use and facts, others' load, precision flags, thread settings. A record of version 1
-   is still read; what it lacks is None. Chains (previous_sha256) and restricted memory (old_share).
-"""
+"""What a record holds; versions.py has the history."""
 
 from __future__ import annotations
 
@@ -12,9 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 2
-READABLE_VERSIONS = (1, 2)
-RULES_VERSION = 1
+from bench.records.versions import RULES_VERSION, SCHEMA_VERSION
 
 # RULES 1: phases account for the wall to within 1 %; of a trial of seconds, to within what a busy machine takes between two.
 UNACCOUNTED_SHARE, UNACCOUNTED_SECONDS = 0.01, 0.25
@@ -127,6 +119,8 @@ class Summary(_Record):
     gpu_use: GpuUse | None = None
     cpu_seconds: float | None = None
     cpu_joules: float | None = None
+    selection_seconds: float | None = None  # of train_seconds: choosing images, by the process' clock, not the device's
+    regularizer_flops: int | None = None  # of aux_flops
     cpu_joules_reason: str | None = None
     other_cpu_seconds: float | None = None  # what everybody else took of the CPUs while training
     load_average: float | None = None  # of the last minute, at the end

@@ -15,7 +15,8 @@ from bench.catalog import REFERENCE
 from bench.errors import RecordError
 from bench.files import write_atomically
 from bench.records.listing import list_records
-from bench.records.schema import READABLE_VERSIONS, EvalRow, TrialRecord
+from bench.records.schema import EvalRow, TrialRecord
+from bench.records.versions import READABLE_VERSIONS
 
 
 def trial_folder(
@@ -87,7 +88,7 @@ def read_trial(folder: Path) -> TrialRecord | None:
         content = json.loads(text)
         version = content.get("schema_version") if isinstance(content, dict) else None
         if version not in READABLE_VERSIONS:
-            expected = " or ".join(map(str, READABLE_VERSIONS))
+            expected = f"{READABLE_VERSIONS[0]} to {READABLE_VERSIONS[-1]}"
             raise RecordError(
                 f"{path}: schema version {version}, expected {expected}. Read it with the bench that wrote it."
             )
@@ -141,7 +142,7 @@ def evaluations_complete(folder: Path, record: TrialRecord) -> bool:
 
 def find_trials(results: Path) -> Iterator[tuple[Path, TrialRecord]]:
     """Yield (folder, record) of every trial under `results`, in the order of their paths."""
-    for folder in list_records(results).folders:
+    for folder in map(Path, list_records(results).folders):
         record = read_trial(folder)
         if record is not None:
             yield folder, record

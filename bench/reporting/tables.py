@@ -28,7 +28,7 @@ from bench.reporting.numbers import (
 BASE_NOTE = "; '+ base' adds what the old model had cost"
 _LEFT = {"strategy", "95 % interval", "horizons"}
 # A table of so many rows is laid out here, as long as it is not too wide to be printed unfolded: rich takes 1.6 ms a row.
-_LONG, _WIDEST = 30, 238
+_LONG, _WIDEST = 10, 238
 
 
 def leaderboard_table(rows: pd.DataFrame) -> tuple[Text, Table, Text]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,10 @@ from bench.streams import torch_stream
 
 
 class BatchOrder:
-    """Yields the batches of a trial. Its whole state is `epoch` and `position`, the batches already taken of it."""
+    """Yields the batches of a trial. Its whole state is `epoch` and `position`, the batches already taken of it.
+
+    selection_seconds: what the selection has taken, by the clock of this process, which does not wait for the device.
+    """
 
     def __init__(self, images: TrainingImages, pool: Pool, selection: Selection, batch_size: int, seed: int) -> None:
         self._images = images
@@ -23,6 +28,7 @@ class BatchOrder:
         self._seed = seed
         self.epoch = 0
         self.position = 0
+        self.selection_seconds = 0.0
         self._plan: tuple[Tensor, ...] | None = None
         self._batches = 0
 
@@ -50,10 +56,12 @@ class BatchOrder:
         self.epoch, self.position, self._plan = epoch, position, None
 
     def _draw(self) -> None:
+        begun = time.perf_counter()
         with running(self._selection):
             chosen = self._selection.choose(
                 self._pool, self.epoch, lambda *names: torch_stream(self._seed, "strategy", *names)
             )
+        self.selection_seconds += time.perf_counter() - begun
         self._batches = len(chosen) // self._size
         if self._batches == 0:
             raise StrategyError(

@@ -175,7 +175,7 @@ class Learner:
     def _train(self, steps: int) -> float:
         compiled = _compiled_graphs()
         regularizer = self._strategy.regularizer
-        passes = _sgd_passes(self._training) + regularizer.passes
+        passes = _sgd_passes(self._training), regularizer.passes
         total = torch.zeros((), device=self._device)
         for _ in range(steps):
             pixels, labels, indices = self._order.next()
@@ -188,7 +188,7 @@ class Learner:
             hits = logits.argmax(1) == labels
             self._seen[0].index_add_(0, indices, torch.ones_like(hits, dtype=torch.float32))
             self._seen[1].index_add_(0, indices, hits.float())
-            self.ledger.charge_step(len(labels), passes)
+            self.ledger.charge_step(len(labels), *passes)
             if _compiled_graphs() != compiled:
                 raise TrialError(
                     f"something was compiled on the clock at step {self.ledger.steps}, expected all of it before: the "
@@ -221,6 +221,11 @@ class Learner:
         return found
 
     @property
+    def selection_seconds(self) -> float:
+        """Return how long choosing images has taken, within the seconds of training."""
+        return self._order.selection_seconds
+
+    @property
     def epoch_steps(self) -> int:
         """Return how many steps the last epoch had that was begun; its selection of images decides."""
         return self._order.batches
@@ -246,6 +251,7 @@ class Learner:
             "anchors": self._anchors,
             "seen": self._seen,
             "order": (self._order.epoch, self._order.position),
+            "selection_seconds": self._order.selection_seconds,
             "draws": self._draws.state(),
             "ledger": self.ledger.state(),
         }
@@ -257,6 +263,7 @@ class Learner:
         self._anchors = saved["anchors"]
         self._seen = saved["seen"]
         self._order.seek(*saved["order"])
+        self._order.selection_seconds += saved["selection_seconds"]
         self._draws.restore(saved["draws"])
         self.ledger.restore(saved["ledger"])
 

@@ -34,7 +34,7 @@ from bench.training.grid import evaluation_grid
 from bench.training.learner import Base, Learner, TrialSpec
 
 # Raised when a checkpoint holds something else.
-_CHECKPOINT_FORMAT = 3
+_CHECKPOINT_FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,7 @@ class Trial:
 
     def _row(self, loss: float, accuracies: dict[str, float | None]) -> EvalRow:
         totals = self._learner.ledger.state()
+        del totals["regularizer_flops"]  # said once, in the summary
         return EvalRow.model_validate(
             {
                 "step": totals.pop("steps"),
@@ -242,6 +243,7 @@ class Trial:
                 **self._learner.ledger.state(),
                 **{f"{phase}_seconds": spent for phase, spent in self._clock.seconds.items()},
                 "device_seconds": self._clock.seconds["train"],
+                "selection_seconds": self._learner.selection_seconds,
                 "wall_seconds": self._clock.wall_seconds,
                 "unaccounted_share": self._clock.unaccounted_share(),
                 **self._meters.summary(),

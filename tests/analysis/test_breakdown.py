@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis.breakdown import PARTS, breakdown
+from bench.analysis.breakdown import PARTS, WITHIN, breakdown
 from bench.records.schema import Summary
 from tests.analysis.test_leaderboard import FAST, SCRATCH, records
 from tests.reporting.made_up import made_up
@@ -42,6 +42,30 @@ def test_seconds_are_those_of_every_phase():
     assert found["whole"].unique().tolist() == [10]
 
 
+def test_the_regularizer_stands_apart_from_the_optimizer_and_choosing_images_from_training():
+    trials = finished().assign(regularizer_flops=4.0, selection_seconds=0.25)
+    flops, seconds = (breakdown(trials, unit) for unit in ("flops", "seconds"))
+    fast = flops[flops["strategy"] == "fast"]
+    assert dict(zip(fast["part"], fast["cost"], strict=True)) == {
+        "training": 60,
+        "optimizer and start": 6,
+        "regularizer": 4,
+        "evaluation": 30,
+    }
+    assert flops["whole"].unique().tolist() == [100]
+    fast = seconds[seconds["strategy"] == "fast"]
+    assert fast["part"].tolist()[:3] == ["training", "selection", "evaluation"]
+    assert fast["cost"].tolist() == [5.75, 0.25, 2, 1, 0.5, 0.5]
+    assert seconds["whole"].unique().tolist() == [10]
+
+
+def test_what_one_record_does_not_tell_apart_is_one_part_for_all():
+    trials = finished().assign(regularizer_flops=4.0, selection_seconds=0.25)
+    trials.loc[0, ["regularizer_flops", "selection_seconds"]] = np.nan
+    assert set(breakdown(trials, "flops")["part"]) == set(PARTS["flops"])
+    assert breakdown(trials, "seconds")["cost"].tolist() == 2 * [6, 2, 1, 0.5, 0.5]
+
+
 def test_unfinished_trials_are_not_averaged():
     trials = finished()
     trials.loc[0, "status"] = "failed"
@@ -61,12 +85,12 @@ def test_what_was_not_recorded_has_no_rows():
 
 
 def test_every_part_is_a_field_of_the_record():
-    fields = {field for parts in PARTS.values() for field in parts.values()}
+    fields = {field for parts in PARTS.values() for field in parts.values()} | {found[2] for found in WITHIN.values()}
     assert fields <= set(Summary.model_fields)
     phases = {name for name in Summary.model_fields if name.endswith("_seconds")}
     # Everything that the wall holds, but what is counted otherwise: devices, threads, and other processes.
     assert phases - fields == {"device_seconds", "wall_seconds", "cpu_seconds", "other_cpu_seconds"}
-    assert set(breakdown(made_up().trials, "seconds")["part"]) == set(PARTS["seconds"])
+    assert set(breakdown(made_up().trials, "seconds")["part"]) == {*PARTS["seconds"], "selection"}
 
 
 def test_seeds_that_a_target_was_published_from_are_not_averaged():

@@ -13,12 +13,13 @@ def ledger() -> Ledger:
 
 def test_a_step_is_forward_and_backward_of_its_images():
     book = ledger()
-    book.charge_step(64, 8)
+    book.charge_step(64, 5, 3)
     assert book.state() == {
         "steps": 1,
         "images": 64,
         "train_flops": 64 * 290,
         "aux_flops": 56,
+        "regularizer_flops": 21,
         "evaluate_flops": 0,
     }
 
@@ -45,8 +46,8 @@ def test_evaluating_is_no_cost_of_training():
 def test_the_ledger_is_additive(steps: list[tuple[int, int]]):
     whole, parts = ledger(), [ledger() for _ in steps]
     for (images, passes), part in zip(steps, parts, strict=True):
-        whole.charge_step(images, passes)
-        part.charge_step(images, passes)
+        whole.charge_step(images, 8, passes)
+        part.charge_step(images, 8, passes)
     for key, value in whole.state().items():
         assert value == sum(part.state()[key] for part in parts)
 

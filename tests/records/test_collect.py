@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -13,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from pandas.testing import assert_frame_equal
 
+from bench import L2Init, NoRegularizer
 from bench.errors import RecordError
-from bench.records import bulk, parquet
+from bench.records import bulk, parquet, rows
 from bench.records import collect as module
 from bench.records.collect import Records, collect, write_collected
 from bench.records.rules import check_results
@@ -78,7 +80,7 @@ def test_a_collected_file_gives_the_same_frames(results: Path, monkeypatch: pyte
     found = write_collected(results)
     assert found.path == results / "records.parquet"
     assert (found.trials, found.evals) == (len(directly.trials), len(directly.evals)) == (13, 25)
-    monkeypatch.setattr(module, "read_trial", never)
+    monkeypatch.setattr(rows, "read_trial", never)
     assert_same(collect(results, notes.append), directly)
     assert notes == []
 
@@ -95,7 +97,7 @@ def test_reading_in_bulk_gives_what_reading_with_care_gives(results: Path, monke
 def test_frames_hold_what_the_records_say(results: Path):
     records = collect(results)
     for name in ("scenario", "strategy"):
-        assert not isinstance(records.evals[name].dtype, pd.CategoricalDtype)
+        assert isinstance(records.evals[name].dtype, pd.CategoricalDtype)
     mine = records.evals[records.evals["strategy"] == "metered"]
     assert mine["gpu_joules"].tolist() == [1.5, 3.25]
     assert mine["train_loss"].isna().all()
@@ -182,7 +184,7 @@ def test_collecting_waits_until_the_last_record_is_older_than_a_clocks_tick(
 def test_a_record_that_changes_while_it_is_collected_makes_the_file_an_old_one(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    read, late = module.read_trial, results / "made-up/scratch/1/seed-0/trial.json"
+    read, late = rows.read_trial, results / "made-up/scratch/1/seed-0/trial.json"
 
     def change_then_read(folder: Path):
         found = read(folder)
@@ -191,7 +193,7 @@ def test_a_record_that_changes_while_it_is_collected_makes_the_file_an_old_one(
         return found
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, "read_trial", change_then_read)
+        patched.setattr(rows, "read_trial", change_then_read)
         write_collected(results)
     assert 7 in set(collect(results).trials["seed"])
 
@@ -253,8 +255,48 @@ def test_columns_of_trials_go_with_the_version_of_the_format(results: Path):
     steps images train_flops aux_flops evaluate_flops train_seconds device_seconds evaluate_seconds io_seconds prepare_seconds
     build_seconds wall_seconds unaccounted_share gpu_joules gpu_joules_reason gpu_joules_source gpu_short_share
     evaluate_gpu_joules gpu_use cpu_seconds cpu_joules cpu_joules_reason other_cpu_seconds load_average sittings
-    validation_accuracy test_accuracy weights_sha256"""
-    assert (parquet.FORMAT, sorted(collect(results).trials)) == (1, sorted(columns.split()))
+    validation_accuracy test_accuracy weights_sha256 selection_seconds regularizer_flops"""
+    assert (parquet.FORMAT, sorted(collect(results).trials)) == (2, sorted(columns.split()))
+
+
+@pytest.mark.parametrize(
+    ("regularizer", "spent"),
+    [
+        (asdict(NoRegularizer()) | {"type": "NoRegularizer"}, 0),
+        (asdict(L2Init(0.1)) | {"type": "L2Init"}, 40 * 10 * L2Init.passes),  # steps, parameters
+        ({"type": "Own"}, None),
+    ],
+)
+def test_what_a_known_regularizer_spent_is_known_of_older_records_too(
+    tmp_path: Path, regularizer: dict, spent: int | None
+):
+    regularized(tmp_path, regularizer)
+    found = collect(tmp_path).trials["regularizer_flops"].iloc[0]
+    assert found == spent if spent is not None else pd.isna(found)
+
+
+def test_what_a_record_says_of_its_regularizer_is_taken(tmp_path: Path):
+    regularized(tmp_path, {"type": "L2Init"}, regularizer_flops=77)
+    assert collect(tmp_path).trials["regularizer_flops"].tolist() == [77]
+
+
+def regularized(results: Path, regularizer: dict, **summary: object) -> None:
+    """Write a trial of 40 steps on 10 parameters."""
+    path = finished(results, [0.5, 0.6, 0.7, 0.8]) / "trial.json"
+    content = json.loads(path.read_text())
+    content["strategy"]["regularizer"] = regularizer
+    content["summary"] |= summary
+    path.write_text(json.dumps(content))
+
+
+def test_the_part_of_some_trials_holds_their_evaluations(results: Path):
+    records = collect(results)
+    trials = records.trials[records.trials["strategy"].isin(["metered", "first"])]
+    part = records.only(trials)
+    expected = records.evals[records.evals["strategy"].isin(["metered", "first"])]
+    assert len(expected) == 4
+    assert_frame_equal(part.evals, expected)
+    assert records.only(trials.iloc[:0]).evals.empty
 
 
 def test_others_read_the_file_with_pandas_alone(results: Path):

@@ -3,7 +3,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from bench.records.collect import _pieces, collect
+from bench.records.collect import collect
+from bench.records.rows import _pieces
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 

@@ -60,7 +60,7 @@ def test_an_unknown_key_in_an_evaluation_is_refused(tmp_path: Path):
 
 def test_another_schema_version_is_refused(tmp_path: Path):
     (tmp_path / "trial.json").write_text('{"schema_version": 99}')
-    with pytest.raises(RecordError, match="schema version 99, expected 1 or 2"):
+    with pytest.raises(RecordError, match="schema version 99, expected 1 to 3"):
         read_trial(tmp_path)
 
 
@@ -70,7 +70,7 @@ def test_a_record_of_version_1_is_still_read(run_trial: RunTrial, scratch: Entra
     record = json.loads(path.read_text())
     record["schema_version"] = 1
     summary = "gpu_joules_source gpu_short_share evaluate_gpu_joules gpu_use cpu_seconds cpu_joules cpu_joules_reason"
-    for key in f"{summary} other_cpu_seconds load_average".split():
+    for key in f"{summary} selection_seconds regularizer_flops other_cpu_seconds load_average".split():
         del record["summary"][key]
     for key in ["environment", "interop_threads", "flags", "memory_gib", "cuda", "cudnn", "gpu", "images"]:
         del record["provenance"][key]

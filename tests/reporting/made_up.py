@@ -116,6 +116,8 @@ def _trial(key: dict, last: dict, place: int, title: str, ablation: bool, long_t
         "prepare_seconds": 4.0,
         "build_seconds": 0.2,
         "wall_seconds": busy + 0.1,
+        "selection_seconds": 0.02 * summary["train_seconds"] * place,
+        "regularizer_flops": 0.4 * place * last["aux_flops"] / (1 + place),
         "weights_sha256": None,
     }
 

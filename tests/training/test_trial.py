@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -22,7 +24,7 @@ from bench.models import build_model
 from bench.records.store import read_evals, read_trial
 from bench.scenario import Scenario
 from bench.strategies.strategy import Entrant
-from bench.training import learner, trial
+from bench.training import batching, learner, trial
 from bench.training.audit import replay
 from bench.training.base import BASE
 from bench.training.checkpoint import weights_sha256
@@ -192,6 +194,19 @@ def test_a_trial_cut_off_goes_on_bit_identically(run_trial: RunTrial, scratch: E
     assert torch.allclose(resumed.learning_speed, whole.learning_speed, rtol=0, atol=0, equal_nan=True)
 
 
+def test_choosing_images_is_timed_within_training_and_goes_on_after_a_cut(
+    run_trial: RunTrial, scratch: Entrant, monkeypatch: pytest.MonkeyPatch
+):
+    assert 0 < run_trial(scratch, name="real").record.summary.selection_seconds < 0.5
+    ticks = count()  # two readings an epoch: each choice takes a second
+    monkeypatch.setattr(batching, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    assert run_trial(scratch, name="whole").record.summary.selection_seconds == 2
+    with pytest.raises(Killed):
+        run_trial(scratch, name="cut", observer=KillAfter(24))
+    # Both epochs were chosen before the cut, and the second again after it.
+    assert run_trial(scratch, name="cut").record.summary.selection_seconds == 3
+
+
 def test_an_optimized_trial_cut_off_goes_on_bit_identically(run_trial: RunTrial, base: Base, tmp_path: Path):
     whole = run_trial(OPTIMIZED, name="whole", base=base)
     with pytest.raises(Killed):
@@ -295,6 +310,7 @@ def test_the_ledger_is_steps_times_the_counted_step(run_trial: RunTrial, base: B
     assert summary.train_flops == summary.images * flops.step
     # SGD's 8 and L2-init's 4 at every step, and 3 once for shrinking and perturbing.
     assert summary.aux_flops == (24 * 12 + 3) * record.parameters
+    assert summary.regularizer_flops == 24 * 4 * record.parameters
     rows = read_evals(tmp_path / "trial")
     validated, tested = 267, 445
     tests = sum(row.test_accuracy is not None for row in rows)

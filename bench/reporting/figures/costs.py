@@ -28,6 +28,9 @@ _UNITS = {"flops": "FLOPs", "seconds": "seconds"}
 _FACES = {
     "training": ("#0173b2", ""),
     "element-wise": ("#de8f05", "////"),
+    "optimizer and start": ("#de8f05", "////"),
+    "regularizer": ("#029e73", "xxxx"),
+    "selection": ("#d55e00", "||||"),
     "evaluation": ("0.85", ""),
     "preparing": ("#56b4e9", "\\\\\\\\"),
     "building": ("0.4", ""),

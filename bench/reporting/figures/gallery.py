@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from bench.analysis.ablation import ablation
 from bench.analysis.breakdown import breakdown
+from bench.analysis.curves import positions
 from bench.analysis.energy import energy_curves
 from bench.analysis.frontier import frontier_points
 from bench.analysis.leaderboard import CURRENCIES, ONE_DEVICE, mean_curves
@@ -135,6 +137,5 @@ def _keys(frame: pd.DataFrame) -> set[Key]:
 
 
 def _only(frame: pd.DataFrame, keys: set[Key]) -> pd.DataFrame:
-    if not keys:
-        return frame.iloc[:0]
-    return frame[pd.MultiIndex.from_frame(frame[["strategy", "horizon"]]).isin(list(keys))]
+    places = [found for key, found in positions(frame).items() if key in keys]
+    return frame.iloc[np.sort(np.concatenate(places))] if places else frame.iloc[:0]

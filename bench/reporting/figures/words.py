@@ -45,13 +45,15 @@ _WHAT = {
     "scratch's.",
     "cost-flops": _COST.format(
         "FLOPs",
-        "Training: forward and backward passes, and those that a strategy asks for itself, which records do not keep apart. "
-        "Element-wise: optimizer, regularizer and start, by formula. Evaluation is measuring, and in no speedup.",
+        "Training: forward and backward passes. Optimizer and start, and the regularizer: work on every parameter, by formula "
+        '("element-wise", where a record does not tell them apart). Choosing images takes no FLOPs. Evaluation is measuring, and '
+        "in no speedup.",
     ),
     "cost-seconds": _COST.format(
         "seconds",
-        "Training holds data selection, augmentation and the regularizer, which records do not keep apart; it alone is in "
-        "speedups. Preparing: compiling and warming up.",
+        "Training holds augmentation and the regularizer, which nothing tells apart without waiting for the device at each step. "
+        "Selection: choosing images, in training where a record does not tell it apart. These two alone are in speedups. "
+        "Preparing: compiling and warming up.",
     ),
     "seed-crossings": "Each seed's own cost, in FLOPs, at the target: filled where it held it from there on, with a thin line "
     "back to the evaluation before; open, with an arrow, where it missed: it then stands at all it spent. Not every seed of "

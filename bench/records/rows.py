@@ -1,0 +1,123 @@
+"""Reading records: a row a trial, and their evaluations."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from bench.records.bulk import evaluations
+from bench.records.listing import Listing
+from bench.records.published import PublishedTargets
+from bench.records.schema import BaseCost, Summary, TrialRecord
+from bench.records.store import read_trial
+from bench.target import TargetPart
+
+# FLOPs that a regularizer spent on every parameter at each step, in records that do not say it.
+_REGULARIZER_PASSES = {"NoRegularizer": 0, "L2Init": 4}
+# The totals of a base model that add up to a currency, as bench.analysis has them.
+_BASE = {
+    "steps": ["steps"],
+    "images": ["images"],
+    "flops": ["train_flops", "aux_flops"],
+    "device_seconds": ["device_seconds"],
+    "gpu_joules": ["gpu_joules"],
+}
+
+
+def read_rows(listing: Listing) -> tuple[str, int, pa.Schema, Iterator[pa.Table]]:
+    """Return (Records.trials as JSON, how many they are, the columns of the evaluations, the evaluations)."""
+    # A record is let go once its row is made: 10,000 of them took 200 MB.
+    targets, rows = PublishedTargets(), []
+    for folder in map(Path, listing.folders):
+        if (record := read_trial(folder)) is not None:
+            rows.append((folder, _trial_row(record) | _target_columns(targets.of(record))))
+    schema, tables = evaluations([(folder, row) for folder, row in rows if row["status"] == "finished"])
+    names = dict.fromkeys(name for _, row in rows for name in row)
+    return json.dumps({name: [row.get(name) for _, row in rows] for name in names}), len(rows), schema, tables
+
+
+def _key(record: TrialRecord) -> dict[str, object]:
+    return {
+        "scenario": record.scenario["name"],
+        "strategy": record.strategy["name"],
+        "horizon": record.horizon,
+        "seed": record.seed,
+        "update": record.update,
+    }
+
+
+def _trial_row(record: TrialRecord) -> dict[str, object]:
+    origin, base = record.provenance, record.base
+    return {
+        **_key(record),
+        "updates": len(record.scenario["stages"]) - 1,
+        "title": record.strategy["title"],
+        "scenario_title": record.scenario["title"],
+        "status": record.status,
+        "reason": record.reason,
+        "scenario_hash": record.scenario_hash,
+        "strategy_hash": record.strategy_hash,
+        "rules_version": record.rules_version,
+        "training_version": record.training_version,
+        "device": origin.cpu if origin.device_type == "cpu" else origin.device,
+        "machine": origin.machine(),
+        "data_hash": origin.data_hash,
+        "commit": origin.commit,
+        "modified": origin.modified,
+        "command": origin.command,
+        "started": origin.started,
+        "python": origin.python,
+        "packages": ", ".join(f"{name} {version}" for name, version in origin.packages.items()),
+        "threads": origin.threads,
+        "precision": origin.precision,
+        "compiled": origin.compiled,
+        "own_code": record.strategy.get("source") is not None,
+        "total_steps": record.total_steps,
+        "scratch_steps": record.scratch_steps,
+        "old_share": record.old_share,
+        "previous_sha256": record.previous_sha256,
+        "pieces": _pieces(record.strategy),
+        **{f"base_{currency}": _sum(base, fields) for currency, fields in _BASE.items()},
+        **(_ended(record, record.summary) if record.summary else {}),
+    }
+
+
+def _ended(record: TrialRecord, summary: Summary) -> dict[str, object]:
+    """Return the summary's fields; of a record before schema 3, what the regularizer spent follows from which it was."""
+    fields: dict[str, object] = summary.model_dump()
+    passes = _REGULARIZER_PASSES.get(str((record.strategy.get("regularizer") or {}).get("type")))
+    if summary.regularizer_flops is None and passes is not None:
+        fields["regularizer_flops"] = passes * summary.steps * record.parameters
+    return fields
+
+
+def _pieces(strategy: dict[str, Any]) -> str:
+    """Return the four aspects, and a strategy's own code by its hash, as JSON with sorted keys."""
+    source = strategy.get("source")
+    own = hashlib.sha256(source.encode()).hexdigest()[:16] if source else None
+    aspects = {name: strategy.get(name) for name in ("start", "regularizer", "selection", "schedule")}
+    return json.dumps({**aspects, "source": own}, sort_keys=True)
+
+
+def _target_columns(target: TargetPart | None) -> dict[str, object]:
+    """Return what is known of a published target, in plain values, which every table format can hold."""
+    steps = None if target is None else target.convergence_steps
+    return {
+        "published_accuracy": None if target is None else target.accuracy,
+        "published_std": None if target is None else target.std,
+        "published_source": None if target is None else target.source,
+        "published_seeds": None if target is None else " ".join(map(str, target.seeds)),
+        "published_steps": None if steps is None else " ".join(map(str, steps)),
+    }
+
+
+def _sum(base: BaseCost | None, fields: list[str]) -> float | None:
+    """Return the sum of a base model's totals, or None where it is unknown."""
+    values: list[float | None] = [getattr(base, field) for field in fields] if base else [None]
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
