@@ -26,7 +26,7 @@ def find_crossing(accuracies: Sequence[float] | np.ndarray, target: float) -> in
 def find_crossings(accuracies: np.ndarray, targets: np.ndarray | float) -> np.ndarray:
     """Return what find_crossing does for several curves at once, (curves,), the number of evaluations where there is none.
 
-    accuracies: (curves, evaluations). targets: (curves,), or one for all.
+    accuracies: (curves, evaluations), or (1, evaluations), one for all targets. targets: (curves,), or one for all.
     """
     below = ~(accuracies >= np.reshape(targets, (-1, 1)) - ROUNDING)
     if not below.shape[1]:

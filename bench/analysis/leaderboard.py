@@ -11,7 +11,17 @@ import pandas as pd
 from bench.analysis.curves import ACCURACIES, CURRENCIES, Curves, Measured, positions
 from bench.analysis.honesty import convergence_columns, scratch_columns
 from bench.analysis.published import Published, published_of, scored, span
-from bench.analysis.speedup import Run, Speedup, compare, full_target, hold, hold_resampled, ratio, reference
+from bench.analysis.speedup import (
+    Held,
+    Run,
+    Speedup,
+    compare_each,
+    full_target,
+    hold_each,
+    hold_resampled,
+    ratio,
+    reference,
+)
 from bench.analysis.survival import estimate_reach
 from bench.catalog import REFERENCE
 from bench.errors import RecordError
@@ -156,10 +166,12 @@ def paired(trials: pd.DataFrame, evals: pd.DataFrame, currency: str) -> Iterator
 
 def _facts(trials: dict[str, list[Any]], places: Sequence[int]) -> dict[str, object]:
     """Return what a row says without any comparison, of the trials at these places. trials: values by column."""
-    finished = [place for place in places if trials["status"][place] == "finished"]
+    status = trials["status"]
+    finished = [place for place in places if status[place] == "finished"]
 
     def every(column: str) -> list[Any]:
-        return [trials[column][place] for place in finished]
+        values = trials[column]
+        return [values[place] for place in finished]
 
     bases = {name: _mean(np.array(every(name), dtype=float)) for name in _BASE_COSTS if name in trials}
     first = {name: trials[name][places[0]] for name in _OF_A_ROW}
@@ -184,30 +196,49 @@ def _figures(
     spread = share * published.std if published else _std(share * old.accuracy[-1])
     row: dict[str, object] = {"n": new.seeds, "target": target, "target_std": spread}
     row["scratch_steps"] = int(scratch.steps[-1])
-    held = None if is_scratch else hold_resampled(old, new, share, fixed)  # the same in every currency
-    for currency, pair in runs.items():
-        comparable = all(run.measured for run in pair) and (one_device or currency not in ONE_DEVICE)
-        found = None
-        if comparable:
-            found = (
-                reference(pair[0], share, fixed) if is_scratch else compare(*pair, share, published=fixed, held=held)
-            )
-        row |= {f"{field}_{currency}": value for field, value in (vars(found) if found else _NOTHING).items()}
+    known = {
+        currency: pair
+        for currency, pair in runs.items()
+        if (one_device or currency not in ONE_DEVICE) and all(run.measured for run in pair)
+    }
+    row |= _speedups(known, None if is_scratch else hold_resampled(old, new, share, fixed), share, fixed)
     limit = float(runs[lead][0].cost[-1].max())  # scratch's whole cost: the same for every row
     row |= _reach(runs[lead][1], target, limit)
-    for relative in RELATIVE_TARGETS:
-        found = ratio(old, new, hold(old, new, relative, fixed))
+    for relative, held in zip(RELATIVE_TARGETS, hold_each(old, new, RELATIVE_TARGETS, fixed), strict=True):
+        found = ratio(old, new, held)
         row |= {f"value_flops_at_{relative:.2f}": found.value, f"relation_flops_at_{relative:.2f}": found.relation}
+    crossing = len(mine.steps) - 1 if is_scratch and share == 1.0 else new.crossing(target)
+    test = mine.values["test_accuracy"]
+    row |= _ends(mine) | {"test_at_crossing": None if crossing is None else _first_mean(test[crossing:])}
+    return row | (convergence_columns(published, mine) if published else {})
+
+
+def _speedups(
+    known: dict[str, tuple[Run, Run]], held: Held | None, share: float, fixed: float | None
+) -> dict[str, object]:
+    """Return the fields of Speedup for every currency, empty for those that are not known.
+
+    known: currency -> scratch's run and the strategy's. held: None for scratch itself.
+    """
+    if held is None:
+        found = [reference(scratch, share, fixed) for scratch, _ in known.values()]
+    else:
+        found = compare_each(list(known.values()), share, published=fixed, held=held)
+    fields = {**dict.fromkeys(CURRENCIES, _NOTHING), **dict(zip(known, map(vars, found), strict=True))}
+    return {f"{name}_{currency}": value for currency, each in fields.items() for name, value in each.items()}
+
+
+def _ends(mine: Curves) -> dict[str, object]:
+    """Return each accuracy at the end: its mean over seeds, and its _std, NaN for one seed."""
     names = [name for name in ACCURACIES if name in mine.values]
     ends = np.stack([mine.values[name][-1] for name in names])
     # A seed without a number is not left out of the mean: that would be the mean of the others.
-    stds = np.std(ends, axis=1, ddof=1) if new.seeds > 1 else np.full(len(names), np.nan)
-    for name, mean, std in zip(names, ends.mean(axis=1).tolist(), stds.tolist(), strict=True):
-        row |= {name: mean, f"{name}_std": std}
-    crossing = len(mine.steps) - 1 if is_scratch and share == 1.0 else new.crossing(target)
-    test = mine.values["test_accuracy"]
-    row |= {"test_at_crossing": None if crossing is None else _first_mean(test[crossing:])}
-    return row | (convergence_columns(published, mine) if published else {})
+    means = ends.mean(axis=1).tolist()
+    stds = np.std(ends, axis=1, ddof=1).tolist() if len(mine.seeds) > 1 else [float("nan")] * len(names)
+    found: dict[str, object] = {}
+    for name, mean, std in zip(names, means, stds, strict=True):
+        found |= {name: mean, f"{name}_std": std}
+    return found
 
 
 def _reach(run: Run, target: float, limit: float) -> dict[str, object]:

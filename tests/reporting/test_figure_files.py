@@ -100,6 +100,15 @@ def test_a_caption_says_one_seed_modified_code_and_many_strategies(tmp_path: Pat
     assert "At most scratch and the 11 best of 14 others are drawn; leaderboard.md has them all." in text
 
 
+def test_a_commit_that_stands_in_several_rows_is_named_once(tmp_path: Path):
+    records = made_up()
+    records.trials["commit"] = ["a" * 40, "b" * 40, "a" * 40] * 3  # of each row's three seeds
+    records.trials.loc[:2, "commit"] = "b" * 40
+    write_report(records, tmp_path, NO_PICTURES)
+    text = (tmp_path / "accuracy-flops.caption.txt").read_text(encoding="utf-8")
+    assert "Commit aaaaaaaaaa / bbbbbbbbbb: code as committed." in text
+
+
 def test_a_caption_says_who_shares_fewer_seeds(tmp_path: Path):
     records = made_up(2)
     lacks = (records.evals["strategy"] == "naive") & (records.evals["seed"] == 2)

@@ -172,6 +172,27 @@ def test_bars_of_costs_are_their_table(unit: str, tmp_path: Path):
     assert ends[-1].get_x() + ends[-1].get_width() == pytest.approx(mine["whole"].iloc[0])
 
 
+@pytest.mark.parametrize(
+    ("unit", "whole", "text"),
+    [
+        ("seconds", 0.924, "0.92"),
+        ("seconds", 73.18, "73.2"),
+        ("seconds", 1234.4, "1,234"),
+        ("flops", 6.96e13, "69.6\N{NO-BREAK SPACE}T"),
+    ],
+)
+def test_what_stands_beside_a_bar_of_costs(unit: str, whole: float, text: str, tmp_path: Path):
+    figure, _ = draw(f"cost-{unit}", made_up(), tmp_path, lambda rows: rows.assign(whole=whole))
+    assert [label.get_text() for label in figure.axes[0].texts] == [text] * 3
+
+
+def test_a_legend_keeps_the_number_of_seeds_together(tmp_path: Path):
+    figure, _ = draw("accuracy-flops", made_up(long_titles=True), tmp_path)
+    labels = [label.get_text() for legend in figure.legends for label in legend.get_texts()]
+    assert sum("n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}3" in label for label in labels) == 3
+    assert any("\n" in label for label in labels)
+
+
 def test_every_seeds_crossing_is_its_table_and_a_miss_is_open_with_an_arrow(tmp_path: Path):
     figure, rows = draw("seed-crossings", made_up(**MISSED_BY_ALL), tmp_path)
     for _, row in rows.iterrows():

@@ -57,8 +57,9 @@ def draw_breakdown(rows: pd.DataFrame, ranking: pd.DataFrame, unit: str, width: 
             bar: Look = {"left": end, "height": 0.62, "gid": f"{part} {key[0]}@{key[1]:g}"}
             axes.barh(place, cost, color=face, hatch=hatch, **bar, **_EDGE)
             end += cost
-        whole = EngFormatter(places=1, sep="\N{NO-BREAK SPACE}")(found[key]["whole"].iloc[0])
-        axes.annotate(whole, (end, place), (3, 0), textcoords="offset points", va="center")
+        axes.annotate(
+            _amount(found[key]["whole"].iloc[0], unit), (end, place), (3, 0), textcoords="offset points", va="center"
+        )
     room = 1.12 if width is PAGE else 1.3  # for the wholes
     axes.set_xlim(0, room * rows["whole"].max())
     axes.set_xlabel(f"{_UNITS[unit]} of the update, mean over seeds")
@@ -69,6 +70,13 @@ def draw_breakdown(rows: pd.DataFrame, ranking: pd.DataFrame, unit: str, width: 
     set_title(figure, heading(ranking), width)
     add_legend(figure, handles, parts, width, columns=3 if width is PAGE else 2)
     return figure
+
+
+def _amount(whole: float, unit: str) -> str:
+    """Return "69.6 T" of FLOPs, and seconds without a prefix."""
+    if unit == "seconds":
+        return f"{whole:,.0f}" if whole >= 100 else f"{whole:.2g}" if whole < 1 else f"{whole:.1f}"
+    return EngFormatter(places=1, sep="\N{NO-BREAK SPACE}")(whole)
 
 
 def draw_energy(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> Figure:

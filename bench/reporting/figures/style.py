@@ -117,7 +117,10 @@ def add_legend(
     figure: Figure, handles: Sequence[Artist], labels: Sequence[str], width: Width, *, columns: int | None = None
 ) -> None:
     """Put a legend below the axes, and make the figure so much taller: inside, twelve strategies would hide a curve."""
-    folded = [_plain(textwrap.fill(label, width.label, subsequent_indent="  ")) for label in labels]
+    whole = [
+        label.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}") for label in labels
+    ]  # "n = 3" stays on one line
+    folded = [_plain(textwrap.fill(label, width.label, subsequent_indent="  ")) for label in whole]
     ncols = min(columns or width.legend_columns, len(folded))
     place: Look = {"loc": "outside lower center", "ncols": ncols, "frameon": False, "handlelength": 3.4}
     _grow(figure, figure.legend(handles, folded, **place))

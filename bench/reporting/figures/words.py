@@ -156,4 +156,5 @@ def _span(ranking: pd.DataFrame) -> str:
 
 
 def _each(values: pd.Series) -> str:
-    return " / ".join(sorted(set(values.dropna()) - {""}))
+    """Return each name once; a row may have several itself."""
+    return " / ".join(sorted({name for value in values.dropna() for name in value.split(" / ")} - {""}))
