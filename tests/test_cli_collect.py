@@ -46,7 +46,7 @@ def test_commands_say_the_same_from_a_collected_file(results: Path, monkeypatch:
     def never(folder: Path) -> None:
         raise AssertionError(folder)
 
-    monkeypatch.setattr("bench.records.collect.read_trial", never)
+    monkeypatch.setattr("bench.records.rows.read_trial", never)
     for words, expected in zip(readers(results), directly, strict=True):
         done = bench(*words)
         assert (done.exit_code, done.stderr, done.stdout) == (0, "", expected)

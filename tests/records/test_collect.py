@@ -289,6 +289,13 @@ def regularized(results: Path, regularizer: dict, **summary: object) -> None:
     path.write_text(json.dumps(content))
 
 
+def test_seeds_stand_in_the_order_of_their_numbers(tmp_path: Path):
+    for seed in (10, 2, 0):
+        finished(tmp_path, [0.5, 0.6], seed=seed)
+    assert collect(tmp_path).trials["seed"].tolist() == [0, 2, 10]
+    assert collect(tmp_path).evals["seed"].tolist() == [0, 0, 2, 2, 10, 10]
+
+
 def test_the_part_of_some_trials_holds_their_evaluations(results: Path):
     records = collect(results)
     trials = records.trials[records.trials["strategy"].isin(["metered", "first"])]
