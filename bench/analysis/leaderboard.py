@@ -33,7 +33,7 @@ ONE_DEVICE = {"device_seconds", "gpu_joules"}
 _BASE_COSTS = [f"base_{currency}" for currency in CURRENCIES]
 _NOTHING = dict.fromkeys(Speedup.__dataclass_fields__)
 _SCRATCH = (REFERENCE, 1.0)
-_OF_TRIALS = ("status", "machine", "device", "commit", "modified")
+_OF_TRIALS = ("status", "machine", "device", "commit", "modified", "rules_version")
 _OF_A_ROW = ("scenario", "scenario_title", "update", "updates", "strategy", "title", "horizon", "old_share")
 
 
@@ -52,8 +52,10 @@ def leaderboard(
     median and restricted_mean (of seeds' costs in `currency`, see survival.Reach); for each currency <c> the fields of
     Speedup as value_<c>, relation_<c>, cost_<c>, bracket_<c>, low_<c>, high_<c>, note_<c>, empty where the currency was not
     measured or machines differ; value_flops_at_<share>, relation_flops_at_<share>; validation_accuracy, test_accuracy
-    and their _std at the end, of all, and as _old and _new; test_at_crossing; base_<c> (of the first update only: see life.py for
-    the later ones of a chain); device; commit; modified. Where a target is published also the columns of honesty.py.
+    and their _std at the end, of all, and as _old and _new; validation_at_crossing, and test_at_crossing at the next evaluation
+    that took it, both of all and as _old and _new, empty without a crossing; base_<c> (of the first update only: see life.py
+    for the later ones of a chain); device; commit; modified; rules_version. Where a target is published also the columns of
+    honesty.py.
     Raises RecordError where there is no scratch to compare with, or trials that must not be compared.
     """
     refuse_mixtures(trials)
@@ -182,6 +184,7 @@ def _facts(trials: dict[str, list[Any]], places: Sequence[int]) -> dict[str, obj
         "device": " / ".join(sorted(set(every("device")))),
         "commit": " / ".join(sorted({str(commit)[:10] for commit in every("commit")})),
         "modified": not all(modified is False for modified in every("modified")),  # unknown counts as modified
+        "rules_version": trials["rules_version"][places[0]],  # refuse_mixtures has seen that there is but one
     }
 
 
@@ -208,8 +211,7 @@ def _figures(
         found = ratio(old, new, held)
         row |= {f"value_flops_at_{relative:.2f}": found.value, f"relation_flops_at_{relative:.2f}": found.relation}
     crossing = len(mine.steps) - 1 if is_scratch and share == 1.0 else new.crossing(target)
-    test = mine.values["test_accuracy"]
-    row |= _ends(mine) | {"test_at_crossing": None if crossing is None else _first_mean(test[crossing:])}
+    row |= _ends(mine) | _at_crossing(mine, crossing)
     return row | (convergence_columns(published, mine) if published else {})
 
 
@@ -238,6 +240,16 @@ def _ends(mine: Curves) -> dict[str, object]:
     found: dict[str, object] = {}
     for name, mean, std in zip(names, means, stds, strict=True):
         found |= {name: mean, f"{name}_std": std}
+    return found
+
+
+def _at_crossing(mine: Curves, crossing: int | None) -> dict[str, object]:
+    """Return each accuracy's mean at the crossing; of test images, where they were next evaluated. None without a crossing."""
+    found: dict[str, object] = {}
+    for name in ACCURACIES:
+        if name in mine.values:
+            there = None if crossing is None else _first_mean(mine.values[name][crossing:])
+            found[name.replace("_accuracy", "_at_crossing")] = there
     return found
 
 

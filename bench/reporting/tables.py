@@ -276,7 +276,8 @@ def _notes(rows: pd.DataFrame) -> list[str]:
         "Speedup: scratch's cost at the target / the strategy's, in each currency. "
         "'<' is a bound: the strategy did not hold the target within its horizon (censored).",
         f"Cost: to the target, or in all where censored{BASE_NOTE}. "
-        f"Device: {_each(rows['device'])}. Commit: {_each(rows['commit'])}.",
+        f"Device: {_each(rows['device'])}. Commit: {_each(rows['commit'])}. "
+        f"Rules version {rows['rules_version'].iloc[0]}.",
     ]
     short = rows[rows["old_share"] < 1]
     if len(short):

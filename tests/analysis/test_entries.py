@@ -55,13 +55,19 @@ def test_a_strategy_without_a_common_seed_still_has_its_trials():
 def test_accuracies_at_the_crossing_are_means_there_and_of_test_where_it_was_next_taken():
     _, trials, evals = entries(SCRATCH | {("slow", 1.0): {0: [0.7, 0.8, 0.8, 0.9], 1: [0.7, 0.9, 0.9, 0.9]}})
     evals.loc[evals["step"].isin([20, 30]), "test_accuracy"] = np.nan
+    for name in ("validation_accuracy", "test_accuracy"):
+        evals[f"{name}_old"], evals[f"{name}_new"] = evals[name] + 0.01, evals[name] - 0.02
     rows = leaderboard(trials, evals)
     found = accuracies_at_target(rows, trials, evals).set_index("strategy").loc["slow"]
     assert found["step"] == 20
     assert found["validation_accuracy"] == pytest.approx(0.85)
     assert found["validation_accuracy_std"] == pytest.approx(0.0707107, abs=1e-7)  # 0.1 / sqrt 2
     assert found["test_accuracy"] == pytest.approx(0.89)  # of step 40
-    assert found["test_accuracy"] == rows.set_index("strategy").loc["slow", "test_at_crossing"]
+    row = rows.set_index("strategy").loc["slow"]
+    for name in ACCURACIES:
+        assert found[name] == pytest.approx(row[name.replace("_accuracy", "_at_crossing")]), name
+    assert row["validation_at_crossing_old"] == pytest.approx(0.86)
+    assert row["test_at_crossing_new"] == pytest.approx(0.87)
 
 
 def test_scratch_s_crossing_is_its_end_also_where_it_touched_the_target_earlier():

@@ -42,6 +42,9 @@ def test_strategies_are_ranked_by_flops_and_the_censored_come_last():
     assert (scratch["value_flops"], scratch["cost_steps"]) == (1.0, 40)
     assert (weak["value_flops"], weak["relation_flops"], weak["reached"]) == (1.0, "<", 0.0)
     assert (fast["base_flops"], fast["test_at_crossing"]) == (5000.0, pytest.approx(0.84))
+    assert fast["validation_at_crossing"] == pytest.approx(0.85)
+    assert pd.isna(weak["validation_at_crossing"])
+    assert table["rules_version"].tolist() == [1, 1, 1]
     assert fast["value_flops_at_0.95"] == 2.0  # 0.76: scratch holds it from step 40, ours from 20
     assert table["target"].tolist() == [pytest.approx(0.8)] * 3
 
