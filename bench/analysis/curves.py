@@ -47,6 +47,16 @@ class Curves:
             self._runs[currency] = Run(self.values["validation_accuracy"], sum(more, start=first))
         return self._runs[currency]
 
+    def accuracies_from(self, evaluation: int) -> dict[str, np.ndarray]:
+        """Return each accuracy, (seeds,), at an evaluation; of test images, at the next that took it. NaN where there is none."""
+        found = {}
+        for name in ACCURACIES:
+            if name in self.values:
+                later = self.values[name][evaluation:]
+                taken = np.flatnonzero(~np.isnan(later).all(axis=1)) if name.startswith("test") else np.array([0])
+                found[name] = later[taken[0]] if len(taken) else np.full(len(self.seeds), np.nan)
+        return found
+
     @cached_property
     def _runs(self) -> dict[str, Run]:
         return {}

@@ -31,6 +31,7 @@ RELATIVE_TARGETS_AND_FULL = (*RELATIVE_TARGETS, 1.0)
 # What is compared only between trials of one kind of machine.
 ONE_DEVICE = {"device_seconds", "gpu_joules"}
 _BASE_COSTS = [f"base_{currency}" for currency in CURRENCIES]
+_AT_CROSSING = {name: name.replace("_accuracy", "_at_crossing") for name in ACCURACIES}
 _NOTHING = dict.fromkeys(Speedup.__dataclass_fields__)
 _SCRATCH = (REFERENCE, 1.0)
 _OF_TRIALS = ("status", "machine", "device", "commit", "modified", "rules_version")
@@ -208,10 +209,12 @@ def _figures(
     limit = float(runs[lead][0].cost[-1].max())  # scratch's whole cost: the same for every row
     row |= _reach(runs[lead][1], target, limit)
     for relative, held in zip(RELATIVE_TARGETS, hold_each(old, new, RELATIVE_TARGETS, fixed), strict=True):
-        found = ratio(old, new, held)
-        row |= {f"value_flops_at_{relative:.2f}": found.value, f"relation_flops_at_{relative:.2f}": found.relation}
+        there = ratio(old, new, held)
+        row |= {f"value_flops_at_{relative:.2f}": there.value, f"relation_flops_at_{relative:.2f}": there.relation}
     crossing = len(mine.steps) - 1 if is_scratch and share == 1.0 else new.crossing(target)
-    row |= _ends(mine) | _at_crossing(mine, crossing)
+    row |= _ends(mine) | dict.fromkeys(_AT_CROSSING.values())
+    if crossing is not None:
+        row |= {_AT_CROSSING[name]: float(found.mean()) for name, found in mine.accuracies_from(crossing).items()}
     return row | (convergence_columns(published, mine) if published else {})
 
 
@@ -243,16 +246,6 @@ def _ends(mine: Curves) -> dict[str, object]:
     return found
 
 
-def _at_crossing(mine: Curves, crossing: int | None) -> dict[str, object]:
-    """Return each accuracy's mean at the crossing; of test images, where they were next evaluated. None without a crossing."""
-    found: dict[str, object] = {}
-    for name in ACCURACIES:
-        if name in mine.values:
-            there = None if crossing is None else _first_mean(mine.values[name][crossing:])
-            found[name.replace("_accuracy", "_at_crossing")] = there
-    return found
-
-
 def _reach(run: Run, target: float, limit: float) -> dict[str, object]:
     """Return how many seeds reached the target, and at what cost; no cost in a currency that was not measured."""
     costs = run.seed_costs(target)
@@ -261,14 +254,6 @@ def _reach(run: Run, target: float, limit: float) -> dict[str, object]:
         return {"reached": float(reached.mean()), "median": None, "restricted_mean": None}
     found = estimate_reach(np.where(reached, costs, run.cost[-1]), reached, max(limit, run.cost[-1].max()))
     return {"reached": found.share, "median": found.median, "restricted_mean": found.restricted_mean}
-
-
-def _first_mean(values: np.ndarray) -> float:
-    """Return the mean over seeds of the first evaluation that has any value. values: (evaluations, seeds)."""
-    for row in values:
-        if not np.isnan(row).all():
-            return float(row.mean())
-    return float("nan")
 
 
 def _mean(values: np.ndarray) -> float:

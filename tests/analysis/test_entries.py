@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis.entries import ACCURACIES, accuracies_at_target, seed_results
+from bench.analysis.curves import ACCURACIES
+from bench.analysis.entries import accuracies_at_target, seed_results
 from bench.analysis.leaderboard import leaderboard
 from tests.analysis.test_leaderboard import FAST, SCRATCH, WEAK, records
 
