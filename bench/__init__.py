@@ -22,7 +22,7 @@ _PUBLIC = {
     "NoRegularizer": "bench.strategies.regularizer",
     "OldShare": "bench.strategies.selection",
     "OneCycle": "bench.strategies.schedule",
-    "Pool": "bench.data.batches",
+    "Pool": "bench.data.feed.batches",
     "ShrinkAndPerturb": "bench.strategies.start",
     "Strategy": "bench.strategies.strategy",
     "Uniform": "bench.strategies.selection",
@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from bench.data.batches import Pool
+    from bench.data.feed.batches import Pool
     from bench.strategies.regularizer import L2Init, NoRegularizer
     from bench.strategies.schedule import Cosine, Linear, MultiStep, OneCycle
     from bench.strategies.selection import LearningSpeed, OldShare, Uniform

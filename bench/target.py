@@ -15,7 +15,7 @@ class TargetPart(BaseModel):
 
     accuracy: mean validation accuracy at the end of horizon 1, a fraction. std: over seeds, with n - 1. seeds: of those trials.
     source: where it was published or how it was found, in words. convergence_steps: the steps at which each of these seeds
-    came to a share of `accuracy` for good (bench.analysis.guard says which), in the order of `seeds`; what a run that
+    came to a share of `accuracy` for good (bench.analysis.guards.guard says which), in the order of `seeds`; what a run that
     converges too fast is held against.
     """
 

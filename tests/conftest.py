@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from bench.catalog import find_scenario
-from bench.data.sources import ImageSet, load_set
-from bench.data.splits import Split, cut
-from bench.data.update import Update, build_update
+from bench.data.feed.update import Update, build_update
+from bench.data.sources.find import ImageSet, load_set
+from bench.data.stages.splits import Split, cut
 from bench.scenario import Scenario, load_scenario
 from bench.strategies.schedule import OneCycle
 from bench.strategies.start import Fresh

@@ -70,7 +70,7 @@ _WAY = [
     "analysis",
     "reporting",
     "execution",
-    "cli cli_collect cli_data cli_meters cli_options cli_plan cli_rank cli_target __main__",
+    "cli __main__",
 ]
 
 

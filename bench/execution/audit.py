@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from bench.catalog import find_strategy, strategy_names
-from bench.data.sources import load_images
-from bench.data.splits import cut
-from bench.data.update import Update, build_update
+from bench.data.feed.update import Update, build_update
+from bench.data.sources.find import load_images
+from bench.data.stages.splits import cut
 from bench.errors import RecordError
 from bench.models import build_model
 from bench.records.schema import BaseCost, TrialRecord

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
-from bench.data.sources import load_images
-from bench.data.splits import cut
-from bench.data.streaming import Residence
-from bench.data.update import Update, build_update
+from bench.data.feed.streaming import Residence
+from bench.data.feed.update import Update, build_update
+from bench.data.sources.find import load_images
+from bench.data.stages.splits import cut
 from bench.errors import MeterError, RecordError, StrategyError, TrialError
 from bench.execution.plan import PlannedTrial, check_chains, plan_trial, plan_trials
 from bench.records.provenance import cpu_name
@@ -41,7 +41,7 @@ class LocalRun:
     """A scenario's trials for some strategies and seeds, on one device of this machine.
 
     compiled: whether to use torch.compile; None leaves it to the scenario. threads: see fix_threads. residence: see
-    bench.data.streaming.fits.
+    bench.data.feed.streaming.fits.
     Making it checks everything that can be checked without training: data, splits, folders, a given checkpoint, records
     that stand in the way.
     """

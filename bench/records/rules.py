@@ -39,7 +39,7 @@ class Verdict:
 def check_results(results: Path, guards: Mapping[str, RowRule] | None = None) -> Verdict:
     """Check every record under `results` against every rule.
 
-    guards: name -> further rules of a row, as bench.analysis.guard_rules has them; a rule's docstring is what it asks.
+    guards: name -> further rules of a row, as bench.analysis.guards.rules has them; a rule's docstring is what it asks.
     Raises RecordError where the folder is not there, holds no trial, or holds what is no record.
     """
     if not results.is_dir():

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from bench.analysis.guard import CONVERGENCE_SHARE
+from bench.analysis.guards.guard import CONVERGENCE_SHARE
 from bench.catalog import REFERENCE
 
 
 def guard_notes(rows: pd.DataFrame) -> list[str]:
     """Return the notes on scratch against its published target, on runs that are too fast, and on what is no number.
 
-    rows: as bench.analysis.leaderboard gives them. Without a published target there is nothing to hold scratch against.
+    rows: as bench.analysis.ranking.leaderboard gives them. Without a published target there is nothing to hold scratch against.
     """
     notes = []
     if "published_source" in rows:

@@ -38,8 +38,9 @@ _MODIFIED = r"$^{\dagger}$"
 def latex_table(rows: pd.DataFrame) -> str:
     """Return one update's leaderboard as a table environment; it needs \\usepackage{booktabs}.
 
-    rows: as bench.analysis.leaderboard gives them. It has fewer columns than the other forms, so that it fits lines of 6.5
-    inches: the seeds that reached the target, of all; the speedup with its interval; the leading currency's cost; accuracies.
+    rows: as bench.analysis.ranking.leaderboard gives them. It has fewer columns than the other forms, so that it fits lines
+    of 6.5 inches: the seeds that reached the target, of all; the speedup with its interval; the leading currency's cost;
+    accuracies.
     Bold is the best speedup of those that held the target, scratch aside, and the best accuracies.
     """
     heading, _, _, notes = leaderboard_cells(rows)
@@ -64,17 +65,17 @@ def latex_table(rows: pd.DataFrame) -> str:
 
 
 def latex_frontier(rows: pd.DataFrame, currency: str) -> str:
-    """Return strategies at several horizons, as bench.analysis.frontier gives them, as a table environment."""
+    """Return strategies at several horizons, as bench.analysis.studies.frontier gives them, as a table environment."""
     return _plain(*frontier_cells(rows, currency))
 
 
 def latex_life(rows: pd.DataFrame) -> str:
-    """Return a chain's whole life, as bench.analysis.life gives it, as a table environment."""
+    """Return a chain's whole life, as bench.analysis.studies.life gives it, as a table environment."""
     return _plain(*life_cells(rows))
 
 
 def latex_pooled(rows: pd.DataFrame) -> str:
-    """Return several scenarios together, as bench.analysis.pooled gives them, as a table environment."""
+    """Return several scenarios together, as bench.analysis.ranking.pooled gives them, as a table environment."""
     return _plain(*pooled_cells(rows))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from bench.data.counts import expected_size
+from bench.data.sources.counts import expected_size
 from bench.records.schema import TrialRecord
 from bench.scenario import Scenario, Stage
 

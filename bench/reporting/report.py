@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench.analysis.frontier import frontiers
-from bench.analysis.leaderboard import leaderboard
-from bench.analysis.life import whole_life
+from bench.analysis.ranking.leaderboard import leaderboard
+from bench.analysis.studies.frontier import frontiers
+from bench.analysis.studies.life import whole_life
 from bench.records.collect import Records
 from bench.reporting.figures.gallery import write_figures, write_overview
 from bench.reporting.figures.sheet import EVERY_PRINT, OUTPUTS, Prints, read_table

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from bench.analysis.duel import Duel
+from bench.analysis.studies.duel import Duel
 from bench.catalog import REFERENCE
 from bench.reporting.guards import guard_notes
 from bench.reporting.numbers import (
@@ -32,7 +32,7 @@ _LONG, _WIDEST = 10, 238
 
 
 def leaderboard_table(rows: pd.DataFrame) -> tuple[Text, Table, Text]:
-    """Return (heading, table, notes) of one update's leaderboard, as bench.analysis.leaderboard gives it."""
+    """Return (heading, table, notes) of one update's leaderboard, as bench.analysis.ranking.leaderboard gives it."""
     return _rich(*leaderboard_cells(rows))
 
 
@@ -49,7 +49,7 @@ def leaderboard_cells(rows: pd.DataFrame) -> tuple[str, list[str], list[dict[str
 
 
 def frontier_table(rows: pd.DataFrame, currency: str) -> tuple[Text, Table, Text]:
-    """Return (heading, table, notes) of strategies at several horizons, as bench.analysis.frontier gives it."""
+    """Return (heading, table, notes) of strategies at several horizons, as bench.analysis.studies.frontier gives it."""
     return _rich(*frontier_cells(rows, currency))
 
 
@@ -75,7 +75,7 @@ def frontier_cells(rows: pd.DataFrame, currency: str) -> tuple[str, list[str], l
 
 
 def pooled_table(rows: pd.DataFrame) -> tuple[Text, Table, Text]:
-    """Return (heading, table, notes) of several scenarios together, as bench.analysis.pooled gives it."""
+    """Return (heading, table, notes) of several scenarios together, as bench.analysis.ranking.pooled gives it."""
     return _rich(*pooled_cells(rows))
 
 
@@ -125,7 +125,7 @@ def _headings(currencies: Sequence[str]) -> tuple[str, ...]:
 
 
 def duel_table(found: Duel, one: str, other: str) -> tuple[Text, Table, Text]:
-    """Return (heading, table, notes) of two strategies against each other, as bench.analysis.duel gives it."""
+    """Return (heading, table, notes) of two strategies against each other, as bench.analysis.studies.duel gives it."""
     label = CURRENCY_LABELS[found.currency]
     headings = ["strategy", "seeds", "reached", f"median, {label}", f"restricted mean, {label}"]
     cells = []
@@ -161,7 +161,7 @@ def duel_table(found: Duel, one: str, other: str) -> tuple[Text, Table, Text]:
 
 
 def life_table(rows: pd.DataFrame) -> tuple[Text, Table, Text]:
-    """Return (heading, table, notes) of a chain's whole life, as bench.analysis.life gives it."""
+    """Return (heading, table, notes) of a chain's whole life, as bench.analysis.studies.life gives it."""
     return _rich(*life_cells(rows))
 
 

@@ -10,7 +10,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Generator, Tensor
 
-from bench.data.batches import Pool
+from bench.data.feed.batches import Pool
 from bench.errors import StrategyError
 
 # stream(*names) gives a generator at the start of the strategy's own random stream of those names, of this trial's seed.

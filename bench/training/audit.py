@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from bench.data.update import Update
+from bench.data.feed.update import Update
 from bench.metering.formulas import exact_counter
 from bench.training.learner import Base, Learner, TrialSpec
 

@@ -7,7 +7,7 @@ import time
 import torch
 from torch import Tensor
 
-from bench.data.batches import Pool, TrainingImages
+from bench.data.feed.batches import Pool, TrainingImages
 from bench.errors import StrategyError
 from bench.strategies.selection import Selection
 from bench.strategies.strategy import running

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from bench.data.batches import HeldOutImages
+from bench.data.feed.batches import HeldOutImages
 from bench.training.device import autocast
 
 _BATCH = 1000  # images of up to 32 pixels

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.catalog import REFERENCE
-from bench.data.batches import Pool
-from bench.data.update import Update
+from bench.data.feed.batches import Pool
+from bench.data.feed.update import Update
 from bench.errors import StrategyError, TrialError
 from bench.metering.flops import FlopCount, count_flops
 from bench.metering.ledger import Ledger

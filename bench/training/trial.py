@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from bench.data.update import Update
+from bench.data.feed.update import Update
 from bench.errors import RecordError, TrialError
 from bench.metering.clock import PhaseClock
 from bench.metering.meters import open_meters

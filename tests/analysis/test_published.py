@@ -4,17 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis.duel import duel
-from bench.analysis.frontier import frontiers
-from bench.analysis.leaderboard import leaderboard, mean_curves
-from bench.analysis.life import whole_life
 from bench.analysis.published import Published, published_of, scored, span
-from bench.analysis.seeds import seed_crossings
-from bench.analysis.speedup import Run, compare
-from bench.analysis.targets import speedups_by_target
+from bench.analysis.ranking.leaderboard import leaderboard, mean_curves
+from bench.analysis.speedup.speedup import Run, compare
+from bench.analysis.studies.duel import duel
+from bench.analysis.studies.frontier import frontiers
+from bench.analysis.studies.life import whole_life
+from bench.analysis.studies.seeds import seed_crossings
+from bench.analysis.studies.targets import speedups_by_target
 from bench.errors import RecordError
-from tests.analysis.test_leaderboard import FAST, SCRATCH, WEAK, records
-from tests.analysis.test_life import chain_of
+from tests.analysis.ranking.test_leaderboard import FAST, SCRATCH, WEAK, records
+from tests.analysis.studies.test_life import chain_of
 
 SEEDS = range(10, 15)
 # Seeds that must not count: they end far below and far above all others.

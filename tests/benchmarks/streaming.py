@@ -20,10 +20,10 @@ import numpy as np
 import torch
 
 from bench.catalog import find_scenario, find_strategy
+from bench.data.feed.streaming import Residence
+from bench.data.feed.update import build_update
 from bench.data.images import ImageRows, ImageSet, MappedPixels
-from bench.data.splits import cut
-from bench.data.streaming import Residence
-from bench.data.update import build_update
+from bench.data.stages.splits import cut
 from bench.scenario import Scenario, load_scenario
 from bench.strategies.strategy import load_strategy
 from bench.training.allocator import keep_freed_memory

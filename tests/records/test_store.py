@@ -119,5 +119,5 @@ def test_a_record_names_no_path_of_this_machine(run_trial: RunTrial, scratch: En
 
 
 def test_reading_records_needs_no_torch():
-    code = "import sys, bench.records.collect, bench.analysis.leaderboard; print('torch' in sys.modules)"
+    code = "import sys, bench.records.collect, bench.analysis.ranking.leaderboard; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

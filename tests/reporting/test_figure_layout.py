@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from bench.analysis.leaderboard import leaderboard
-from bench.analysis.profiles import profiles
+from bench.analysis.ranking.leaderboard import leaderboard
+from bench.analysis.ranking.profiles import profiles
 from bench.reporting.figures.gallery import sheets
 from bench.reporting.figures.profile import draw_profile
 from bench.reporting.figures.sheet import Prints, read_table

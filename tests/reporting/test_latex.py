@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.analysis.frontier import frontiers
-from bench.analysis.leaderboard import leaderboard
-from bench.analysis.life import whole_life
-from bench.analysis.pooled import pool
+from bench.analysis.ranking.leaderboard import leaderboard
+from bench.analysis.ranking.pooled import pool
+from bench.analysis.studies.frontier import frontiers
+from bench.analysis.studies.life import whole_life
 from bench.reporting.latex import escape, latex_frontier, latex_life, latex_pooled, latex_table
-from tests.analysis.test_leaderboard import FAST, SCRATCH, WEAK, records
-from tests.analysis.test_life import chain_of
+from tests.analysis.ranking.test_leaderboard import FAST, SCRATCH, WEAK, records
+from tests.analysis.studies.test_life import chain_of
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis.leaderboard import leaderboard
-from bench.cli import main
+from bench.analysis.ranking.leaderboard import leaderboard
+from bench.cli.main import main
 from bench.records.collect import Records
 from bench.reporting.page import pictures, write_page
 from bench.reporting.page.repeat import repeat_commands, seeds_text

@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from bench.analysis.leaderboard import leaderboard
+from bench.analysis.ranking.leaderboard import leaderboard
 from bench.records.collect import Records
 from bench.reporting import tables
 from bench.reporting.figures.sheet import NO_PICTURES, Prints
 from bench.reporting.report import write_report
 from bench.reporting.tables import leaderboard_table, markdown_table
-from tests.analysis.test_leaderboard import FAST, SCRATCH, WEAK, records
-from tests.analysis.test_life import chain_of
+from tests.analysis.ranking.test_leaderboard import FAST, SCRATCH, WEAK, records
+from tests.analysis.studies.test_life import chain_of
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from bench import Fresh, Keep, L2Init, LearningSpeed, OneCycle, ShrinkAndPerturb, Strategy
-from bench.data.update import build_update
+from bench.data.feed.update import build_update
 from bench.errors import StrategyError, TrialError
 from bench.metering.clock import PhaseClock
 from bench.metering.flops import FlopCount

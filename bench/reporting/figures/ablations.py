@@ -17,7 +17,7 @@ _BLUE = "#0173b2"
 def draw_ablation(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> Figure:
     """Draw a recipe and those that differ from it in one piece: speedup over scratch, and final accuracy against it.
 
-    rows: as bench.analysis.ablation gives them, the recipe first. An open bar with an arrow is a bound.
+    rows: as bench.analysis.studies.ablation gives them, the recipe first. An open bar with an arrow is a bound.
     """
     titles = titles_of(ranking)
     names = [beside_bar(titles[row["strategy"], float(row["horizon"])], _detail(row)) for _, row in rows.iterrows()]

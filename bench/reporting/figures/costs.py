@@ -44,7 +44,7 @@ _MARKS = 5  # of a strategy's own markers along its curve
 def draw_breakdown(rows: pd.DataFrame, ranking: pd.DataFrame, unit: str, width: Width) -> Figure:
     """Draw, for each strategy, what its cost was spent on, as one stacked bar; its whole stands beside it.
 
-    rows: as bench.analysis.breakdown gives them, of `unit`.
+    rows: as bench.analysis.studies.breakdown gives them, of `unit`.
     """
     found = {key: part.set_index("part") for key, part in rows.groupby(["strategy", "horizon"])}
     keys = [key for key in inks_of(ranking) if key in found]

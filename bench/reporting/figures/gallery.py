@@ -10,17 +10,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from bench.analysis.ablation import ablation
-from bench.analysis.breakdown import breakdown
-from bench.analysis.curves import positions
-from bench.analysis.energy import energy_curves
-from bench.analysis.frontier import frontier_points
-from bench.analysis.leaderboard import CURRENCIES, ONE_DEVICE, mean_curves
-from bench.analysis.parts import old_and_new
-from bench.analysis.profiles import profiles
-from bench.analysis.seeds import seed_crossings
-from bench.analysis.survival import reached_by_cost
-from bench.analysis.targets import speedups_by_target
+from bench.analysis.ranking.leaderboard import CURRENCIES, ONE_DEVICE, mean_curves
+from bench.analysis.ranking.profiles import profiles
+from bench.analysis.speedup.curves import positions
+from bench.analysis.speedup.survival import reached_by_cost
+from bench.analysis.studies.ablation import ablation
+from bench.analysis.studies.breakdown import breakdown
+from bench.analysis.studies.energy import energy_curves
+from bench.analysis.studies.frontier import frontier_points
+from bench.analysis.studies.parts import old_and_new
+from bench.analysis.studies.seeds import seed_crossings
+from bench.analysis.studies.targets import speedups_by_target
 from bench.catalog import REFERENCE
 from bench.records.collect import Records
 from bench.reporting.figures.ablations import draw_ablation

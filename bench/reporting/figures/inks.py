@@ -50,7 +50,7 @@ INKS = tuple(Ink(colour, _DASHES[place % len(_DASHES)], _MARKERS[place]) for pla
 def drawn(ranking: pd.DataFrame) -> list[Key]:
     """Return what is drawn of a leaderboard: scratch, and the best of the others; in the order of their names.
 
-    ranking: as bench.analysis.leaderboard gives it, the best first. At most MOST_DRAWN: more cannot be told apart.
+    ranking: as bench.analysis.ranking.leaderboard gives it, the best first. At most MOST_DRAWN: more cannot be told apart.
     """
     ranked: list[Key] = list(zip(ranking["strategy"], ranking["horizon"].astype(float), strict=True))
     first = [key for key in ranked if key == (REFERENCE, 1.0)]

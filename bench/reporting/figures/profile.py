@@ -16,7 +16,7 @@ _MARKS = 5  # of a strategy's own markers along its profile
 def draw_profile(rows: pd.DataFrame, width: Width) -> Figure:
     """Draw the share of tables in which a strategy's cost is at most tau times the least, against tau.
 
-    rows: as bench.analysis.profiles gives them.
+    rows: as bench.analysis.ranking.profiles gives them.
     """
     figure, (axes,) = canvas(width, _HEIGHT_INCHES[width.name])
     ranked = rows.drop_duplicates(["strategy", "horizon"])

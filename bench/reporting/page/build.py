@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.analysis.aggregate import seed_speedups
-from bench.analysis.frontier import frontiers
-from bench.analysis.leaderboard import leaderboard
-from bench.analysis.life import whole_life
-from bench.analysis.pooled import pool
+from bench.analysis.ranking.aggregate import seed_speedups
+from bench.analysis.ranking.leaderboard import leaderboard
+from bench.analysis.ranking.pooled import pool
+from bench.analysis.studies.frontier import frontiers
+from bench.analysis.studies.life import whole_life
 from bench.records.collect import Records
 from bench.reporting.page.content import Board, Entry, Figure, Grid, Page, Section
 from bench.reporting.page.details import details_of

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from bench.analysis.entries import accuracies_at_target, seed_results
-from bench.analysis.leaderboard import CURRENCIES, RELATIVE_TARGETS
+from bench.analysis.ranking.entries import accuracies_at_target, seed_results
+from bench.analysis.ranking.leaderboard import CURRENCIES, RELATIVE_TARGETS
 from bench.reporting.numbers import CURRENCY_LABELS, accuracy_text, cost_text, interval_text, speedup_text
 from bench.reporting.page.content import Details, Grid
 from bench.reporting.page.facts import facts_of
@@ -23,7 +23,7 @@ _PARTS = ("validation", "test")
 def details_of(rows: pd.DataFrame, trials: pd.DataFrame, evals: pd.DataFrame) -> list[Details]:
     """Return what stands behind each row of a leaderboard, in its order.
 
-    rows: as bench.analysis.leaderboard gives them. trials, evals: as bench.records.collect does, of the same update.
+    rows: as bench.analysis.ranking.leaderboard gives them. trials, evals: as bench.records.collect does, of the same update.
     """
     by_trial = _grouped(trials)
     seeds = _grouped(seed_results(rows, trials, evals))

@@ -1,0 +1,1 @@
+"""Who leads: leaderboards, of one scenario and of several together. Reads no file, draws nothing."""

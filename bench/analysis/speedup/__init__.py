@@ -1,0 +1,1 @@
+"""One strategy against scratch: curves, crossings, survival, speedups. Reads no file, draws nothing."""

@@ -1,0 +1,66 @@
+"""Where an update's cost goes: FLOPs and seconds by what they were spent on."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from bench.analysis.published import not_scored
+from bench.analysis.ranking.leaderboard import by_strategy
+
+# Unit -> part -> the summary's field.
+PARTS = {
+    "flops": {"training": "train_flops", "element-wise": "aux_flops", "evaluation": "evaluate_flops"},
+    "seconds": {
+        "training": "train_seconds",
+        "evaluation": "evaluate_seconds",
+        "preparing": "prepare_seconds",
+        "building": "build_seconds",
+        "reading and writing": "io_seconds",
+    },
+}
+# Unit -> what is kept apart where every record does so: (of which part, what is taken out, its field, what is left).
+WITHIN = {
+    "flops": ("element-wise", "regularizer", "regularizer_flops", "optimizer and start"),
+    "seconds": ("training", "selection", "selection_seconds", "training"),
+}
+_COLUMNS = ["strategy", "title", "horizon", "n", "part", "cost", "std", "whole", "share"]
+
+
+def breakdown(trials: pd.DataFrame, unit: str) -> pd.DataFrame:
+    """Return a row for each strategy, horizon and part of its cost, of one scenario and update.
+
+    trials: as bench.records.collect gives them; the finished ones of seeds that are scored count. unit: "flops" or "seconds".
+    Columns: strategy, title, horizon, n, part, cost (mean over seeds), std (NaN for one seed), whole (the sum of the means),
+    share (cost / whole). The regularizer's FLOPs stand apart from those of optimizer and start, and the seconds of selecting
+    images from those of training, unless a record does not tell them apart (selection: schema before 3; a regularizer of the
+    user's own: the same); then they are one part for all, "element-wise" or "training". No rows where a part was not recorded,
+    or, in seconds, where machines differ.
+    """
+    fields = list(PARTS[unit].values())
+    if not set(fields) <= set(trials.columns):
+        return pd.DataFrame(columns=_COLUMNS)
+    counted = ~trials["seed"].isin(not_scored(trials))
+    finished = trials[counted & (trials["status"] == "finished") & trials[fields].notna().all(axis=1)]
+    if unit == "seconds" and finished["machine"].nunique() > 1:
+        return pd.DataFrame(columns=_COLUMNS)
+    parts, rows = _parts(finished, unit), []
+    for strategy, horizon, group in by_strategy(finished):
+        costs = parts.loc[group.index]
+        whole = float(costs.mean().sum())
+        facts = {"strategy": strategy, "title": group["title"].iloc[0], "horizon": horizon, "n": len(group)}
+        for part in parts:
+            cost = float(costs[part].mean())
+            row = {"part": part, "cost": cost, "std": costs[part].std(), "whole": whole}
+            rows.append({**facts, **row, "share": cost / whole if whole else float("nan")})
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def _parts(finished: pd.DataFrame, unit: str) -> pd.DataFrame:
+    """Return what each trial spent on each part, (trials, parts)."""
+    parts = {part: finished[field].astype(float) for part, field in PARTS[unit].items()}
+    whole, taken, field, left = WITHIN[unit]
+    if field not in finished or finished[field].isna().any():
+        return pd.DataFrame(parts)
+    inside = finished[field].astype(float)
+    apart = {whole: {left: parts[whole] - inside, taken: inside}}
+    return pd.DataFrame({name: cost for part in parts for name, cost in apart.get(part, {part: parts[part]}).items()})

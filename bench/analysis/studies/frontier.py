@@ -1,0 +1,121 @@
+"""The frontier: with what accuracy a strategy ends, by how much it spends, over several horizons."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.published import published_of, scored
+from bench.analysis.ranking.leaderboard import ONE_DEVICE
+from bench.analysis.speedup.crossing import ROUNDING
+from bench.analysis.speedup.curves import Key, Measured
+from bench.analysis.speedup.speedup import full_target
+from bench.catalog import REFERENCE
+
+_COLUMNS = ["strategy", "horizons", "n", "target", "cost", "value", "relation"]
+
+
+def frontiers(
+    trials: pd.DataFrame, evals: pd.DataFrame, *, currency: str = "flops", share: float = 1.0
+) -> pd.DataFrame:
+    """Return a row for each strategy that was run at more than one horizon, of one scenario and update.
+
+    trials, evals: as bench.records.collect gives them. Seeds are those that scratch at horizon 1, and every horizon of the
+    strategy, have finished. A strategy without such a seed, without the currency, or in seconds or joules of unlike machines,
+    has no row. share: of the target, which is the published one, or else scratch's final accuracy.
+    Columns: strategy, horizons (in words), n, target, cost (the least whose final accuracy is at the target, NaN where none's
+    is), value (scratch's full cost over it, or over the costliest horizon's as a bound), relation ("=" or "<").
+    """
+    published = published_of(trials)
+    trials, evals = scored(trials, evals)
+    horizons = trials.groupby("strategy")["horizon"].nunique()
+    several = sorted(horizons[horizons > 1].index)
+    if not several:
+        return pd.DataFrame(columns=_COLUMNS)
+    measured, rows = Measured(evals[evals["strategy"].isin([*several, REFERENCE])]), []
+    for strategy in several:
+        keys = [key for key in measured.keys if key[0] == strategy]
+        seeds = sorted(measured.seeds((REFERENCE, 1.0)).intersection(*map(measured.seeds, keys)))
+        if len(keys) < 2 or not seeds:
+            continue
+        machines = trials[(trials["strategy"].isin([strategy, REFERENCE])) & trials["seed"].isin(seeds)]["machine"]
+        if currency in ONE_DEVICE and machines.nunique() > 1:
+            continue
+        full = measured.curves((REFERENCE, 1.0), seeds).run(currency)
+        ended = [measured.curves(key, seeds).run(currency) for key in keys]
+        costs = np.array([run.mean_cost(-1) for run in ended])
+        if np.isnan(costs).any() or np.isnan(full.cost).any():
+            continue
+        target = share * full_target(full, published.accuracy if published else None)
+        found = cost_at(costs, np.array([run.final_accuracy() for run in ended]), target)
+        rows.append(
+            {
+                "strategy": strategy,
+                "horizons": ", ".join(f"{horizon:g}" for _, horizon in keys),
+                "n": len(seeds),
+                "target": target,
+                "cost": np.nan if found is None else found,
+                "value": full.mean_cost(-1) / (costs.max() if found is None else found),
+                "relation": "<" if found is None else "=",
+            }
+        )
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def cost_at(costs: np.ndarray, accuracies: np.ndarray, target: float) -> float | None:
+    """Return the least cost whose final accuracy is at the target, or None where no horizon's is.
+
+    costs, accuracies: (horizons,), of whole trials. Each accuracy is first raised to the best that so much, or less, ends with.
+    Between the two horizons about the target, by a straight line over the logarithm of cost; never below the least that was run.
+    """
+    order = np.argsort(costs, kind="stable")
+    # fmax passes over what is no number: such a horizon reached nothing, and takes nothing from the longer ones.
+    spent, reached = costs[order], np.fmax.accumulate(accuracies[order])
+    above = np.flatnonzero(reached >= target - ROUNDING)
+    if not len(above):
+        return None
+    first = int(above[0])
+    if first == 0:
+        return float(spent[0])
+    low, high = reached[first - 1], reached[first]
+    along = min(1.0, (target - low) / (high - low))
+    return float(spent[first - 1] * (spent[first] / spent[first - 1]) ** along)
+
+
+def frontier_points(
+    trials: pd.DataFrame, evals: pd.DataFrame, *, currency: str = "flops", share: float = 1.0
+) -> pd.DataFrame:
+    """Return what a frontier is drawn from: a row for each horizon of every strategy that `frontiers` has, by cost.
+
+    trials, evals: as bench.records.collect gives them. Where there is any, scratch at horizon 1 is among the rows.
+    Columns: strategy, title, horizon, n, cost (of the whole trial), accuracy (validation, at its end), std (over seeds, NaN for
+    one), best (the accuracy raised to the best that so much, or less, ends with), target, cost_at_target, value, relation (these
+    four as in `frontiers`; empty for scratch where it was run at one horizon).
+    """
+    found = frontiers(trials, evals, currency=currency, share=share)
+    trials, evals = scored(trials, evals)
+    titles = dict(zip(trials["strategy"], trials["title"], strict=True))
+    measured, scratch = Measured(evals), (REFERENCE, 1.0)
+    parts = []
+    for _, row in found.iterrows():
+        keys = [key for key in measured.keys if key[0] == row["strategy"]]
+        seeds = measured.seeds(scratch).intersection(*map(measured.seeds, keys))
+        points = [_point(measured, key, seeds, currency) for key in keys]
+        same = {"target": row["target"], "cost_at_target": row["cost"], "value": row["value"]}
+        rows = pd.DataFrame(points).sort_values("cost", kind="stable").assign(**same, relation=row["relation"])
+        parts.append(rows.assign(best=np.fmax.accumulate(rows["accuracy"].to_numpy())))
+    if parts and REFERENCE not in set(found["strategy"]):
+        alone = _point(measured, scratch, measured.seeds(scratch), currency)
+        parts.insert(0, pd.DataFrame([alone]).assign(target=found["target"].iloc[0]))
+    columns = ["strategy", "title", "horizon", "n", "cost", "accuracy", "std", "best", "target", "cost_at_target"]
+    if not parts:
+        return pd.DataFrame(columns=[*columns, "value", "relation"])
+    together = pd.concat(parts, ignore_index=True)
+    return together.assign(title=together["strategy"].map(titles)).reindex(columns=[*columns, "value", "relation"])
+
+
+def _point(measured: Measured, key: Key, seeds: frozenset[int], currency: str) -> dict[str, object]:
+    run = measured.curves(key, seeds).run(currency)
+    std = float(run.accuracy[-1].std(ddof=1)) if run.seeds > 1 else np.nan
+    ended = {"cost": run.mean_cost(-1), "accuracy": run.final_accuracy(), "std": std}
+    return {"strategy": key[0], "horizon": key[1], "n": run.seeds, **ended}

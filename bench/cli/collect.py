@@ -1,0 +1,45 @@
+"""The command that collects records into one file, and how the others read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bench.cli.options import results_option
+
+if TYPE_CHECKING:
+    from bench.records.collect import Records
+
+
+@click.command("collect")
+@results_option
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    show_default="records.parquet among the results",
+    help="File to write.",
+)
+def collect_command(results: Path, output: Path | None) -> None:
+    """Write all records into one Parquet file, a row an evaluation.
+
+    The one among the results is read by leaderboard, report and compare in place of the records, as long as none of them has
+    changed since: the same tables, many times faster. Elsewhere it is a copy to work with or to send.
+    """
+    from bench.records.collect import write_collected
+
+    found = write_collected(results, output)
+    click.echo(f"{found.path}: {found.trials:,} trials, {found.evals:,} evaluations, {found.size / 1e6:,.1f} MB")
+
+
+def read_records(results: Path, *, whole: bool = False) -> Records:
+    """Return the records, and say on stderr why a collected file was not used.
+
+    whole: every column of the evaluations, not only what leaderboards read.
+    """
+    from bench.analysis.speedup.curves import COLUMNS
+    from bench.records.collect import collect
+
+    return collect(results, lambda note: click.echo(f"bench: {note}", err=True), None if whole else COLUMNS)

@@ -1,0 +1,191 @@
+"""The commands on data: what is there, decoding it, checking it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from bench.cli.options import data_root_option, load, show
+from bench.errors import DataError
+
+if TYPE_CHECKING:
+    from bench.data.files.prepare import Prepared
+    from bench.scenario import Scenario
+
+_scenario = click.option("--scenario", required=True, help="Name, or path of a .toml file.")
+_workers = click.option(
+    "--workers", type=click.IntRange(min=1), default=None, help="Decoding processes; default: one a processor."
+)
+_skip_broken = click.option("--skip-broken", is_flag=True, help="Leave broken images out, keeping note of their names.")
+
+
+@click.group("data")
+def data() -> None:
+    """See which image sets are there, decode image files, check them."""
+
+
+@data.command()
+@data_root_option
+def status(data_root: Path) -> None:
+    """Say of each set whether it is ready, where and how large, or what is missing; and its licence."""
+    from bench.data.sources.find import set_state
+    from bench.data.sources.known import SETS
+    from bench.data.sources.verify import folder_bytes
+
+    table = Table(box=None, header_style="bold")
+    for heading in ("set", "state", "where", "size", "licence"):
+        table.add_column(heading, overflow="fold")
+    for name, facts in SETS.items():
+        state = set_state(name, data_root)
+        table.add_row(name, state.text, state.where, _megabytes(state.bytes), facts.licence)
+    prepared = data_root / "prepared"
+    show(table)
+    click.echo(f"data root: {data_root}; prepared there: {_megabytes(folder_bytes(prepared)) or 'nothing'}")
+
+
+@data.command()
+@click.option("--scenario", default=None, help="Name, or path of a .toml file.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), default=None, help="One tree of images, instead of a scenario's."
+)
+@click.option("--size", type=click.IntRange(min=1), default=None, help="Pixels, square; with --folder.")
+@data_root_option
+@_workers
+@_skip_broken
+def prepare(
+    scenario: str | None, folder: Path | None, size: int | None, data_root: Path, workers: int | None, skip_broken: bool
+) -> None:
+    """Decode a scenario's image files once, into arrays of its resolution: in parallel, and goes on after a kill.
+
+    Each image's centre square is resampled to the resolution; the orientation that a camera noted is not applied.
+    """
+    if (scenario is None) == (folder is None) or (folder is None) != (size is None):
+        raise DataError("bench data prepare: give --scenario, or --folder with --size.")
+    if folder is not None and size is not None:
+        from bench.data.files.folders import list_tree
+        from bench.data.files.prepare import default_workers
+        from bench.data.files.prepare import prepare as prepare_tree
+
+        listings = [listing for _, listing in list_tree(folder)]
+        with _bar(sum(len(listing.files) for listing in listings)) as advance:
+            done = [
+                prepare_tree(
+                    listing,
+                    size,
+                    data_root,
+                    workers=workers or default_workers(),
+                    skip_broken=skip_broken,
+                    progress=advance,
+                )
+                for listing in listings
+            ]
+    else:
+        done = prepare_for(load(scenario or ""), data_root, workers, skip_broken=skip_broken)
+    if not done:
+        click.echo("nothing to prepare: the set comes as arrays")
+    for tree in done:
+        click.echo(_in_words(tree))
+
+
+@data.command()
+@_scenario
+@data_root_option
+def verify(scenario: str, data_root: Path) -> None:
+    """Check a scenario's data: counts, classes, checksums of what was prepared, images both in training and test."""
+    from bench.data.sources.find import find_trees, load_images
+    from bench.data.sources.verify import broken_chunks, count_images, find_duplicates
+
+    asked = load(scenario)
+    images = load_images(asked, data_root, download=False)
+    click.echo(f"{asked.name}: {images.source}, {len(images.class_names)} classes, hash {images.hash()}")
+    for domain, train, fewest, test, fewest_test in count_images(images):
+        where = f"{domain}: " if domain else ""
+        click.echo(
+            f"{where}{train:,} training images (at least {fewest} a class), {test:,} test images ({fewest_test} a class)"
+        )
+    wrong = []
+    for tree in find_trees(asked, data_root):
+        found = broken_chunks(tree)
+        click.echo(f"{tree.listing.folder}: checksums {'differ' if found else 'agree'}; {len(tree.skipped)} skipped")
+        wrong += [f"{tree.folder}: {part}" for part in found]
+    twice = find_duplicates(images)
+    click.echo(f"{twice.count} test images are byte for byte a training image, {twice.unlike} of them of another class")
+    if twice.pairs:
+        click.echo("test and training place: " + ", ".join(f"{a} = {b}" for a, b in twice.pairs))
+    if wrong:
+        raise DataError(
+            f"{wrong[0]}: not what was written{f' (and {len(wrong) - 1} more)' if len(wrong) > 1 else ''}. "
+            "Remove that folder, and prepare again."
+        )
+
+
+@data.command()
+@click.option("--set", "name", default="digits", show_default=True, help="A set that comes as arrays.")
+@click.option("--to", "folder", type=click.Path(path_type=Path), required=True, help="Folder to write; must be empty.")
+@click.option(
+    "--old-classes", type=int, default=7, show_default=True, help="How many classes go to old; the others to new."
+)
+@data_root_option
+def export(name: str, folder: Path, old_classes: int, data_root: Path) -> None:
+    """Write a set as folders of PNG files, old/ and new/: data like a user's own, to try things out with."""
+    from bench.data.sources.export import export_folders
+    from bench.data.sources.find import load_set
+
+    for path in export_folders(load_set(name, data_root), folder, old_classes):
+        click.echo(path)
+
+
+def prepare_for(
+    scenario: Scenario, data_root: Path, workers: int | None = None, *, skip_broken: bool = False
+) -> list[Prepared]:
+    """Decode what a scenario needs and is not decoded yet, with a bar on the terminal."""
+    from bench.data.files.prepare import default_workers
+    from bench.data.sources.find import prepare_images, trees_of
+
+    trees = trees_of(scenario, data_root)
+    with _bar(sum(len(tree.listing.files) for tree in trees)) as advance:
+        return prepare_images(
+            scenario, data_root, workers=workers or default_workers(), skip_broken=skip_broken, progress=advance
+        )
+
+
+def tell_left_out(trees: list[Prepared]) -> None:
+    """Say on stderr what a run goes without: broken images that were skipped, files whose ending is no image's."""
+    for tree in trees:
+        if tree.skipped or tree.listing.left_out:
+            click.echo(_in_words(tree), err=True)
+
+
+@contextmanager
+def _bar(images: int) -> Iterator[Callable[[int], None]]:
+    """Show how many images are decoded, from the first one on: what is ready already shows nothing."""
+    columns = (TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=images, visible=False)
+
+        def advance(done: int) -> None:
+            progress.update(task, advance=done, visible=True)
+
+        yield advance
+
+
+def _in_words(tree: Prepared) -> str:
+    left_out = tree.listing.left_out
+    others = f", {len(left_out)} files of other endings left out ({left_out[0]})" if left_out else ""
+    skipped = f", {len(tree.skipped)} broken ones skipped ({', '.join(list(tree.skipped)[:3])})" if tree.skipped else ""
+    return (
+        f"{tree.listing.folder}: {len(tree.rows):,} images of {len(tree.listing.class_names)} classes ready at {tree.size} "
+        f"pixels{skipped}{others}"
+    )
+
+
+def _megabytes(count: int | None) -> str:
+    return f"{count / 1e6:,.0f} MB" if count else ""

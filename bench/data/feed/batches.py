@@ -1,0 +1,163 @@
+"""Images on the device or on their way there, and the batches that training sees: cropped and flipped on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.data.feed.augment import Augmentation, PaddedCrop
+from bench.data.feed.streaming import StreamedPixels
+from bench.streams import torch_stream
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What a strategy may know of the training images of an update: no pixels, no validation, no test.
+
+    All on the CPU, all of shape (images,), old images first.
+    labels: int64. new: bool, whether the image arrived with this update.
+    learning_speed: float32, the share of the base training's epochs in which the image was predicted right, NaN for
+    new images; None where no base model was asked for.
+    """
+
+    labels: Tensor
+    new: Tensor
+    learning_speed: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class Normalization:
+    """Turns raw pixels into what a model sees: (pixel - mean) / std by channel.
+
+    mean, std: float32 (channels,), of pixels in 0..255.
+    """
+
+    def __init__(self, mean: Tensor, std: Tensor, device: torch.device) -> None:
+        self._mean = mean.to(device).view(1, -1, 1, 1)
+        self._scale = 1 / std.to(device).view(1, -1, 1, 1)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """(batch, channels, height, width), uint8 or new float32, to float32 of the same shape, channels_last."""
+        return pixels.to(torch.float32, memory_format=torch.channels_last).sub_(self._mean).mul_(self._scale)
+
+
+class TrainingImages:
+    """The training images of one trial, and their augmentation on the device.
+
+    pixels: uint8 (images, height, width, channels): on the device; or streamed, from a memory map, batch by batch. Either
+    way the same images give the same bits. labels: int64 (images,).
+    image_shape: (channels, height, width), as the model sees them.
+    """
+
+    def __init__(
+        self,
+        pixels: Tensor | StreamedPixels,
+        labels: Tensor,
+        normalize: Normalization,
+        augmentation: Augmentation,
+        device: torch.device,
+    ) -> None:
+        height, width, channels = pixels.shape[1:]
+        self._pixels = pixels
+        # Images on the device are padded once, for every crop is then a view of them.
+        self._windows: Tensor | None = None
+        if isinstance(pixels, Tensor) and isinstance(augmentation, PaddedCrop):
+            self._windows = augmentation.windows(pixels)
+            self._pixels = pixels.new_empty(0)
+        self.labels = labels.to(device)
+        self._normalize = normalize
+        self._augmentation = augmentation
+        self.image_shape = (channels, height, width)
+        self.device = device
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether pixels come batch by batch, rather than lying on the device."""
+        return isinstance(self._pixels, StreamedPixels)
+
+    def batch(self, indices: Tensor, *drawn: Tensor) -> Tensor:
+        """Cut, flip and normalize a batch: float32 (batch, channels, height, width), channels_last.
+
+        indices: int64 (batch,). drawn: this batch's rows of what `draw` gave. All on the device.
+        """
+        if self._windows is not None:
+            assert isinstance(self._augmentation, PaddedCrop)
+            return self._normalize(self._augmentation.choose(self._windows, indices, *drawn))
+        raw = self._pixels.take(indices) if isinstance(self._pixels, StreamedPixels) else self._pixels[indices]
+        return self._normalize(self._augmentation.cut(raw, *drawn))
+
+    def draw(self, count: int, seed: int, epoch: int) -> tuple[Tensor, ...]:
+        """Draw an epoch's augmentation, tensors of shape (count, ...), from the stream of (seed, epoch)."""
+        drawn = self._augmentation.draw(count, torch_stream(seed, "augmentation", epoch))
+        return tuple(values.to(self.device) for values in drawn)
+
+    def expect(self, batches: Sequence[Tensor]) -> None:
+        """Say which batches will be asked for, and in which order, so that streamed ones can be fetched ahead."""
+        if isinstance(self._pixels, StreamedPixels):
+            self._pixels.expect(batches)
+
+
+class HeldOutImages:
+    """Validation or test images: never augmented, never shown to a strategy.
+
+    pixels: uint8 (images, height, width, channels), on the device or streamed. labels: int64 (images,).
+    new: bool (images,), whether the class arrived with this update.
+    """
+
+    def __init__(
+        self,
+        pixels: Tensor | StreamedPixels,
+        labels: Tensor,
+        new: Tensor,
+        normalize: Normalization,
+        device: torch.device,
+    ) -> None:
+        self._pixels = pixels
+        self.labels = labels.to(device)
+        self.new = new.to(device)
+        self._normalize = normalize
+        height, width, channels = pixels.shape[1:]
+        self.image_shape = (channels, height, width)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield (pixels, labels, new) in order; pixels as TrainingImages.batch gives them."""
+        pixels, start = self._pixels, 0
+        for raw in pixels.in_order(size) if isinstance(pixels, StreamedPixels) else pixels.split(size):
+            part = slice(start, start + len(raw))
+            start += len(raw)
+            yield self._normalize(raw.permute(0, 3, 1, 2)), self.labels[part], self.new[part]
+
+
+def pixel_statistics(images: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return each channel's mean and standard deviation in 0..255, both float32 (channels,).
+
+    images: uint8 tensors of (images, height, width, channels), or one such tensor. Exact: from a histogram, so the same on
+    every machine, and in whatever chunks they come.
+    """
+    counts: Tensor | None = None
+    for chunk in [images] if isinstance(images, Tensor) else images:
+        found = torch.stack(
+            [torch.bincount(channel.reshape(-1), minlength=256) for channel in chunk.unbind(-1)]
+        )  # (channels, 256)
+        counts = found if counts is None else counts + found
+    assert counts is not None
+    means, deviations = [], []
+    levels = torch.arange(256, dtype=torch.float64)
+    for channel in counts:
+        share = channel.double()
+        share /= share.sum()
+        mean = (share * levels).sum()
+        means.append(mean)
+        deviations.append(((share * (levels - mean) ** 2).sum()).sqrt())
+    return torch.stack(means).float(), torch.stack(deviations).float().clamp(min=1.0)

@@ -1,0 +1,250 @@
+"""Decoding a tree of image files once, in parallel, into a memory-mapped array that survives a kill at any moment.
+
+A prepared tree is a folder <data-root>/prepared/<key>:
+
+    images.npy     uint8 (files, size, size, 3), a row for every file of the tree
+    done.jsonl     a line for every chunk of rows that is safe on the disk: its SHA-256, and which files were broken
+    files.txt      the files' names, in the order of the rows
+    manifest.json  written last; without it the tree is not prepared
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from numpy.lib.format import open_memmap
+
+from bench.data.files.decode import CHANNELS, METHOD, METHOD_VERSION, Chunk, Decoded, decode_chunk, start_worker
+from bench.data.files.folders import Listing
+from bench.data.images import MappedPixels
+from bench.errors import DataError
+from bench.files import append_line, write_atomically
+
+_CHUNK_IMAGES = 1024
+_CHUNK_BYTES = 16 << 20
+_SHOWN = 5
+
+# Told of images that are done, how many at a time.
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared tree. listing: of the files; rows: int64, those that hold an image (broken ones were skipped).
+
+    skipped: broken file -> why. mapped: the rows of every file.
+    """
+
+    folder: Path
+    listing: Listing
+    size: int
+    rows: np.ndarray
+    skipped: dict[str, str]
+    mapped: MappedPixels
+
+
+def prepared_folder(listing: Listing, size: int, root: Path) -> Path:
+    """Return where a tree's pixels belong: the same folder for every scenario of that tree and resolution."""
+    return root / "prepared" / f"{listing.digest}-{size}-v{METHOD_VERSION}"
+
+
+def find_prepared(listing: Listing, size: int, root: Path) -> Prepared | None:
+    """Return a tree that is prepared, or None. Reads no pixel.
+
+    Raises DataError where the array is not what the manifest says.
+    """
+    folder = prepared_folder(listing, size, root)
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    expected = (len(listing.files), size, size, CHANNELS)
+    try:
+        pixels = np.load(folder / "images.npy", mmap_mode="r")
+        found = pixels.shape
+    except (OSError, ValueError) as cause:
+        found, pixels = type(cause).__name__, None
+    if pixels is None or found != expected:
+        raise DataError(
+            f"{folder / 'images.npy'}: found {found}, expected {expected}. Remove the folder, prepare again."
+        )
+    skipped = manifest["skipped"]
+    rows = np.array([row for row, name in enumerate(listing.files) if name not in skipped], dtype=np.int64)
+    _check_classes(listing, rows)
+    return Prepared(folder, listing, size, rows, skipped, MappedPixels(pixels, manifest["digest"]))
+
+
+def prepare(
+    listing: Listing,
+    size: int,
+    root: Path,
+    *,
+    workers: int,
+    skip_broken: bool = False,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Decode what is not decoded yet, on `workers` processes, and return the prepared tree.
+
+    skip_broken: leave broken images out, keeping their names in the manifest; otherwise they are refused, once all
+    others are decoded. Raises DataError that names them.
+    """
+    folder, there = prepared_folder(listing, size, root), find_prepared(listing, size, root)
+    if there is not None:
+        return there
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            there = find_prepared(listing, size, root)
+            if there is not None:
+                return there
+            chunks = _chunks(listing, size, folder)
+            done = _decode(chunks, folder, workers, progress or (lambda images: None))
+            broken = {name: why for part in done for name, why in part.broken.items()}
+            if broken and not skip_broken:
+                raise _refusal(listing, broken, folder)
+            _close(listing, size, done, broken, folder)
+    except OSError as cause:
+        raise DataError(
+            f"{folder}: cannot be written ({cause.strerror}), expected room for {len(listing.files):,} images of {size} "
+            "pixels. Make room, or name another folder with --data-root."
+        ) from cause
+    prepared = find_prepared(listing, size, root)
+    assert prepared is not None
+    return prepared
+
+
+def read_manifest(folder: Path) -> dict[str, object]:
+    """Return what is known of a prepared tree: files, classes, size, method, chunks' checksums, skipped files."""
+    return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+
+
+def chunk_rows(files: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield (first row, end) of every chunk; it depends on nothing else, so that a cut-off tree can be gone on with."""
+    images = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // (size * size * CHANNELS)))
+    for start in range(0, files, images):
+        yield start, min(start + images, files)
+
+
+def _chunks(listing: Listing, size: int, folder: Path) -> list[Chunk]:
+    """Lay out the array's file, where it is not laid out yet, and return all chunks."""
+    target, shape = folder / "images.npy", (len(listing.files), size, size, CHANNELS)
+    try:
+        start = _data_offset(target, shape)
+    except (OSError, ValueError):
+        (folder / "done.jsonl").unlink(missing_ok=True)  # what it says is done lay in another file
+        part = folder / "images.part"
+        open_memmap(part, mode="w+", dtype=np.uint8, shape=shape).flush()
+        part.replace(target)
+        start = _data_offset(target, shape)
+    image_bytes = size * size * CHANNELS
+    return [
+        Chunk(number, listing.folder, listing.files[first:end], size, target, start + first * image_bytes)
+        for number, (first, end) in enumerate(chunk_rows(len(listing.files), size))
+    ]
+
+
+def _data_offset(path: Path, shape: tuple[int, ...]) -> int:
+    """Return where an array's data begins in its file. Raises ValueError where it is of another shape."""
+    mapped = np.load(path, mmap_mode="r")
+    if not isinstance(mapped, np.memmap) or mapped.shape != shape or mapped.dtype != np.uint8:
+        raise ValueError(path)
+    return mapped.offset
+
+
+def _decode(chunks: Sequence[Chunk], folder: Path, workers: int, progress: Progress) -> list[Decoded]:
+    """Decode the chunks that the journal does not hold, and return all, in order."""
+    journal = folder / "done.jsonl"
+    done = {part.number: part for part in _read_journal(journal)}
+    for part in done.values():
+        progress(part.images)
+    for part in _run([chunk for chunk in chunks if chunk.number not in done], workers):
+        append_line(journal, json.dumps(asdict(part)))
+        done[part.number] = part
+        progress(part.images)
+    return [done[chunk.number] for chunk in chunks]
+
+
+def _run(chunks: Sequence[Chunk], workers: int) -> Iterator[Decoded]:
+    workers = min(workers, len(chunks))
+    if workers <= 1:
+        yield from map(decode_chunk, chunks)
+        return
+    # Spawned, not forked: whoever prepares may hold threads of torch. The workers import neither torch nor pandas.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=start_worker)
+    try:
+        for future in as_completed([pool.submit(decode_chunk, chunk) for chunk in chunks]):
+            yield future.result()
+    except BrokenProcessPool as cause:
+        raise DataError(
+            "a decoding process was ended from outside, perhaps for lack of memory. "
+            "Prepare again, with fewer --workers; what is done is kept."
+        ) from cause
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _read_journal(path: Path) -> Iterator[Decoded]:
+    """Yield the chunks that are done; a line torn by a kill does not count."""
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return
+    for line in lines:
+        if line.endswith(b"\n"):
+            try:
+                yield Decoded(**json.loads(line))
+            except (ValueError, TypeError):
+                continue  # the rest of a torn line, which a later one was appended to
+
+
+def _refusal(listing: Listing, broken: dict[str, str], folder: Path) -> DataError:
+    text = "".join(f"{name}: {why}\n" for name, why in broken.items())
+    write_atomically(folder / "broken.txt", text.encode(errors="surrogateescape"))
+    shown = "; ".join(f"{name}: {why}" for name, why in list(broken.items())[:_SHOWN])
+    more = f"; and {len(broken) - _SHOWN} more, see {folder / 'broken.txt'}" if len(broken) > _SHOWN else ""
+    return DataError(
+        f"{listing.folder}: {len(broken)} broken of {len(listing.files)} images ({shown}{more}). "
+        "Mend or remove them, or leave them out: bench data prepare --skip-broken."
+    )
+
+
+def _close(listing: Listing, size: int, done: Sequence[Decoded], broken: dict[str, str], folder: Path) -> None:
+    kept = [row for row, name in enumerate(listing.files) if name not in broken]
+    _check_classes(listing, np.array(kept, dtype=np.int64))
+    sums = [part.sha256 for part in done]
+    write_atomically(folder / "files.txt", "\n".join((*listing.files, "")).encode(errors="surrogateescape"))
+    manifest = {
+        "method": METHOD,
+        "method_version": METHOD_VERSION,
+        "size": size,
+        "files": len(listing.files),
+        "classes": listing.class_names,
+        "skipped": broken,
+        "left_out": listing.left_out,
+        "sha256": sums,
+        "digest": hashlib.sha256("".join(sums).encode()).hexdigest(),
+    }
+    write_atomically(folder / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
+
+
+def _check_classes(listing: Listing, rows: np.ndarray) -> None:
+    counts = np.bincount(listing.labels[rows], minlength=len(listing.class_names))
+    if not counts.all():
+        name = listing.class_names[int(np.argmin(counts))]
+        raise DataError(f"{listing.folder}: every image of class {name!r} is broken. Mend them, or remove the class.")
+
+
+def default_workers() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

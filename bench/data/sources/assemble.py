@@ -1,0 +1,161 @@
+"""Putting the parts of a data set together: trees, archives, domains; and cutting off a test part where there is none."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.data.files.folders import Listing, Use
+from bench.data.files.prepare import Prepared
+from bench.data.images import ImageRows, ImageSet, MappedPixels, Pixels
+from bench.errors import DataError
+from bench.streams import numpy_stream
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Image files that are yet to be prepared, or are. domain: its name; None where the set has no domains."""
+
+    listing: Listing
+    use: Use
+    domain: str | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images of one origin and use. labels: int64 (images,), index into class_names.
+
+    pixels: uint8 (images, height, width, channels), or mapped ones of which `rows` are the images. where: for errors.
+    """
+
+    pixels: np.ndarray | MappedPixels
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    use: Use
+    where: str
+    domain: str | None = None
+    rows: np.ndarray | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(height, width, channels)."""
+        return (self.pixels.pixels if isinstance(self.pixels, MappedPixels) else self.pixels).shape[1:]
+
+
+def part_of(tree: Tree, prepared: Prepared) -> Part:
+    """Return a prepared tree as a part; its broken images are left out."""
+    labels, names = tree.listing.labels[prepared.rows], tree.listing.class_names
+    return Part(prepared.mapped, labels, names, tree.use, str(tree.listing.folder), tree.domain, prepared.rows)
+
+
+def assemble(
+    parts: Sequence[Part], class_names: tuple[str, ...], source: str, test_share: float | None, split_seed: int
+) -> ImageSet:
+    """Make one set of all parts, labelled by position in `class_names`; images of other classes are left out.
+
+    test_share: of every class of every part without a test part of its own, drawn by `split_seed`.
+    Raises DataError where shapes differ, a test_share is needed and missing, or a class has no training or test image.
+    """
+    first = parts[0]
+    for part in parts[1:]:
+        if part.shape != first.shape:
+            raise DataError(
+                f"{part.where}: images of {part.shape}, those of {first.where} are {first.shape} (height, width, channels). "
+                "Bring them to one shape."
+            )
+    domains = tuple(dict.fromkeys(part.domain for part in parts if part.domain is not None))
+    found: dict[str, _Side] = {"train": _Side(), "test": _Side()}
+    for number, part in enumerate(parts):
+        labels = _relabel(part, class_names)
+        domain = domains.index(part.domain) if part.domain is not None else -1
+        for use, members in _sides(part, labels, class_names, test_share, split_seed):
+            _check_whole(part, labels[members], class_names, use)
+            found[use].add(number, members, labels[members], domain)
+    train, test = (side.collect(parts) for side in found.values())
+    return ImageSet(
+        x_train=train[0],
+        y_train=train[1],
+        x_test=test[0],
+        y_test=test[1],
+        class_names=class_names,
+        source=source,
+        domains=domains,
+        domain_train=train[2] if domains else None,
+        domain_test=test[2] if domains else None,
+    )
+
+
+class _Side:
+    """The training, or the test, images in the making."""
+
+    def __init__(self) -> None:
+        self._chosen: list[tuple[int, np.ndarray]] = []
+        self._labels: list[np.ndarray] = []
+        self._domains: list[np.ndarray] = []
+
+    def add(self, part: int, members: np.ndarray, labels: np.ndarray, domain: int) -> None:
+        self._chosen.append((part, members))
+        self._labels.append(labels)
+        self._domains.append(np.full(len(labels), domain, dtype=np.int64))
+
+    def collect(self, parts: Sequence[Part]) -> tuple[Pixels, np.ndarray, np.ndarray]:
+        labels, domains = np.concatenate(self._labels), np.concatenate(self._domains)
+        if not any(isinstance(part.pixels, MappedPixels) for part in parts):
+            pixels = [np.asarray(parts[number].pixels)[members] for number, members in self._chosen]
+            return np.concatenate(pixels), labels, domains
+        arrays = [part.pixels if isinstance(part.pixels, MappedPixels) else _in_memory(part.pixels) for part in parts]
+        which = [np.full(len(members), number, dtype=np.int64) for number, members in self._chosen]
+        rows = [_rows(parts[number], members) for number, members in self._chosen]
+        return ImageRows(arrays, np.concatenate(which), np.concatenate(rows)), labels, domains
+
+
+def _rows(part: Part, members: np.ndarray) -> np.ndarray:
+    return members if part.rows is None else part.rows[members]
+
+
+def _in_memory(pixels: np.ndarray) -> MappedPixels:
+    """Let an archive's images stand beside mapped ones."""
+    return MappedPixels(pixels, hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest())
+
+
+def _relabel(part: Part, class_names: tuple[str, ...]) -> np.ndarray:
+    place = {name: label for label, name in enumerate(class_names)}
+    return np.array([place.get(name, -1) for name in part.class_names], dtype=np.int64)[part.labels]
+
+
+def _sides(
+    part: Part, labels: np.ndarray, class_names: tuple[str, ...], test_share: float | None, split_seed: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield ("train" or "test", which images of the part), sorted."""
+    known = np.flatnonzero(labels >= 0)
+    if part.use != "cut":
+        yield part.use, known
+        return
+    if test_share is None:
+        raise DataError(
+            f"{part.where}: has no test part of its own, and data.test_share is missing, expected a share like 0.2. Add it."
+        )
+    test = np.zeros(len(labels), dtype=bool)
+    for label, name in enumerate(class_names):
+        members = np.flatnonzero(labels == label)
+        count = int(len(members) * test_share)
+        if len(members) and not count:
+            raise DataError(
+                f"{part.where}: class {name!r} has {len(members)} images, too few for a test share of {test_share}. "
+                "Raise data.test_share, or add images."
+            )
+        # By name, not by place: another choice or order of classes leaves each class' own cut as it is.
+        test[numpy_stream(split_seed, "test", part.domain or "", name).permutation(members)[:count]] = True
+    yield "train", known[~test[known]]
+    yield "test", known[test[known]]
+
+
+def _check_whole(part: Part, labels: np.ndarray, class_names: tuple[str, ...], use: str) -> None:
+    own = {name for name in part.class_names if name in class_names}
+    counts = np.bincount(labels, minlength=len(class_names))
+    missing = [name for name, count in zip(class_names, counts, strict=True) if name in own and not count]
+    if missing:
+        raise DataError(f"{part.where}: no {use} image of class {missing[0]!r}. Add some, or remove the class.")

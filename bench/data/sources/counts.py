@@ -1,0 +1,42 @@
+"""How large a scenario is, by its sets' published counts: for a list that reads no data."""
+
+from __future__ import annotations
+
+from bench.data.sources.known import SETS
+from bench.scenario import Scenario
+
+# Set -> domain, or "" for a set without domains -> training images; of sets without a test part of their own, all images.
+_PUBLISHED: dict[str, dict[str, int]] = {
+    "adaptiope": {"product_images": 12_300, "real_life": 12_300, "synthetic": 12_300},
+    "cifar10": {"": 50_000},
+    "cifar100": {"": 50_000},
+    "digits": {"": 1_352},  # of 1,797, a quarter of every class being the test part
+    "fashion-mnist": {"": 60_000},
+    "imagenet": {"": 1_281_167},
+    "mnist": {"": 60_000},
+    "mnist-usps": {"mnist": 60_000, "usps": 7_291},
+    "pacs": {"photo": 1_670, "art_painting": 2_048, "cartoon": 2_344, "sketch": 3_929},
+    "tiny-imagenet": {"": 100_000},
+    "usps": {"": 7_291},
+}
+
+
+def expected_size(scenario: Scenario) -> tuple[int | None, int | None]:
+    """Return (training images of all stages, about; classes), None where only the data themselves would tell."""
+    data, stages = scenario.data, scenario.stages
+    if data.set is None or data.set not in SETS:
+        return None, None
+    every = SETS[data.set].classes
+    if scenario.kind == "class-incremental":
+        classes = sum(stage.classes or 0 for stage in stages)
+    else:
+        classes = len(data.classes) if data.classes else every
+    counts = _PUBLISHED.get(data.set, {})
+    domains = [stage.domain for stage in stages if stage.domain is not None] or list(counts)
+    if not counts or any(domain not in counts for domain in domains):
+        return None, classes
+    images = sum(counts[domain] for domain in domains) * classes / every
+    images *= (1 - (data.test_share or 0)) * (1 - data.validation_share)
+    if scenario.kind == "data-incremental":
+        images *= sum(stage.share or 0 for stage in stages)
+    return round(images), classes

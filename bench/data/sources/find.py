@@ -1,0 +1,298 @@
+"""The images of a scenario: a set by name, or the user's own folders, wherever on this machine they may lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from bench.data.files.prepare import Prepared, Progress, find_prepared, prepare
+from bench.data.images import Arrays, ImageSet
+from bench.data.sources.archives import domain_archive_parts
+from bench.data.sources.arrays import (
+    check_set,
+    from_torchvision,
+    read_idx_folder,
+    read_npz,
+    resize_grey,
+)
+from bench.data.sources.assemble import Part, Tree, assemble, part_of
+from bench.data.sources.known import SETS, TORCHVISION_FILES, SetFacts
+from bench.data.sources.own import own_class_names, own_parts
+from bench.errors import BenchError, DataError, ScenarioError
+from bench.scenario import Scenario
+
+
+def load_images(scenario: Scenario, root: Path, *, download: bool = True) -> ImageSet:
+    """Find, check and put together the images that a scenario asks for; of a set with domains, those of its stages.
+
+    Sets of files must be prepared. root: the folder of sets, and of what is prepared.
+    Raises DataError or ScenarioError that says what to put where, or what to change.
+    """
+    data = scenario.data
+    if data.set is not None:
+        facts = _facts(data.set)
+        if not facts.comes_in_parts:
+            _check_no_test_share(scenario, facts)
+            images = _load_arrays(data.set, facts, root, scenario, download)
+            return images if data.classes is None else _only(images, data.classes)
+    parts = list_parts(scenario, root)
+    trees = {number: _prepared(part, scenario, root) for number, part in enumerate(parts) if isinstance(part, Tree)}
+    ready = [part if isinstance(part, Part) else part_of(part, trees[number]) for number, part in enumerate(parts)]
+    if scenario.own_folders:
+        names, source = own_class_names(scenario, parts), "folders of the user's own"
+    else:
+        facts = _facts(data.set or "")
+        _check_no_test_share(scenario, facts)
+        names = data.classes or ready[0].class_names
+        source = f"{data.set}.npz" if _domain_archive(data.set or "", facts, root) else f"{data.set} files"
+    skipped = sum(len(tree.skipped) for tree in trees.values())
+    source += f", {skipped} broken images left out" if skipped else ""
+    return assemble(ready, names, source, data.test_share, data.split_seed)
+
+
+def load_set(name: str, root: Path, *, download: bool = True) -> ImageSet:
+    """Find and check a set of arrays: `<root>/<name>.npz`, torchvision's files under root, a system folder, a download.
+
+    The .npz follows Keras: uint8 x_train, x_test of (images, height, width[, channels]), integer y_train, y_test,
+    and optionally `classes`, their names.
+    Raises DataError that says what to put where.
+    """
+    facts = _facts(name)
+    arrays, where, source = _find_arrays(name, facts, root, download)
+    checked = check_set(arrays, facts.classes, facts.shape, where)
+    names = tuple(str(label) for label in checked.pop("classes"))
+    arrays = {key: checked[key] for key in ("x_train", "y_train", "x_test", "y_test")}
+    return ImageSet(**arrays, class_names=names, source=source)  # pyright: ignore[reportArgumentType]
+
+
+def prepare_images(
+    scenario: Scenario, root: Path, *, workers: int, skip_broken: bool = False, progress: Progress | None = None
+) -> list[Prepared]:
+    """Decode what is not decoded yet of a scenario's image files; nothing where it has none."""
+    trees = trees_of(scenario, root)
+    size = image_size(scenario) if trees else 0
+    return [
+        prepare(tree.listing, size, root, workers=workers, skip_broken=skip_broken, progress=progress) for tree in trees
+    ]
+
+
+def trees_of(scenario: Scenario, root: Path) -> list[Tree]:
+    """List the image files of a scenario; none where its data come as arrays."""
+    name = scenario.data.set
+    if name is not None and (not _facts(name).comes_in_parts or _domain_archive(name, _facts(name), root)):
+        return []
+    return [part for part in list_parts(scenario, root) if isinstance(part, Tree)]
+
+
+def image_size(scenario: Scenario) -> int:
+    """Return the resolution that files are decoded to. Raises ScenarioError where nothing says it."""
+    size = scenario.data.image_size
+    if size is None and scenario.data.set is not None:
+        size = _facts(scenario.data.set).size
+    if size is None:
+        raise ScenarioError(
+            f"{scenario.name}: data.image_size: missing; {scenario.data.set} comes as files of various sizes, expected pixels "
+            "like 64. Add it."
+        )
+    return size
+
+
+def data_ready(scenario: Scenario, root: Path) -> str:
+    """Return "ready", or in few words what is missing. Decodes nothing, and does not import torch."""
+    name = scenario.data.set
+    try:
+        if name is not None and not _facts(name).comes_in_parts:
+            return arrays_ready(name, root)
+        trees = trees_of(scenario, root)
+        size = image_size(scenario) if trees else 0
+        lacking = sum(find_prepared(tree.listing, size, root) is None for tree in trees)
+    except BenchError as cause:
+        there = name is not None and _facts(name).tree_folder(root) is not None
+        return f"not whole: {cause}" if name is None or there else f"missing: {name}, see bench data status"
+    return f"not prepared: {lacking} of {len(trees)} trees" if lacking else "ready"
+
+
+def arrays_ready(name: str, root: Path) -> str:
+    """Return "ready", or what is missing, of a set that comes as arrays."""
+    facts = _facts(name)
+    if facts.joined:
+        states = {part: arrays_ready(part, root) for part in facts.domains}
+        return next((state for state in states.values() if state != "ready"), "ready")
+    there = (root / f"{name}.npz").is_file() or facts.embedded is not None
+    there = there or (facts.torchvision is not None and (root / TORCHVISION_FILES[facts.torchvision]).exists())
+    if there or (facts.system is not None and facts.system.is_dir()):
+        return "ready"
+    return f"missing: {name} (bench run downloads it)"
+
+
+@dataclass(frozen=True)
+class SetState:
+    """What is there of a set. text: "ready", or what is missing and how to get it. where: in words; bytes: None if unknown."""
+
+    text: str
+    where: str = ""
+    bytes: int | None = None
+
+
+def set_state(name: str, root: Path) -> SetState:
+    """Look at what is there of a known set. Reads no image, and does not import torch."""
+    facts, packed = _facts(name), root / f"{name}.npz"
+    if packed.is_file() and not facts.joined:
+        return SetState("ready", str(packed), packed.stat().st_size)
+    if facts.joined or not facts.comes_in_parts:
+        text = arrays_ready(name, root)
+        if facts.embedded is not None:
+            return SetState(text, "embedded")
+        found = "as of its parts" if facts.joined else "torchvision's files, or the system's package"
+        return SetState(text, found if text == "ready" else "")
+    folder = facts.tree_folder(root)
+    if folder is None:
+        return SetState(f"missing: put there {facts.remedy}")
+    return SetState("there, prepared by scenario", str(folder))
+
+
+def find_trees(scenario: Scenario, root: Path) -> list[Prepared]:
+    """Return the prepared trees of a scenario. Raises DataError where one is not prepared."""
+    return [_prepared(tree, scenario, root) for tree in trees_of(scenario, root)]
+
+
+def list_parts(scenario: Scenario, root: Path) -> Sequence[Tree | Part]:
+    """List a scenario's trees of files, and read its archives. Raises DataError where something is missing."""
+    if scenario.own_folders:
+        return own_parts(scenario)
+    name = scenario.data.set or ""
+    facts = _facts(name)
+    domains = _asked_domains(scenario, facts)
+    if _domain_archive(name, facts, root):
+        return domain_archive_parts(root / f"{name}.npz", facts, domains, scenario)
+    folder = facts.tree_folder(root)
+    if folder is None or facts.layout is None:
+        raise DataError(f"{name}: not found under {root}. Put there {facts.remedy}, or name another --data-root.")
+    return facts.layout(folder, domains, scenario.data.classes)
+
+
+def _facts(name: str) -> SetFacts:
+    facts = SETS.get(name)
+    if facts is None:
+        raise DataError(f"data.set {name!r}: unknown, expected one of {', '.join(SETS)}. Mend the scenario's data.set.")
+    return facts
+
+
+def _domain_archive(name: str, facts: SetFacts, root: Path) -> bool:
+    return bool(facts.domains) and (root / f"{name}.npz").is_file()
+
+
+def _asked_domains(scenario: Scenario, facts: SetFacts) -> tuple[str, ...]:
+    """Return the domains of the stages in their order; all where no stage names one."""
+    asked = tuple(stage.domain for stage in scenario.stages if stage.domain is not None)
+    for place, domain in enumerate(asked):
+        if domain not in facts.domains:
+            known = ", ".join(facts.domains) or "no domains"
+            raise ScenarioError(
+                f"{scenario.name}: stages[{place}].domain: found {domain!r}, {scenario.data.set} has {known}. Change it."
+            )
+    return asked or facts.domains
+
+
+def _check_no_test_share(scenario: Scenario, facts: SetFacts) -> None:
+    if facts.has_test and scenario.data.test_share is not None:
+        raise ScenarioError(
+            f"{scenario.name}: data.test_share: found, but {scenario.data.set} comes with a test part of its own. Remove it."
+        )
+
+
+def _prepared(tree: Tree, scenario: Scenario, root: Path) -> Prepared:
+    prepared = find_prepared(tree.listing, image_size(scenario), root)
+    if prepared is None:
+        raise DataError(
+            f"{tree.listing.folder}: {len(tree.listing.files):,} image files, not prepared yet. "
+            "Run: bench data prepare, with the same --scenario and --data-root."
+        )
+    return prepared
+
+
+def _load_arrays(name: str, facts: SetFacts, root: Path, scenario: Scenario, download: bool) -> ImageSet:
+    if facts.joined:
+        images = _join(facts, root, _asked_domains(scenario, facts), download)
+    else:
+        _asked_domains(scenario, facts)
+        images = load_set(name, root, download=download)
+    size = scenario.data.image_size
+    if size is not None and images.x_train.shape[1:3] != (size, size):
+        raise ScenarioError(
+            f"{scenario.name}: data.image_size: found {size}, {name} comes as arrays of {images.x_train.shape[1]} pixels. "
+            "Remove it."
+        )
+    return images
+
+
+def _join(facts: SetFacts, root: Path, domains: Sequence[str], download: bool) -> ImageSet:
+    """Make one set of several, one a domain, each brought to the facts' size."""
+    assert facts.shape is not None
+    parts, sources = [], []
+    uses: tuple[Literal["train", "test"], ...] = ("train", "test")
+    for domain in domains:
+        images = load_set(domain, root, download=download)
+        sources.append(images.source)
+        for use, x, y in zip(uses, (images.x_train, images.x_test), (images.y_train, images.y_test), strict=True):
+            pixels = np.asarray(x)
+            if pixels.shape[1:] != facts.shape:
+                pixels = resize_grey(pixels, facts.shape[0])
+            names = tuple(map(str, range(facts.classes)))  # torchvision calls MNIST's "0 - zero"
+            parts.append(Part(pixels, y, names, use, domain, domain))
+    return assemble(parts, parts[0].class_names, " and ".join(sources), None, 0)
+
+
+def _find_arrays(name: str, facts: SetFacts, root: Path, download: bool) -> tuple[Arrays, str, str]:
+    """Return (arrays, where they are for errors, source in words)."""
+    packed = root / f"{name}.npz"
+    if facts.shape is None or facts.joined:
+        raise DataError(f"{name}: no set of arrays. Use it by a scenario.")
+    if packed.is_file():
+        return read_npz(packed), str(packed), f"{name}.npz"
+    if facts.embedded is not None:
+        return facts.embedded(), name, "embedded (scikit-learn)"
+    arrays, source = None, ""
+    if facts.torchvision:
+        arrays, source = from_torchvision(facts.torchvision, root, download=False), "torchvision files"
+    if arrays is None and facts.system is not None and facts.system.is_dir():
+        arrays, source = read_idx_folder(facts.system), "system package"
+    reason = ""
+    if arrays is None and facts.torchvision and download:
+        try:
+            arrays, source = from_torchvision(facts.torchvision, root, download=True), "torchvision download"
+        except Exception as cause:  # every mirror's own kind of failure; the reason goes into the one error below
+            reason = f" (download failed: {type(cause).__name__})"
+    if arrays is None:
+        remedy = f", {facts.remedy}" if facts.remedy else ""
+        raise DataError(
+            f"{name}: not found under {root}{reason}. Put {name}.npz there (uint8 x_train, y_train, x_test, y_test), "
+            f"or torchvision's files of {facts.torchvision}{remedy}, or name another folder with --data-root."
+        )
+    return arrays, name, source
+
+
+def _only(images: ImageSet, classes: tuple[str, ...]) -> ImageSet:
+    """Return the images of some classes, relabelled in that order. Raises DataError where there is no such class."""
+    unknown = [name for name in classes if name not in images.class_names]
+    if unknown:
+        raise DataError(
+            f"data.classes: {unknown[0]!r} is no class of the set ({', '.join(images.class_names[:8])}, ...)."
+        )
+    place = np.full(len(images.class_names), -1, dtype=np.int64)
+    place[[images.class_names.index(name) for name in classes]] = np.arange(len(classes))
+    train, test = (np.flatnonzero(place[labels] >= 0) for labels in (images.y_train, images.y_test))
+    return replace(
+        images,
+        x_train=images.x_train[train],
+        y_train=place[images.y_train[train]],
+        x_test=images.x_test[test],
+        y_test=place[images.y_test[test]],
+        class_names=classes,
+        domain_train=None if images.domain_train is None else images.domain_train[train],
+        domain_test=None if images.domain_test is None else images.domain_test[test],
+    )

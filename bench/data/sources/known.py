@@ -1,0 +1,174 @@
+"""The data sets that bench knows by name: what each must look like, and where it may lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench.data.files.folders import Use, list_annotated, list_class_folders
+from bench.data.images import Arrays
+from bench.data.sources.assemble import Tree
+from bench.errors import DataError
+from bench.streams import numpy_stream
+
+# (the set's own folder, domains asked for, classes asked for) -> its trees
+Layout = Callable[[Path, Sequence[str], Sequence[str] | None], list[Tree]]
+
+
+@dataclass(frozen=True)
+class SetFacts:
+    """What a known set must look like, and where it may be, in the order in which it is looked for.
+
+    shape: (height, width, channels) of arrays; None for a set that comes as files only. `<root>/<name>.npz` is always
+    looked for where there is a shape. torchvision: the name of its class in torchvision.datasets. system: a folder that
+    the operating system's package fills. embedded: comes with a declared dependency.
+    domains: their names. joined: the sets that it is made of, one a domain, resized to shape.
+    folders: where its trees may lie, relative to the root. layout: lists them. size: pixels of its files; None: various.
+    has_test: whether it comes with a test part of its own.
+    """
+
+    classes: int
+    shape: tuple[int, int, int] | None
+    torchvision: str | None = None
+    system: Path | None = None
+    embedded: Callable[[], Arrays] | None = None
+    remedy: str = ""
+    domains: tuple[str, ...] = ()
+    joined: bool = False
+    folders: tuple[str, ...] = ()
+    layout: Layout | None = None
+    size: int | None = None
+    has_test: bool = True
+    licence: str = "none stated"
+
+    @property
+    def comes_in_parts(self) -> bool:
+        """Whether it has to be put together: of trees of files, or of an archive's domains."""
+        return self.layout is not None
+
+    def tree_folder(self, root: Path) -> Path | None:
+        """Return the folder of the set's trees under `root`, or None where there is none."""
+        return next((root / name for name in self.folders if (root / name).is_dir()), None)
+
+
+def _digits() -> Arrays:
+    """scikit-learn's digits: 1,797 images of 8 x 8, 17 grey levels; a quarter of every class is the test part."""
+    from sklearn.datasets import load_digits
+
+    pixels, target = load_digits(return_X_y=True)
+    images = np.rint(np.asarray(pixels).reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    labels = np.asarray(target, dtype=np.int64)
+    test = np.zeros(len(labels), dtype=bool)
+    for label in range(10):
+        members = np.flatnonzero(labels == label)
+        chosen = numpy_stream(0, "digits", "test", label).permutation(members)[: len(members) // 4]
+        test[chosen] = True
+    return {"x_train": images[~test], "y_train": labels[~test], "x_test": images[test], "y_test": labels[test]}
+
+
+def _tiny_imagenet(folder: Path, domains: Sequence[str], classes: Sequence[str] | None) -> list[Tree]:
+    """train/<wordnet id>/images/*.JPEG, and val/ with its annotations, which is the test part."""
+    return _train_and_test(
+        folder,
+        [
+            Tree(list_class_folders(folder / "train", classes, inner="images"), "train"),
+            Tree(list_annotated(folder / "val", classes), "test"),
+        ],
+    )
+
+
+def _imagenet(folder: Path, domains: Sequence[str], classes: Sequence[str] | None) -> list[Tree]:
+    """train/<wordnet id>/*.JPEG and val/<wordnet id>/*.JPEG, which is the test part."""
+    parts: tuple[tuple[str, Use], ...] = (("train", "train"), ("val", "test"))
+    return _train_and_test(folder, [Tree(list_class_folders(folder / name, classes), use) for name, use in parts])
+
+
+def _train_and_test(folder: Path, trees: list[Tree]) -> list[Tree]:
+    apart = sorted(set(trees[0].listing.class_names) ^ set(trees[1].listing.class_names))
+    if apart:
+        raise DataError(
+            f"{folder}: class {apart[0]!r} only in one of train/ and val/, expected in both. Unpack it again."
+        )
+    return trees
+
+
+def _one_folder_a_domain(folder: Path, domains: Sequence[str], classes: Sequence[str] | None) -> list[Tree]:
+    """<domain>/<class>/*, without a test part."""
+    trees = [Tree(list_class_folders(folder / domain, classes), "cut", domain) for domain in domains]
+    for tree in trees[1:]:
+        apart = sorted(set(tree.listing.class_names) ^ set(trees[0].listing.class_names))
+        if apart:
+            raise DataError(
+                f"{folder}: class {apart[0]!r} only in one of {domains[0]}/ and {tree.domain}/, expected in both. "
+                "Unpack the set again."
+            )
+    return trees
+
+
+_RESEARCH = "images of various owners, for non-commercial research"
+
+SETS: dict[str, SetFacts] = {
+    "digits": SetFacts(10, (8, 8, 1), embedded=_digits, licence="CC BY 4.0 (UCI), shipped with scikit-learn"),
+    "fashion-mnist": SetFacts(
+        10,
+        (28, 28, 1),
+        torchvision="FashionMNIST",
+        system=Path("/usr/share/datasets/fashion-mnist"),
+        remedy="or install Debian's package dataset-fashion-mnist",
+        licence="MIT",
+    ),
+    "cifar10": SetFacts(10, (32, 32, 3), torchvision="CIFAR10", licence="none stated; cite Krizhevsky 2009"),
+    "cifar100": SetFacts(100, (32, 32, 3), torchvision="CIFAR100", licence="none stated; cite Krizhevsky 2009"),
+    "mnist": SetFacts(10, (28, 28, 1), torchvision="MNIST", licence="CC BY-SA 3.0 (LeCun and Cortes)"),
+    "usps": SetFacts(10, (16, 16, 1), torchvision="USPS", licence="none stated; cite Hull 1994"),
+    "mnist-usps": SetFacts(10, (28, 28, 1), domains=("mnist", "usps"), joined=True, licence="as of mnist, and of usps"),
+    "pacs": SetFacts(
+        7,
+        None,
+        domains=("photo", "art_painting", "cartoon", "sketch"),
+        folders=("pacs/kfold", "PACS/kfold", "pacs", "PACS", "kfold"),
+        layout=_one_folder_a_domain,
+        has_test=False,
+        remedy="pacs.npz (uint8 x_DOMAIN, y_DOMAIN), or pacs/kfold/<domain>/<class>/*.jpg from domaingeneralization.github.io",
+        licence="none stated; cite Li et al. 2017",
+    ),
+    "adaptiope": SetFacts(
+        123,
+        None,
+        domains=("product_images", "real_life", "synthetic"),
+        folders=("adaptiope", "Adaptiope"),
+        layout=_one_folder_a_domain,
+        has_test=False,
+        remedy="adaptiope/<domain>/<class>/*.jpg from gitlab.com/tringwald/adaptiope",
+        licence="see its authors' page; cite Ringwald and Stiefelhagen 2021",
+    ),
+    "tiny-imagenet": SetFacts(
+        200,
+        None,
+        folders=("tiny-imagenet-200",),
+        layout=_tiny_imagenet,
+        size=64,
+        remedy="tiny-imagenet-200/ unpacked from cs231n.stanford.edu/tiny-imagenet-200.zip",
+        licence=_RESEARCH,
+    ),
+    "imagenet": SetFacts(
+        1000,
+        None,
+        folders=("imagenet", "ImageNet", "ILSVRC2012"),
+        layout=_imagenet,
+        remedy="imagenet/train/<wordnet id>/*.JPEG and imagenet/val/<wordnet id>/*.JPEG from image-net.org",
+        licence=_RESEARCH,
+    ),
+}
+
+# Where torchvision keeps its files of a set: what is there when it has them.
+TORCHVISION_FILES = {
+    "FashionMNIST": "FashionMNIST/raw/t10k-images-idx3-ubyte",
+    "CIFAR10": "cifar-10-batches-py/test_batch",
+    "CIFAR100": "cifar-100-python/test",
+    "MNIST": "MNIST/raw/t10k-images-idx3-ubyte",
+    "USPS": "usps.t.bz2",
+}

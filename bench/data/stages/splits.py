@@ -1,0 +1,158 @@
+"""Cutting a data set into stages, and each stage into training, validation and test images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.data.images import ImageSet
+from bench.data.stages.arrivals import Arrival, arrivals
+from bench.errors import DataError
+from bench.scenario import Scenario
+from bench.streams import numpy_stream
+
+
+@dataclass(frozen=True)
+class Split:
+    """A scenario's cut of a set: the same for every trial, on every machine.
+
+    class_order: (classes,) the set's own class index at each position of the scenario's order. Labels everywhere else
+    in bench are positions in this order. classes_seen: how many have come by each stage; they are a prefix of the order.
+    train, validation: per stage, indices into x_train. test: per stage, indices into x_test. Where more of the same
+    arrives (data-incremental), all of validation and test belong to stage 0: every update is measured on the same.
+    at_hand: per update, the parts of stages 0..update that a continuing strategy still has; () where it has all.
+    """
+
+    class_order: np.ndarray
+    train: tuple[np.ndarray, ...]
+    validation: tuple[np.ndarray, ...]
+    test: tuple[np.ndarray, ...]
+    classes_seen: tuple[int, ...]
+    at_hand: tuple[tuple[np.ndarray, ...], ...] = ()
+
+    def training(self, update: int, *, whole: bool = False) -> tuple[np.ndarray, ...]:
+        """Return the training images of stages 0..update, a part a stage: those still at hand, or all of them."""
+        return self.at_hand[update] if self.at_hand and not whole else self.train[: update + 1]
+
+    def relabel(self, labels: np.ndarray) -> np.ndarray:
+        """Turn the set's own labels into positions in the class order; classes of no stage become -1."""
+        positions = np.full(int(max(labels.max(), self.class_order.max())) + 1, -1, dtype=np.int64)
+        positions[self.class_order] = np.arange(len(self.class_order))
+        return positions[labels]
+
+    def hash(self) -> str:
+        """Return 16 hex digits over every index of every part."""
+        running = hashlib.sha256()
+        remembered = (part for parts in self.at_hand for part in parts)
+        for part in (self.class_order, *self.train, *self.validation, *self.test, *remembered):
+            running.update(len(part).to_bytes(8, "big"))
+            running.update(part.astype(">i8").tobytes())
+        return running.hexdigest()[:16]
+
+
+def cut(scenario: Scenario, images: ImageSet) -> Split:
+    """Cut `images` as `scenario` says, and check that parts are disjoint and complete.
+
+    Raises ScenarioError where it asks for classes or domains that are not there, DataError where a class is too small
+    to be cut.
+    """
+    arriving = arrivals(scenario, images)
+    order = np.concatenate([arrival.new_classes for arrival in arriving])
+    held_out = [_hold_out(scenario, images, arrival) for arrival in arriving]
+    train, validation = [kept for kept, _ in held_out], [held for _, held in held_out]
+    test = [np.flatnonzero(arrival.test) for arrival in arriving]
+    left_over = np.array([], dtype=np.int64)
+    if scenario.kind == "data-incremental":
+        if not scenario.own_folders:
+            *train, left_over = _deal(scenario, images, train[0])
+        nothing = [np.array([], dtype=np.int64)] * (len(train) - 1)
+        validation = [np.sort(np.concatenate(validation)), *nothing]
+        test = [np.sort(np.concatenate(test)), *nothing]
+    seen = np.cumsum([len(arrival.new_classes) for arrival in arriving]).tolist()
+    split = Split(
+        class_order=order,
+        train=tuple(train),
+        validation=tuple(validation),
+        test=tuple(test),
+        classes_seen=tuple(seen + seen[-1:] * (len(scenario.stages) - len(seen))),
+        at_hand=_at_hand(scenario, images, train),
+    )
+    _check(split, left_over, arriving)
+    return split
+
+
+def _hold_out(scenario: Scenario, images: ImageSet, arrival: Arrival) -> tuple[np.ndarray, np.ndarray]:
+    """Part an arrival's training images into those trained on and those held out, class by class, both sorted."""
+    kept, held = [], []
+    for label in arrival.classes:
+        members = np.flatnonzero((images.y_train == label) & arrival.train)
+        count = int(len(members) * scenario.data.validation_share)
+        if count == 0:
+            where = arrival.domain or scenario.data.set
+            raise DataError(
+                f"{where}: class {images.class_names[label]} has {len(members)} training images, too few for a validation "
+                f"share of {scenario.data.validation_share}. Raise data.validation_share in {scenario.name}."
+            )
+        shuffled = numpy_stream(scenario.data.split_seed, "validation", *arrival.stream, int(label)).permutation(
+            members
+        )
+        held.append(shuffled[:count])
+        kept.append(shuffled[count:])
+    return np.sort(np.concatenate(kept)), np.sort(np.concatenate(held))
+
+
+def _deal(scenario: Scenario, images: ImageSet, kept: np.ndarray) -> list[np.ndarray]:
+    """Deal each class' training images to the stages by their shares; the last part is what no stage asks for."""
+    bounds = np.cumsum([stage.share or 0 for stage in scenario.stages])
+    parts: list[list[np.ndarray]] = [[] for _ in range(len(bounds) + 1)]
+    for label in np.unique(images.y_train[kept]):
+        members = kept[images.y_train[kept] == label]
+        shuffled = numpy_stream(scenario.data.split_seed, "stages", int(label)).permutation(members)
+        pieces = np.split(shuffled, np.rint(bounds * len(members)).astype(int))
+        empty = next((place for place, piece in enumerate(pieces[:-1]) if not len(piece)), None)
+        if empty is not None:
+            raise DataError(
+                f"{scenario.data.set}: class {images.class_names[label]} has {len(members)} training images, too few for "
+                f"stages[{empty}].share {scenario.stages[empty].share}. Raise it in {scenario.name}."
+            )
+        for part, piece in zip(parts, pieces, strict=True):
+            part.append(piece)
+    return [np.sort(np.concatenate(part)) for part in parts]
+
+
+def _at_hand(scenario: Scenario, images: ImageSet, train: Sequence[np.ndarray]) -> tuple[tuple[np.ndarray, ...], ...]:
+    """Return Split.at_hand. What is gone at one update stays gone: an image is there while no later share leaves it out."""
+    shares = [stage.old_share for stage in scenario.stages]
+    if all(share == 1 for share in shares):
+        return ()
+    parts = []
+    for update in range(len(train)):
+        least = [min(shares[stage + 1 : update + 1], default=1.0) for stage in range(update + 1)]
+        parts.append(
+            tuple(_remember(scenario, images, train[stage], stage, share) for stage, share in enumerate(least))
+        )
+    return tuple(parts)
+
+
+def _remember(scenario: Scenario, images: ImageSet, indices: np.ndarray, stage: int, share: float) -> np.ndarray:
+    """Return `share` of each class of a stage's training images, at least one, sorted; of a smaller share, a part."""
+    kept = []
+    for label in np.unique(images.y_train[indices]):
+        members = indices[images.y_train[indices] == label]
+        shuffled = numpy_stream(scenario.data.split_seed, "at hand", stage, int(label)).permutation(members)
+        kept.append(shuffled[: max(1, round(share * len(members)))])
+    return np.sort(np.concatenate(kept))
+
+
+def _check(split: Split, left_over: np.ndarray, arriving: Sequence[Arrival]) -> None:
+    expected_train = np.any([arrival.train for arrival in arriving], axis=0)
+    expected_test = np.any([arrival.test for arrival in arriving], axis=0)
+    for parts, expected in (
+        ((*split.train, *split.validation, left_over), expected_train),
+        (split.test, expected_test),
+    ):
+        if not np.array_equal(np.sort(np.concatenate(parts)), np.flatnonzero(expected)):
+            raise AssertionError("a split is not disjoint and complete")

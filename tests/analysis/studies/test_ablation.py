@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.analysis.studies.ablation import ablation, differing, paired_interval
+from bench.errors import RecordError
+from tests.analysis.ranking.test_leaderboard import FAST, SCRATCH, records
+
+RECIPE = {"start": {"type": "Shrink", "shrink": 0.8}, "regularizer": {"type": "L2Init", "strength": 5e-5}}
+RECIPE |= {"selection": {"type": "Uniform"}, "schedule": {"type": "Linear"}, "source": None}
+PLAIN = {"type": "NoRegularizer"}
+FULL = {("optimized", 0.5): {0: [0.4, 0.9], 1: [0.4, 0.8]}}
+WITHOUT = {("without", 0.5): {0: [0.4, 0.7], 1: [0.4, 0.5]}}
+
+
+def with_pieces(curves: dict, pieces: dict[str, dict]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    trials, evals = records(curves)
+    other = {aspect: {"type": "Other"} for aspect in RECIPE if aspect != "source"} | {"source": None}
+    return trials.assign(pieces=[json.dumps(pieces.get(name, other)) for name in trials["strategy"]]), evals
+
+
+def test_what_differs_in_one_piece_is_held_against_the_recipe():
+    found = ablation(
+        *with_pieces(SCRATCH | FULL | WITHOUT | FAST, {"optimized": RECIPE, "without": RECIPE | {"regularizer": PLAIN}})
+    )
+    assert found["strategy"].tolist() == ["optimized", "without"]  # neither scratch nor fast, which differ in all
+    recipe, without = (found.iloc[place] for place in range(2))
+    assert (recipe["aspect"], recipe["difference"], recipe["value"], recipe["relation"]) == ("", 0, 2.0, "=")
+    assert (without["aspect"], without["n"]) == ("regularizer", 2)
+    assert without["change"] == "L2Init(strength=5e-05) → NoRegularizer()"
+    assert (without["value"], without["relation"]) == (2.0, "<")  # it ends at 0.6, below 0.8
+    assert (without["accuracy"], without["difference"]) == (pytest.approx(0.6), pytest.approx(-0.25))
+    # Differences -0.2 and -0.3: mean -0.25, t(0.975, 1) = 12.7062, standard error 0.05.
+    assert without["difference_low"] == pytest.approx(-0.25 - 12.7062 * 0.05, abs=1e-5)
+    assert without["difference_high"] == pytest.approx(-0.25 + 12.7062 * 0.05, abs=1e-5)
+
+
+def test_two_pieces_are_no_ablation():
+    both = RECIPE | {"regularizer": PLAIN, "selection": {"type": "Other"}}
+    assert ablation(*with_pieces(SCRATCH | FULL | WITHOUT, {"optimized": RECIPE, "without": both})).empty
+
+
+def test_a_horizon_is_a_piece_like_any_other():
+    longer = {("optimized", 1.0): {0: [0.1, 0.2, 0.3, 0.9], 1: [0.1, 0.2, 0.3, 0.9]}}
+    found = ablation(*with_pieces(SCRATCH | FULL | longer, {"optimized": RECIPE}))
+    assert found["horizon"].tolist() == [1.0, 0.5]  # the longest of equals is the recipe
+    assert (found["aspect"].tolist(), found["change"].iloc[1]) == (["", "horizon"], "1 → 0.5")
+
+
+def test_the_recipes_horizon_is_the_one_that_most_differ_from_in_a_piece():
+    longer = {("optimized", 1.0): {0: [0.1, 0.2, 0.3, 0.9], 1: [0.1, 0.2, 0.3, 0.9]}}
+    pieces = {"optimized": RECIPE, "without": RECIPE | {"regularizer": PLAIN}}
+    found = ablation(*with_pieces(SCRATCH | FULL | longer | WITHOUT, pieces))
+    assert (found["strategy"].iloc[0], found["horizon"].iloc[0]) == ("optimized", 0.5)
+    assert sorted(found["aspect"]) == ["", "horizon", "regularizer"]
+
+
+def test_only_seeds_that_all_three_share_are_compared():
+    pieces = {"optimized": RECIPE, "without": RECIPE | {"regularizer": PLAIN}}
+    uneven = {("without", 0.5): {1: [0.4, 0.5], 7: [0.4, 0.9]}}
+    found = ablation(*with_pieces(SCRATCH | FULL | uneven, pieces))
+    assert found["n"].tolist() == [2, 1]
+    assert found["difference"].iloc[1] == pytest.approx(-0.3)
+    assert np.isnan(found["difference_low"].iloc[1])
+
+
+def test_another_recipe_can_be_named():
+    pieces = {"without": RECIPE, "optimized": RECIPE | {"start": PLAIN}}
+    found = ablation(*with_pieces(SCRATCH | FULL | WITHOUT, pieces), recipe="without")
+    assert found["aspect"].tolist() == ["", "start"]
+
+
+def test_without_pieces_or_a_recipe_there_is_nothing_to_say():
+    assert ablation(*records(SCRATCH | FULL | WITHOUT)).empty
+    assert ablation(*with_pieces(SCRATCH | WITHOUT, {"without": RECIPE})).empty
+
+
+def test_own_code_that_is_not_the_same_differs_in_all():
+    one, other = ({**RECIPE, "horizon": 0.5, "source": source} for source in ("a", "b"))
+    assert len(differing(one, other)) == 5
+    assert differing(one, one | {"selection": PLAIN}) == ["selection"]
+    assert differing(one, one | {"selection": PLAIN, "source": None}) == ["selection"]
+
+
+def test_an_interval_that_would_say_nothing_is_none():
+    for differences in ([0.1], [0.1, 0.1, 0.1]):
+        assert np.isnan(paired_interval(np.array(differences))).all()
+
+
+def test_mixtures_are_refused():
+    trials, evals = with_pieces(SCRATCH | FULL | WITHOUT, {"optimized": RECIPE, "without": RECIPE | {"start": PLAIN}})
+    trials.loc[0, "scenario_hash"] = "other"
+    with pytest.raises(RecordError, match="scenario_hash"):
+        ablation(trials, evals)

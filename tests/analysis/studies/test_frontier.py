@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench.analysis.studies.frontier import cost_at, frontier_points, frontiers
+from tests.analysis.ranking.test_leaderboard import SCRATCH, WEAK, records
+
+COSTS = np.array([100.0, 200.0, 400.0])
+
+
+def test_between_two_horizons_the_cost_is_on_a_line_over_its_logarithm():
+    # Half way from 0.6 to 0.8 is half way from 100 to 200 in the logarithm.
+    assert cost_at(COSTS, np.array([0.6, 0.8, 0.9]), 0.7) == pytest.approx(100 * 2**0.5)
+    assert cost_at(COSTS, np.array([0.6, 0.8, 0.9]), 0.8) == pytest.approx(200)
+
+
+def test_a_longer_horizon_that_ends_lower_does_not_lower_the_frontier():
+    # 200 is as good as 100 was: the line goes from 0.7 at 200 to 0.9 at 400.
+    assert cost_at(COSTS, np.array([0.7, 0.5, 0.9]), 0.8) == pytest.approx(200 * 2**0.5)
+
+
+def test_the_least_horizon_that_was_run_is_the_least_cost():
+    assert cost_at(COSTS, np.array([0.9, 0.9, 0.9]), 0.5) == 100
+
+
+def test_a_target_that_no_horizon_ends_with_has_no_cost():
+    assert cost_at(COSTS, np.array([0.6, 0.8, 0.9]), 0.91) is None
+
+
+def test_horizons_in_any_order():
+    assert cost_at(COSTS[::-1], np.array([0.9, 0.8, 0.6]), 0.8) == pytest.approx(200)
+
+
+SHORT = {("fast", 0.25): {0: [0.7], 1: [0.7]}, ("fast", 0.5): {0: [0.4, 0.9], 1: [0.4, 0.9]}}
+
+
+def test_a_frontier_speedup_by_hand():
+    found = frontiers(*records(SCRATCH | SHORT | WEAK))
+    assert found["strategy"].tolist() == ["fast"]  # the others have one horizon
+    row = found.iloc[0]
+    # Target 0.8, half way between 0.7 at 10 steps and 0.9 at 20; scratch takes 40.
+    assert (row["horizons"], row["n"], row["relation"]) == ("0.25, 0.5", 2, "=")
+    assert row["value"] == pytest.approx(40 / (10 * 2**0.5))
+
+
+def test_a_strategy_whose_horizons_all_miss_has_a_bound():
+    short = {("fast", 0.25): {0: [0.7], 1: [0.7]}, ("fast", 0.5): {0: [0.4, 0.75], 1: [0.4, 0.75]}}
+    row = frontiers(*records(SCRATCH | short)).iloc[0]
+    assert (row["value"], row["relation"]) == (2.0, "<")
+    assert np.isnan(row["cost"])
+
+
+def test_only_seeds_that_every_horizon_has_are_compared():
+    uneven = {("fast", 0.25): {0: [0.7]}, ("fast", 0.5): {0: [0.4, 0.9], 1: [0.4, 0.1]}}
+    assert frontiers(*records(SCRATCH | uneven)).iloc[0]["n"] == 1
+    apart = {("fast", 0.25): {0: [0.7]}, ("fast", 0.5): {1: [0.4, 0.9]}}
+    assert frontiers(*records(SCRATCH | apart)).empty
+
+
+def test_a_currency_that_was_not_measured_or_is_of_unlike_machines_has_no_frontier():
+    trials, evals = records(SCRATCH | SHORT)
+    assert frontiers(trials, evals, currency="gpu_joules").empty
+    assert len(frontiers(trials, evals, currency="device_seconds")) == 1
+    trials.loc[trials["horizon"] == 0.25, "machine"] = "other"
+    assert frontiers(trials, evals, currency="device_seconds").empty
+
+
+def test_points_are_every_horizons_end_and_scratchs():
+    points = frontier_points(*records(SCRATCH | SHORT | WEAK))
+    assert points[["strategy", "horizon", "n"]].to_numpy().tolist() == [
+        ["scratch", 1, 2],
+        ["fast", 0.25, 2],
+        ["fast", 0.5, 2],
+    ]
+    assert points["cost"].tolist() == [40 * 1010, 10 * 1010, 20 * 1010]
+    assert points["accuracy"].tolist() == pytest.approx([0.8, 0.7, 0.9])
+    assert points["target"].tolist() == pytest.approx([0.8] * 3)
+    assert points["cost_at_target"].iloc[1:].to_numpy() == pytest.approx(10 * 2**0.5 * 1010)
+    assert np.isnan(points["cost_at_target"].iloc[0])
+    assert points["std"].tolist() == pytest.approx([0, 0, 0])
+
+
+def test_the_frontier_through_the_points_never_falls():
+    falling = {("fast", 0.25): {0: [0.85], 1: [0.85]}, ("fast", 0.5): {0: [0.4, 0.7], 1: [0.4, 0.7]}}
+    points = frontier_points(*records(SCRATCH | falling))
+    assert points[points["strategy"] == "fast"]["best"].tolist() == pytest.approx([0.85, 0.85])
+
+
+def test_scratch_at_several_horizons_has_its_frontier_once():
+    longer = {("scratch", 0.5): {0: [0.4, 0.6], 1: [0.4, 0.6]}}
+    points = frontier_points(*records(SCRATCH | longer))
+    assert points["strategy"].tolist() == ["scratch", "scratch"]
+    assert points["horizon"].tolist() == [0.5, 1.0]
+
+
+def test_without_several_horizons_there_are_no_points():
+    assert frontier_points(*records(SCRATCH | WEAK)).empty
+
+
+def test_a_horizon_that_ends_with_no_number_takes_nothing_from_the_longer_ones():
+    costs, accuracies = np.array([10.0, 20.0, 40.0]), np.array([0.5, np.nan, 0.9])
+    assert cost_at(costs, accuracies, 0.9) == 40
+    assert cost_at(costs, np.array([np.nan, 0.9, 0.9]), 0.9) == 20
+    assert cost_at(costs, np.array([0.5, 0.6, np.nan]), 0.9) is None

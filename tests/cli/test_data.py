@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.test_main import bench, refused
+from tests.data.trees import class_folders
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """The worked example, in one epoch, and its folders."""
+    result = bench("data", "export", "--set", "digits", "--to", tmp_path / "digits")
+    assert result.exit_code == 0, result.output
+    (tmp_path / "mine.toml").write_text(worked_example().replace("epochs = 24", "epochs = 1"))
+    return tmp_path / "mine.toml"
+
+
+def worked_example() -> str:
+    """Return the README's scenario of a user's own folders, as it stands there."""
+    (example,) = [part for part in README.read_text(encoding="utf-8").split("```") if part.startswith("toml\n")]
+    return example.removeprefix("toml\n")
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> list[str]:
+    return ["--data-root", str(tmp_path / "root"), "--results", str(tmp_path / "results"),
+            "--cache", str(tmp_path / "cache"), "--device", "cpu", "--seeds", "0"]  # fmt: skip
+
+
+def test_a_users_folders_are_prepared_trained_on_and_checked(mine: Path, where: list[str], tmp_path: Path):
+    result = bench("run", "--scenario", mine, "--strategy", "scratch", "--strategy", "optimized", *where)
+    assert result.exit_code == 0, result.output
+    assert "provisional (mean of scratch's 1 seeds)" in result.stdout
+    root = tmp_path / "root"
+    prepared = bench("data", "prepare", "--scenario", mine, "--data-root", root)
+    assert f"{tmp_path / 'digits' / 'old' / 'train'}: 951 images of 7 classes ready at 8 pixels" in prepared.stdout
+    checked = bench("data", "verify", "--scenario", mine, "--data-root", root)
+    assert checked.exit_code == 0, checked.output
+    assert checked.stdout.count("checksums agree; 0 skipped") == 4
+    assert "test images are byte for byte a training image" in checked.stdout
+
+
+def save_old_model(path: Path, classes: int) -> None:
+    import torch
+
+    from bench.models import build_model
+
+    torch.save(build_model("resnet8", 3, classes, 7, "elsewhere").state_dict(), path)
+
+
+def with_checkpoint(mine: Path) -> None:
+    mine.write_text(mine.read_text().replace('name = "resnet8"', 'name = "resnet8", checkpoint = "old.pt"'))
+
+
+def test_a_given_checkpoint_is_the_old_model_and_nothing_is_trained_for_it(
+    mine: Path, where: list[str], tmp_path: Path
+):
+    with_checkpoint(mine)
+    save_old_model(tmp_path / "old.pt", 7)
+    ask = ["run", "--scenario", mine, "--strategy", "scratch", "--strategy", "naive", *where]
+    result = bench(*ask)
+    assert result.exit_code == 0, result.output
+    assert "base seed" not in result.stderr
+    from bench.models.checkpoint import checkpoint_sha256
+    from bench.records.store import read_trial, trial_folder
+
+    scratch, naive = (
+        read_trial(trial_folder(tmp_path / "results", "mine", name, 1.0, 0)) for name in ("scratch", "naive")
+    )
+    assert scratch.given is None
+    assert naive.base is None
+    assert (naive.given.file, naive.given.origin) == ("old.pt", "given by the user")
+    assert naive.given.sha256 == checkpoint_sha256(tmp_path / "old.pt")
+    save_old_model(tmp_path / "old.pt", 10)
+    assert "holds a trial of another data" in refused(bench(*ask))
+
+
+@pytest.mark.parametrize(
+    ("classes", "strategy", "complaint"),
+    [
+        (7, "optimized", "optimized: LearningSpeed needs each old image's learning speed, which a given checkpoint"),
+        (12, "naive", "old.pt: model.checkpoint: a head of 12 rows"),
+        (None, "naive", "old.pt: model.checkpoint: cannot be read"),
+    ],
+)
+def test_a_checkpoint_that_does_not_do_is_one_line(
+    mine: Path, where: list[str], tmp_path: Path, classes: int | None, strategy: str, complaint: str
+):
+    with_checkpoint(mine)
+    if classes:
+        save_old_model(tmp_path / "old.pt", classes)
+    assert complaint in refused(bench("run", "--scenario", mine, "--strategy", strategy, *where))
+
+
+def spoil_empty_class(digits: Path) -> None:
+    (digits / "new" / "train" / "empty").mkdir()
+
+
+def spoil_same_class(digits: Path) -> None:
+    for part in ("train", "test"):
+        class_folders(digits / "new" / part, ("3",))
+
+
+def spoil_zero_bytes(digits: Path) -> None:
+    (digits / "old" / "train" / "0" / "broken.png").write_bytes(b"")
+
+
+def spoil_text(digits: Path) -> None:
+    (digits / "old" / "train" / "0" / "text.jpg").write_text("no image")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (spoil_empty_class, "empty: an empty class folder"),
+        (spoil_same_class, "class '3' is both in digits/old and in digits/new"),
+        (spoil_zero_bytes, "1 broken of 952 images (0/broken.png: 0 bytes)"),
+        (spoil_text, "1 broken of 952 images (0/text.jpg: not an image)"),
+    ],
+)
+def test_folders_that_are_not_what_they_should_be_are_one_line(
+    mine: Path, where: list[str], tmp_path: Path, spoil, complaint: str
+):
+    spoil(tmp_path / "digits")
+    assert complaint in refused(bench("run", "--scenario", mine, "--strategy", "scratch", *where))
+    assert complaint in refused(bench("data", "prepare", "--scenario", mine, "--data-root", tmp_path / "root"))
+
+
+def test_broken_images_are_skipped_when_asked_and_their_names_printed(mine: Path, tmp_path: Path):
+    spoil_text(tmp_path / "digits")
+    result = bench("data", "prepare", "--scenario", mine, "--data-root", tmp_path / "root", "--skip-broken")
+    assert result.exit_code == 0, result.output
+    assert "951 images of 7 classes ready at 8 pixels, 1 broken ones skipped (0/text.jpg)" in result.stdout
+
+
+def test_status_says_what_is_there_and_how_to_get_the_rest(tmp_path: Path):
+    np.savez(tmp_path / "mnist.npz")
+    result = bench("data", "status", "--data-root", tmp_path)
+    assert result.exit_code == 0, result.output
+    rows = {line.split()[0]: line for line in result.stdout.splitlines() if line.strip()}
+    assert "ready" in rows["digits"]
+    assert "embedded" in rows["digits"]
+    assert str(tmp_path / "mnist.npz") in rows["mnist"]
+    assert "missing: put there imagenet/train/<wordnet id>/*.JPEG" in rows["imagenet"]
+    assert "MIT" in rows["fashion-mnist"]
+
+
+def test_one_tree_is_prepared_by_itself(tmp_path: Path):
+    tree = class_folders(tmp_path / "tree", ("ant", "bee"))
+    result = bench("data", "prepare", "--folder", tree, "--size", "8", "--data-root", tmp_path)
+    assert f"{tree}: 10 images of 2 classes ready at 8 pixels" in result.stdout
+    assert "give --scenario, or --folder with --size" in refused(bench("data", "prepare", "--folder", tree))
+
+
+def test_an_export_overwrites_nothing(tmp_path: Path):
+    (tmp_path / "mine").write_text("")
+    assert "not empty; nothing is overwritten" in refused(bench("data", "export", "--to", tmp_path))
+    line = refused(bench("data", "export", "--to", tmp_path / "new", "--old-classes", "10"))
+    assert "--old-classes 10: expected 1..9" in line
+
+
+@pytest.mark.parametrize("arguments", [["data", "--help"], ["data", "status", "--data-root", "{tmp}"]])
+def test_looking_at_data_does_not_import_torch(arguments: list[str], tmp_path: Path):
+    given = [argument.replace("{tmp}", str(tmp_path)) for argument in arguments]
+    code = f"import sys; sys.argv = ['bench', *{given!r}]\nfrom bench.cli.main import main\n"
+    code += "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

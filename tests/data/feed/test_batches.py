@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from bench.data.feed.augment import PaddedCrop
+from bench.data.feed.batches import HeldOutImages, Normalization, TrainingImages, pixel_statistics
+
+CPU = torch.device("cpu")
+
+
+def make(count: int = 50, size: int = 6, channels: int = 3, padding: int = 2, flip: bool = True):
+    images = torch.from_numpy(
+        np.random.default_rng(0).integers(256, size=(count, size, size, channels), dtype=np.uint8)
+    )
+    normalize = Normalization(torch.zeros(channels), torch.ones(channels), CPU)
+    return images, TrainingImages(images, torch.arange(count), normalize, PaddedCrop(padding, flip), CPU)
+
+
+def test_a_batch_is_the_crop_and_flip_that_was_drawn():
+    images, training = make()
+    indices = torch.tensor([3, 0, 49])
+    rows, columns = torch.tensor([0, 4, 1]), torch.tensor([2, 0, 3])
+    flips = torch.tensor([False, True, True])
+    batch = training.batch(indices, rows, columns, flips)
+    for place, (index, row, column, flip) in enumerate(zip(indices, rows, columns, flips, strict=True)):
+        padded = np.pad(images[index].numpy(), ((2, 2), (2, 2), (0, 0)))
+        expected = padded[row : row + 6, column : column + 6]
+        if flip:
+            expected = expected[:, ::-1]
+        assert (batch[place].permute(1, 2, 0).numpy() == expected).all()
+
+
+def test_batches_are_channels_last_float32():
+    _, training = make()
+    zeros = torch.zeros(4, dtype=torch.long)
+    batch = training.batch(torch.arange(4), zeros, zeros, zeros.bool())
+    assert batch.dtype == torch.float32
+    assert batch.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_without_flip_nothing_is_mirrored():
+    images, training = make(padding=0, flip=False)
+    zeros = torch.zeros(4, dtype=torch.long)
+    batch = training.batch(torch.arange(4), zeros, zeros, torch.ones(4, dtype=torch.bool))
+    assert torch.equal(batch.permute(0, 2, 3, 1).to(torch.uint8), images[:4])
+
+
+def test_augmentation_is_fresh_every_epoch_and_repeatable():
+    _, training = make()
+    first, again, second = (training.draw(1000, 7, epoch) for epoch in (0, 0, 1))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_every_shift_and_half_of_the_flips_are_drawn():
+    _, training = make(padding=2)
+    rows, columns, flips = training.draw(20_000, 0, 0)
+    for shifts in (rows, columns):
+        assert set(shifts.tolist()) == {0, 1, 2, 3, 4}
+    # 4.5 standard deviations of a fair coin
+    assert abs(flips.float().mean() - 0.5) < 4.5 * 0.5 / 20_000**0.5
+
+
+def test_pixel_statistics_are_numpys():
+    images, _ = make()
+    mean, std = pixel_statistics(images)
+    expected = images.numpy().astype(np.float64)
+    assert np.allclose(mean, expected.mean((0, 1, 2)), rtol=1e-6)
+    assert np.allclose(std, expected.std((0, 1, 2)), rtol=1e-6)
+
+
+def test_held_out_images_come_in_order_and_whole():
+    images, _ = make(count=7)
+    normalize = Normalization(torch.full((3,), 100.0), torch.full((3,), 50.0), CPU)
+    held = HeldOutImages(images, torch.arange(7), torch.arange(7) > 3, normalize, CPU)
+    pixels, labels, new = (torch.cat(parts) for parts in zip(*held.batches(3), strict=True))
+    assert torch.allclose(pixels.permute(0, 2, 3, 1), (images.float() - 100) / 50)
+    assert labels.tolist() == list(range(7))
+    assert new.tolist() == [False] * 4 + [True] * 3

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.data.files import prepare as preparing
+from bench.data.files.decode import decode_image
+from bench.data.files.folders import Listing, list_class_folders
+from bench.data.files.prepare import Prepared, chunk_rows, find_prepared, prepare, prepared_folder
+from bench.data.sources.verify import broken_chunks
+from bench.errors import DataError
+from tests.data.trees import class_folders, write_image
+
+SIZE = 8
+
+
+@pytest.fixture
+def listing(tmp_path: Path) -> Listing:
+    return list_class_folders(class_folders(tmp_path / "tree", ("ant", "bee"), each=7))
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparing, "_CHUNK_IMAGES", 2)
+
+
+def done_in(listing: Listing, root: Path, *, workers: int = 1, skip_broken: bool = False) -> tuple[Prepared, int]:
+    """Prepare, and return how many images were told of, too."""
+    told: list[int] = []
+    found = prepare(listing, SIZE, root, workers=workers, skip_broken=skip_broken, progress=told.append)
+    return found, sum(told)
+
+
+def pixels_of(prepared: Prepared) -> np.ndarray:
+    return np.asarray(prepared.mapped.pixels)
+
+
+def test_a_prepared_tree_holds_every_image_in_the_listings_order(listing: Listing, tmp_path: Path):
+    prepared, told = done_in(listing, tmp_path)
+    assert told == 14
+    for row, name in enumerate(listing.files):
+        assert (pixels_of(prepared)[row] == decode_image(listing.folder / name, SIZE)).all()
+    assert isinstance(prepared.mapped.pixels, np.memmap)
+    assert prepared.rows.tolist() == list(range(14))
+
+
+def test_a_second_call_decodes_nothing(listing: Listing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    first, _ = done_in(listing, tmp_path)
+    monkeypatch.setattr(preparing, "decode_chunk", None)
+    again, told = done_in(listing, tmp_path)
+    assert told == 0
+    assert again.mapped.digest == first.mapped.digest
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_several_processes_write_what_one_writes(listing: Listing, tmp_path: Path):
+    one, _ = done_in(listing, tmp_path / "one")
+    two, _ = done_in(listing, tmp_path / "two", workers=2)
+    assert (pixels_of(one) == pixels_of(two)).all()
+    assert one.mapped.digest == two.mapped.digest
+
+
+_KILLED_AFTER = """
+import os, signal, sys
+from pathlib import Path
+from bench.data.files import prepare as preparing
+from bench.data.files.folders import list_class_folders
+preparing._CHUNK_IMAGES = 2
+left = int(sys.argv[3])
+def advance(images):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+preparing.prepare(list_class_folders(Path(sys.argv[1])), 8, Path(sys.argv[2]), workers=1, progress=advance)
+"""
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("chunks", [1, 3, 6])
+def test_a_preparation_killed_goes_on_where_it_stood(
+    listing: Listing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunks: int
+):
+    whole, _ = done_in(listing, tmp_path / "whole")
+    root = tmp_path / "cut"
+    command = [sys.executable, "-c", _KILLED_AFTER, str(listing.folder), str(root), str(chunks)]
+    assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
+    assert find_prepared(listing, SIZE, root) is None
+    decoded = []
+    plain = preparing.decode_chunk
+    monkeypatch.setattr(preparing, "decode_chunk", lambda chunk: decoded.append(chunk.number) or plain(chunk))
+    prepared, told = done_in(listing, root)
+    assert decoded == list(range(chunks, 7))
+    assert told == 14
+    assert prepared.mapped.digest == whole.mapped.digest
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_a_kill_between_pixels_and_their_mark_or_within_the_mark_loses_one_chunk(listing: Listing, tmp_path: Path):
+    whole, _ = done_in(listing, tmp_path)
+    folder = prepared_folder(listing, SIZE, tmp_path)
+    (folder / "manifest.json").unlink()
+    lines = (folder / "done.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "done.jsonl").write_bytes(b"".join(lines[:3]) + lines[3][:20])
+    pixels = np.load(folder / "images.npy", mmap_mode="r+")
+    pixels[6:] = 0  # the third chunk's mark is whole, the fourth's is torn, and later pixels never came
+    pixels.flush()
+    prepared, _ = done_in(listing, tmp_path)
+    assert prepared.mapped.digest == whole.mapped.digest
+    assert not broken_chunks(prepared)
+
+
+def test_a_worker_ends_with_the_process_that_started_it(tmp_path: Path):
+    class_folders(tmp_path / "tree", ("ant",), each=60)
+    code = _KILLED_AFTER.replace("workers=1", "workers=2")
+    guarded = tmp_path / "run.py"
+    guarded.write_text("if __name__ == '__main__':\n" + "".join(f"    {line}\n" for line in code.splitlines()))
+    command = [sys.executable, str(guarded), str(tmp_path / "tree"), str(tmp_path), "2"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    # The workers hold the other end of stderr: it closes when the last of them is gone.
+    victim = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment)
+    victim.communicate(timeout=60)
+    assert victim.returncode == -signal.SIGKILL
+
+
+def test_the_centre_square_is_taken_and_an_image_of_the_size_keeps_its_pixels(tmp_path: Path):
+    wide = np.zeros((8, 24, 3), np.uint8)
+    wide[:, 8:16] = 200
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    assert (decode_image(tmp_path / "wide.png", 8) == 200).all()
+    resized = Image.fromarray(wide).resize((12, 4), Image.Resampling.BILINEAR)
+    assert (decode_image(tmp_path / "wide.png", 4) == np.asarray(resized)[:, 4:8]).all()
+    exact = np.random.default_rng(0).integers(256, size=(8, 8, 3), dtype=np.uint8)
+    Image.fromarray(exact).save(tmp_path / "exact.png")
+    assert (decode_image(tmp_path / "exact.png", 8) == exact).all()
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "1"])
+def test_every_mode_of_eight_bits_becomes_rgb(tmp_path: Path, mode: str):
+    Image.fromarray(np.full((8, 8, 3), 255, np.uint8)).convert(mode).save(tmp_path / "a.png")
+    assert decode_image(tmp_path / "a.png", 8).shape == (8, 8, 3)
+
+
+def test_a_large_jpeg_is_decoded_to_about_what_pillow_gives_at_full_size(tmp_path: Path):
+    ramp = np.linspace(0, 255, 400).astype(np.uint8)
+    Image.fromarray(np.stack([np.tile(ramp, (300, 1))] * 3, axis=-1)).save(tmp_path / "a.jpg", quality=95)
+    found = decode_image(tmp_path / "a.jpg", 32).astype(int)
+    with Image.open(tmp_path / "a.jpg") as full:
+        expected = np.asarray(full.crop((50, 0, 350, 300)).resize((32, 32), Image.Resampling.BILINEAR)).astype(int)
+    assert abs(found - expected).max() <= 3
+
+
+def spoil(tree: Path) -> None:
+    """One image of 0 bytes, one text named as an image, one truncated, one of 16 bits."""
+    (tree / "ant" / "empty.jpg").write_bytes(b"")
+    (tree / "ant" / "text.jpg").write_text("This is no image.")
+    write_image(tree / "bee" / "cut.jpg", 0, (40, 40))
+    whole = (tree / "bee" / "cut.jpg").read_bytes()
+    (tree / "bee" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(tree / "bee" / "deep.png")
+
+
+def test_broken_images_are_refused_by_name(tmp_path: Path):
+    tree = class_folders(tmp_path / "tree", ("ant", "bee"))
+    spoil(tree)
+    listing = list_class_folders(tree)
+    with pytest.raises(DataError) as caught:
+        done_in(listing, tmp_path)
+    line = str(caught.value)
+    assert "4 broken of 14 images (ant/empty.jpg: 0 bytes; ant/text.jpg: not an image; bee/cut.jpg: " in line
+    assert "bee/deep.png: pixels of mode I;16, expected 8 bits a channel" in line
+    assert line.endswith("leave them out: bench data prepare --skip-broken.")
+    assert find_prepared(listing, SIZE, tmp_path) is None
+
+
+def test_broken_images_are_skipped_when_asked_without_decoding_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tree = class_folders(tmp_path / "tree", ("ant", "bee"))
+    spoil(tree)
+    listing = list_class_folders(tree)
+    with pytest.raises(DataError):
+        done_in(listing, tmp_path)
+    monkeypatch.setattr(preparing, "decode_chunk", None)
+    prepared, _ = done_in(listing, tmp_path, skip_broken=True)
+    assert set(prepared.skipped) == {"ant/empty.jpg", "ant/text.jpg", "bee/cut.jpg", "bee/deep.png"}
+    assert len(prepared.rows) == 10
+    manifest = json.loads((prepared.folder / "manifest.json").read_text())
+    assert manifest["skipped"]["ant/empty.jpg"] == "0 bytes"
+
+
+def test_a_class_of_nothing_but_broken_images_is_refused_even_when_skipping(tmp_path: Path):
+    tree = class_folders(tmp_path / "tree", ("ant",))
+    (tree / "bee").mkdir()
+    (tree / "bee" / "a.png").write_bytes(b"")
+    with pytest.raises(DataError, match="every image of class 'bee' is broken"):
+        done_in(list_class_folders(tree), tmp_path, skip_broken=True)
+
+
+def test_pixels_that_changed_on_the_disk_are_found(listing: Listing, tmp_path: Path):
+    prepared, _ = done_in(listing, tmp_path)
+    pixels = np.load(prepared.folder / "images.npy", mmap_mode="r+")
+    pixels[3, 0, 0, 0] ^= 1
+    pixels.flush()
+    assert broken_chunks(prepared) == ["images 0..13"]
+
+
+def test_an_array_that_lost_its_end_is_refused(listing: Listing, tmp_path: Path):
+    prepared, _ = done_in(listing, tmp_path)
+    os.truncate(prepared.folder / "images.npy", 200)
+    with pytest.raises(DataError, match=r"images\.npy: found ValueError, expected \(14, 8, 8, 3\)"):
+        find_prepared(listing, SIZE, tmp_path)
+
+
+def test_chunks_cover_every_row_once_and_hold_few_large_images():
+    assert list(chunk_rows(2500, 64)) == [(0, 1024), (1024, 2048), (2048, 2500)]
+    assert next(chunk_rows(10_000, 512))[1] == 21  # 16 MiB
