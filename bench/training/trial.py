@@ -206,7 +206,7 @@ class Trial:
             return False
         mixed = before.commit != self._provenance.commit or bool(before.modified)
         if mixed:  # of several states of the code, so no one commit made it
-            provenance = self._provenance.model_copy(update={"modified": True})
+            provenance = self._record.provenance.model_copy(update={"modified": True})
             self._record = self._record.model_copy(update={"provenance": provenance})
         self._writer.keep_until(step)
         self._learner.restore(saved)

@@ -194,6 +194,19 @@ def test_a_trial_cut_off_goes_on_bit_identically(run_trial: RunTrial, scratch: E
     assert torch.allclose(resumed.learning_speed, whole.learning_speed, rtol=0, atol=0, equal_nan=True)
 
 
+def test_a_trial_resumed_on_other_code_says_so_and_keeps_what_its_record_knew(
+    run_trial: RunTrial, scratch: Entrant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with pytest.raises(Killed):
+        run_trial(scratch, observer=KillAfter(8))
+    begun = read_trial(tmp_path / "trial").provenance
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.training.provenance.origin.code_state", lambda: ("f" * 40, False))
+        resumed = run_trial(scratch).record.provenance
+    assert resumed.modified is True
+    assert (resumed.images, resumed.gpu) == (begun.images, begun.gpu) == ("resident", None)
+
+
 def test_choosing_images_is_timed_within_training_and_goes_on_after_a_cut(
     run_trial: RunTrial, scratch: Entrant, monkeypatch: pytest.MonkeyPatch
 ):
