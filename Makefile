@@ -1,6 +1,6 @@
 # make run    install into .venv, run the embedded scenario, print its table and draw its figure
 # make test   install into .venv, run the tests
-# make check  lint, format and types
+# make check  lint, format, types and the order of the layers
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -19,6 +19,7 @@ check: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/lint-imports
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

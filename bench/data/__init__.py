@@ -1,1 +1,1 @@
-"""Where images come from, how they are cut into stages, how batches reach the device."""
+"""Images: where they come from, how they are cut into stages, how batches reach the device. Knows no strategy."""

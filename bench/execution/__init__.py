@@ -1,1 +1,1 @@
-"""Which trials are due, and who runs them."""
+"""Which trials are due, and who runs them. Does not know what a trial does inside."""

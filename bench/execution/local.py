@@ -18,11 +18,11 @@ from bench.data.feed.update import Update, build_update
 from bench.data.sources.find import load_images
 from bench.data.stages.splits import cut
 from bench.errors import MeterError, RecordError, StrategyError, TrialError
+from bench.execution.listener import Listener
 from bench.execution.plan import PlannedTrial, check_chains, plan_trial, plan_trials
 from bench.records.provenance import cpu_name
 from bench.records.schema import EvalRow, Provenance
 from bench.records.store import discard, read_trial, require_writable
-from bench.reporting.progress import Listener
 from bench.scenario import Scenario, digest
 from bench.strategies.strategy import Entrant
 from bench.training import TRAINING_VERSION

@@ -1,4 +1,4 @@
-"""Models by name; finding and growing a head; loading an old model that is there already."""
+"""Models by name, finding and growing a head, reading checkpoints. Trains nothing."""
 
 from bench.models.build import build_model
 from bench.models.zoo import ZOO, Shortcut

@@ -1,1 +1,1 @@
-"""A trial's record: its schema, writing and reading it, and where it came from. Works without torch."""
+"""A trial's record: its schema, writing and reading it, and where it came from. Does not import torch."""

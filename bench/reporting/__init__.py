@@ -1,1 +1,1 @@
-"""Figures, tables and progress: shows numbers, computes none."""
+"""Figures, tables, the page and progress. Shows numbers and computes none."""

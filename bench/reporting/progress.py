@@ -4,28 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from bench.execution.listener import Listener
 from bench.records.schema import EvalRow, TrialRecord
 
 # Above this share, of the processors or of a GPU's samples, seconds are doubtful, and the user is told.
 _BUSY_SHARE = 0.05
-
-
-class Listener(Protocol):
-    """Who is told how a run goes on. `label` names a trial, or a base model, in words.
-
-    asked, due: how many trials. total_steps: of all that is due, or of the one trial. done_steps: those that an earlier
-    sitting took. record: None for a trial that failed.
-    """
-
-    def planned(self, asked: int, due: int, total_steps: int) -> None: ...
-    def began(self, label: str, total_steps: int, done_steps: int) -> None: ...
-    def evaluated(self, label: str, row: EvalRow, total_steps: int) -> None: ...
-    def ended(self, label: str, record: TrialRecord | None) -> None: ...
 
 
 @contextmanager

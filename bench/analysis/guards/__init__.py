@@ -1,1 +1,1 @@
-"""May a result be believed? Scratch against its published self. Reads no file, draws nothing."""
+"""May a result be believed? Scratch against its published self. Ranks nothing, reads no file."""

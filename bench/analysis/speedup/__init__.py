@@ -1,1 +1,1 @@
-"""One strategy against scratch: curves, crossings, survival, speedups. Reads no file, draws nothing."""
+"""One strategy against scratch: curves, crossings, survival, speedups. Knows no ranking, reads no file."""

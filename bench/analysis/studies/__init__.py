@@ -1,1 +1,1 @@
-"""What else the records tell: frontiers, ablations, duels, whole lives. Reads no file, draws nothing."""
+"""What else the records say: frontiers, ablations, duels, whole lives. Reads no file and draws nothing."""

@@ -1,0 +1,20 @@
+"""Who is told how a run goes on."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from bench.records.schema import EvalRow, TrialRecord
+
+
+class Listener(Protocol):
+    """Who is told how a run goes on. `label` names a trial, or a base model, in words.
+
+    asked, due: how many trials. total_steps: of all that is due, or of the one trial. done_steps: those that an earlier
+    sitting took. record: None for a trial that failed.
+    """
+
+    def planned(self, asked: int, due: int, total_steps: int) -> None: ...
+    def began(self, label: str, total_steps: int, done_steps: int) -> None: ...
+    def evaluated(self, label: str, row: EvalRow, total_steps: int) -> None: ...
+    def ended(self, label: str, record: TrialRecord | None) -> None: ...
