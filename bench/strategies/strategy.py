@@ -37,7 +37,7 @@ class Strategy:
     def __post_init__(self) -> None:
         if not 0 < self.horizon <= 10:
             raise StrategyError(f"Strategy: horizon {self.horizon}, expected above 0 and at most 10. Change it.")
-        for name, kind in _ASPECTS.items():
+        for name, kind in ASPECTS.items():
             piece = getattr(self, name)
             if not isinstance(piece, kind) or not dataclasses.is_dataclass(piece) or isinstance(piece, type):
                 raise StrategyError(
@@ -51,19 +51,22 @@ class Strategy:
         return self.start.needs_base or self.selection.needs_speed
 
 
-_ASPECTS = {"start": Start, "regularizer": Regularizer, "selection": Selection, "schedule": Schedule}
+ASPECTS = {"start": Start, "regularizer": Regularizer, "selection": Selection, "schedule": Schedule}
 
 
 @dataclass(frozen=True)
 class Entrant:
     """A strategy as it was loaded: its name (the file's), and what identifies it.
 
-    source: the file's text, where a piece is defined in it rather than in bench; else None.
+    source: the file's text, where a piece is defined in it rather than in bench; else None. origin: that file, where there is
+    one. plain: for a variant, the strategy as its file has it. Neither is part of what is recorded or hashed.
     """
 
     name: str
     strategy: Strategy
     source: str | None = None
+    origin: Path | None = field(default=None, compare=False)
+    plain: Entrant | None = field(default=None, compare=False, repr=False)
 
     def at(self, horizon: float) -> Entrant:
         """Return the same strategy at another horizon. Raises StrategyError for one that is out of range."""
@@ -71,7 +74,7 @@ class Entrant:
 
     def describe(self) -> dict[str, Any]:
         """Return the resolved strategy as plain values, as records hold it."""
-        pieces = {name: _describe_piece(getattr(self.strategy, name)) for name in _ASPECTS}
+        pieces = {name: _describe_piece(getattr(self.strategy, name)) for name in ASPECTS}
         return {
             "name": self.name,
             "title": self.strategy.title,
@@ -84,7 +87,7 @@ class Entrant:
     def hash(self) -> str:
         """Return 16 hex digits over all that changes training: title, name and tuning notes do not count."""
         content = self.describe()
-        return digest({key: content[key] for key in (*_ASPECTS, "horizon", "source")})
+        return digest({key: content[key] for key in (*ASPECTS, "horizon", "source")})
 
 
 def load_strategy(path: Path) -> Entrant:
@@ -92,12 +95,11 @@ def load_strategy(path: Path) -> Entrant:
 
     Raises StrategyError where the file fails, or has no Strategy of that name. The file is code and is trusted as such.
     """
-    module_name = f"bench_strategy_{path.stem}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
+    spec = importlib.util.spec_from_file_location(module_name(path.stem), path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses look their own module up
+    sys.modules[module_name(path.stem)] = module  # dataclasses look up their own module
     try:
         spec.loader.exec_module(module)
     except BenchError as cause:
@@ -107,8 +109,21 @@ def load_strategy(path: Path) -> Entrant:
     strategy = getattr(module, "strategy", None)
     if not isinstance(strategy, Strategy):
         raise StrategyError(f"{path}: strategy is {strategy!r}, expected a Strategy. Add: strategy = Strategy(...).")
-    own = any(type(getattr(strategy, name)).__module__ == module_name for name in _ASPECTS)
-    return Entrant(path.stem, strategy, path.read_text(encoding="utf-8") if own else None)
+    plain = Entrant(path.stem, strategy, origin=path)
+    return dataclasses.replace(plain, source=source_of(strategy, plain))
+
+
+def module_name(strategy: str) -> str:
+    """Return the name of the module that a strategy's file is loaded as."""
+    return f"bench_strategy_{strategy}"
+
+
+def source_of(strategy: Strategy, plain: Entrant) -> str | None:
+    """Return the text of the file that defines any of a strategy's pieces, or None where all are bench's own."""
+    kinds = [type(getattr(strategy, name)) for name in ASPECTS]
+    if plain.origin is not None and any(kind.__module__ == module_name(plain.name) for kind in kinds):
+        return plain.origin.read_text(encoding="utf-8")
+    return None
 
 
 @contextmanager
