@@ -1,6 +1,7 @@
 """bench: what does updating a trained model cost, compared with training again, at the same accuracy?
 
-A strategy's file imports the pieces it needs from here.
+To run and compare strategies from Python: plan, run, load_results, report. To write a strategy: Strategy and the pieces of
+its four aspects. docs/python.md and docs/strategies.md show both.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from bench.version import __version__
 
-# Loaded on first use: the names below need torch, `bench leaderboard` does not.
+# Loaded on first use: most of these need torch, `import bench` and `bench leaderboard` do not.
 _PUBLIC = {
+    "BenchError": "bench.errors",
     "Cosine": "bench.strategies.schedule",
     "Fresh": "bench.strategies.start",
     "Keep": "bench.strategies.start",
@@ -22,13 +24,24 @@ _PUBLIC = {
     "NoRegularizer": "bench.strategies.regularizer",
     "OldShare": "bench.strategies.selection",
     "OneCycle": "bench.strategies.schedule",
+    "Plan": "bench.api.plans",
     "Pool": "bench.data.feed.batches",
+    "Results": "bench.api.results",
+    "Scenario": "bench.scenario",
     "ShrinkAndPerturb": "bench.strategies.start",
     "Strategy": "bench.strategies.strategy",
     "Uniform": "bench.strategies.selection",
+    "load_results": "bench.api.results",
+    "load_scenario": "bench.api.plans",
+    "plan": "bench.api.plans",
+    "prepare": "bench.api.plans",
+    "report": "bench.api.results",
+    "run": "bench.api.plans",
+    "strategy": "bench.api.plans",
 }
 
 __all__ = [
+    "BenchError",
     "Cosine",
     "Fresh",
     "Keep",
@@ -39,15 +52,29 @@ __all__ = [
     "NoRegularizer",
     "OldShare",
     "OneCycle",
+    "Plan",
     "Pool",
+    "Results",
+    "Scenario",
     "ShrinkAndPerturb",
     "Strategy",
     "Uniform",
     "__version__",
+    "load_results",
+    "load_scenario",
+    "plan",
+    "prepare",
+    "report",
+    "run",
+    "strategy",
 ]
 
 if TYPE_CHECKING:
+    from bench.api.plans import Plan, load_scenario, plan, prepare, run, strategy
+    from bench.api.results import Results, load_results, report
     from bench.data.feed.batches import Pool
+    from bench.errors import BenchError
+    from bench.scenario import Scenario
     from bench.strategies.regularizer import L2Init, NoRegularizer
     from bench.strategies.schedule import Cosine, Linear, MultiStep, OneCycle
     from bench.strategies.selection import LearningSpeed, OldShare, Uniform
@@ -59,3 +86,7 @@ def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'bench' has no attribute {name!r}")
     return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -9,11 +9,12 @@ from bench.errors import BenchError, ScenarioError, StrategyError
 
 # The shipped strategy that all are compared with. It is trained on all old images, also where others have but a share.
 REFERENCE = "scratch"
+BASELINES = (REFERENCE, "naive", "optimized")
 _PACKAGE = Path(__file__).resolve().parent
 
 
 def shipped_folder(room: str) -> Path:
-    """Return the folder of shipped files, `room` being "scenarios" or "baselines".
+    """Return the folder of shipped files, `room` being "scenarios", "baselines" or "results".
 
     In an installed wheel it is bench/_shipped/<room>; in an editable install and in a bare checkout it is <room>
     beside the package.
@@ -50,11 +51,15 @@ def _find(asked: str, room: str, suffix: str, names: list[str], error: type[Benc
         path = Path(asked)
         if path.is_file() and path.suffix == suffix:
             return path
+        if path.is_dir():
+            raise error(f"{what} {asked}: is a folder, expected a {suffix} file. Name a file in it.")
         raise error(
             f"{what} {asked}: no such {suffix} file. Give the path of a {suffix} file, or one of: {_row(names)}."
         )
     if asked in names:
         return shipped_folder(room) / f"{asked}{suffix}"
+    if Path(asked).is_dir():
+        raise error(f"{what} {asked}: is a folder, expected a {suffix} file. Name a file in it.")
     near = difflib.get_close_matches(asked, names, 1)
     hint = f"Did you mean {near[0]}? " if near else ""
     raise error(f"{what} {asked!r}: not shipped. {hint}Choose one of {_row(names)}, or a path ending in {suffix}.")

@@ -13,7 +13,11 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs a checkout to know which files are tracked")
 def test_the_wheel_ships_exactly_the_tracked_files(tmp_path: Path):
     listed = subprocess.run(
-        ["git", "ls-files", "bench", "scenarios", "baselines"], cwd=ROOT, check=True, capture_output=True, text=True
+        ["git", "ls-files", "bench", "scenarios", "baselines", "results"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     tracked = {path for path in listed.stdout.splitlines() if (ROOT / path).exists()}
     expected = {path if path.startswith("bench/") else f"bench/_shipped/{path}" for path in tracked}

@@ -10,7 +10,7 @@ import click
 from bench.cli.options import results_option
 
 if TYPE_CHECKING:
-    from bench.records.collect import Records
+    from bench.api.results import Results
 
 
 @click.command("collect")
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     default=None,
-    show_default="records.parquet among the results",
+    show_default="records.parquet in the results folder",
     help="File to write.",
 )
 def collect_command(results: Path, output: Path | None) -> None:
-    """Write all records into one Parquet file, a row an evaluation.
+    """Write all records into one Parquet file, one row per evaluation.
 
-    The one among the results is read by leaderboard, report and compare in place of the records, as long as none of them has
-    changed since: the same tables, many times faster. Elsewhere it is a copy to work with or to send.
+    In the results folder, leaderboard, report and compare read it in place of the records, as long as none of them has changed
+    since: the same tables, many times faster. Elsewhere it is a copy to work with or to send.
     """
     from bench.records.collect import write_collected
 
@@ -34,12 +34,15 @@ def collect_command(results: Path, output: Path | None) -> None:
     click.echo(f"{found.path}: {found.trials:,} trials, {found.evals:,} evaluations, {found.size / 1e6:,.1f} MB")
 
 
-def read_records(results: Path, *, whole: bool = False) -> Records:
-    """Return the records, and say on stderr why a collected file was not used.
+def read_results(results: Path, *, published: bool = False, whole: bool = False) -> Results:
+    """Return the results, and say on stderr why a collected file was not used.
 
     whole: every column of the evaluations, not only what leaderboards read.
     """
     from bench.analysis.speedup.curves import COLUMNS
-    from bench.records.collect import collect
+    from bench.api.results import load_results
 
-    return collect(results, lambda note: click.echo(f"bench: {note}", err=True), None if whole else COLUMNS)
+    def tell(note: str) -> None:
+        click.echo(f"bench: {note}", err=True)
+
+    return load_results(results, published=published, columns=None if whole else COLUMNS, tell=tell)

@@ -8,22 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from bench.cli.options import data_root_option, load, show
+from bench.cli.options import data_root_option, one_scenario_option, skip_broken_option, workers_option
+from bench.cli.show import show
 from bench.errors import DataError
 
 if TYPE_CHECKING:
     from bench.data.files.prepare import Prepared
     from bench.scenario import Scenario
-
-_scenario = click.option("--scenario", required=True, help="Name, or path of a .toml file.")
-_workers = click.option(
-    "--workers", type=click.IntRange(min=1), default=None, help="Decoding processes; default: one a processor."
-)
-_skip_broken = click.option("--skip-broken", is_flag=True, help="Leave broken images out, keeping note of their names.")
 
 
 @click.group("data")
@@ -38,16 +30,16 @@ def status(data_root: Path) -> None:
     from bench.data.sources.find import set_state
     from bench.data.sources.known import SETS
     from bench.data.sources.verify import folder_bytes
+    from bench.reporting.layout import Cells, Column
 
-    table = Table(box=None, header_style="bold")
-    for heading in ("set", "state", "where", "size", "licence"):
-        table.add_column(heading, overflow="fold")
+    names = ("set", "state", "size", "licence", "where")
+    rows = []
     for name, facts in SETS.items():
         state = set_state(name, data_root)
-        table.add_row(name, state.text, state.where, _megabytes(state.bytes), facts.licence)
-    prepared = data_root / "prepared"
-    show(table)
-    click.echo(f"data root: {data_root}; prepared there: {_megabytes(folder_bytes(prepared)) or 'nothing'}")
+        rows.append((name, state.text, _megabytes(state.bytes), facts.licence, state.where))
+    show(Cells("Image sets", tuple(Column(name, name, left=name != "size") for name in names), tuple(rows)))
+    prepared = _megabytes(folder_bytes(data_root / "prepared"))
+    click.echo(f"data root: {data_root}; prepared there: {prepared or 'nothing'}")
 
 
 @data.command()
@@ -57,8 +49,8 @@ def status(data_root: Path) -> None:
 )
 @click.option("--size", type=click.IntRange(min=1), default=None, help="Pixels, square; with --folder.")
 @data_root_option
-@_workers
-@_skip_broken
+@workers_option
+@skip_broken_option
 def prepare(
     scenario: str | None, folder: Path | None, size: int | None, data_root: Path, workers: int | None, skip_broken: bool
 ) -> None:
@@ -87,7 +79,9 @@ def prepare(
                 for listing in listings
             ]
     else:
-        done = prepare_for(load(scenario or ""), data_root, workers, skip_broken=skip_broken)
+        from bench.api.plans import load_scenario
+
+        done = prepare_for(load_scenario(scenario or ""), data_root, workers, skip_broken=skip_broken)
     if not done:
         click.echo("nothing to prepare: the set comes as arrays")
     for tree in done:
@@ -95,14 +89,15 @@ def prepare(
 
 
 @data.command()
-@_scenario
+@one_scenario_option
 @data_root_option
 def verify(scenario: str, data_root: Path) -> None:
     """Check a scenario's data: counts, classes, checksums of what was prepared, images both in training and test."""
+    from bench.api.plans import load_scenario
     from bench.data.sources.find import find_trees, load_images
     from bench.data.sources.verify import broken_chunks, count_images, find_duplicates
 
-    asked = load(scenario)
+    asked = load_scenario(scenario)
     images = load_images(asked, data_root, download=False)
     click.echo(f"{asked.name}: {images.source}, {len(images.class_names)} classes, hash {images.hash()}")
     for domain, train, fewest, test, fewest_test in count_images(images):
@@ -146,13 +141,13 @@ def prepare_for(
     scenario: Scenario, data_root: Path, workers: int | None = None, *, skip_broken: bool = False
 ) -> list[Prepared]:
     """Decode what a scenario needs and is not decoded yet, with a bar on the terminal."""
-    from bench.data.files.prepare import default_workers
-    from bench.data.sources.find import prepare_images, trees_of
+    from bench.api.plans import prepare as prepare_scenario
+    from bench.data.sources.find import trees_of
 
     trees = trees_of(scenario, data_root)
     with _bar(sum(len(tree.listing.files) for tree in trees)) as advance:
-        return prepare_images(
-            scenario, data_root, workers=workers or default_workers(), skip_broken=skip_broken, progress=advance
+        return prepare_scenario(
+            scenario, data_root=data_root, workers=workers, skip_broken=skip_broken, progress=advance
         )
 
 
@@ -166,14 +161,12 @@ def tell_left_out(trees: list[Prepared]) -> None:
 @contextmanager
 def _bar(images: int) -> Iterator[Callable[[int], None]]:
     """Show how many images are decoded, from the first one on: what is ready already shows nothing."""
-    columns = (TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=images, visible=False)
+    if not images:  # spares rich, which takes 0.1 s to load
+        yield lambda done: None
+        return
+    from bench.reporting.progress import decoding_bar
 
-        def advance(done: int) -> None:
-            progress.update(task, advance=done, visible=True)
-
+    with decoding_bar(images) as advance:
         yield advance
 
 

@@ -1,4 +1,4 @@
-"""The command line: arguments, progress, exit codes."""
+"""The command `bench`: its group, and the commands that train and draw."""
 
 from __future__ import annotations
 
@@ -6,31 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
-from bench import __version__
-from bench.catalog import find_strategy
-from bench.cli.collect import collect_command, read_records
+from bench.cli.collect import collect_command, read_results
 from bench.cli.data import data, prepare_for, tell_left_out
 from bench.cli.meters import check_command, flops_command
-from bench.cli.options import (
-    cache_option,
-    compile_option,
-    data_root_option,
-    device_option,
-    horizons_option,
-    load,
-    load_entrants,
-    results_option,
-    scenario_option,
-    seeds_option,
-    strategies_option,
-    threads_option,
-)
+from bench.cli.options import plan_of, published_option, results_option, scenario_filter, training_options
 from bench.cli.plan import list_command, plan_command
-from bench.cli.rank import compare_command, leaderboard_command, print_leaderboard, scenario_filter
+from bench.cli.rank import compare_command, leaderboard_command
+from bench.cli.show import show_tables
 from bench.cli.target import target_command
-from bench.errors import BenchError
+from bench.errors import BenchError, RecordError
+from bench.places import REPORTS
+from bench.version import __version__
 
 if TYPE_CHECKING:
     from bench.data.feed.streaming import Residence
@@ -46,7 +33,7 @@ class _Commands(click.Group):
             click.echo(f"bench: {cause}", err=True)
             ctx.exit(cause.exit_code)
         except KeyboardInterrupt:
-            click.echo("bench: stopped. The same command goes on from the last evaluation.", err=True)
+            click.echo("bench: stopped. The same command resumes from the last evaluation.", err=True)
             ctx.exit(130)
 
 
@@ -57,112 +44,75 @@ def main() -> None:
 
 
 @main.command()
-@scenario_option
-@strategies_option
-@horizons_option
-@seeds_option
-@device_option
-@data_root_option
-@results_option
-@cache_option
-@compile_option
-@threads_option
+@training_options
 @click.option(
     "--images",
-    "residence",
     type=click.Choice(["auto", "resident", "streamed"]),
     default="auto",
     show_default=True,
-    help="On the device as a whole, or batch by batch; auto: resident where at most half of a GPU's free memory is "
-    "needed; on a CPU image files are streamed, arrays are not. The same learning, bit for bit.",
+    help="All on the device, or batch by batch. auto: resident where that takes at most half of a GPU's free memory; on a CPU, "
+    "image files are streamed and arrays are not. The same is learned, bit for bit.",
 )
 @click.option("--fresh", is_flag=True, help="Run finished trials again, replacing their records.")
-def run(
-    scenario: str,
-    strategies: tuple[str, ...],
-    horizons: tuple[float, ...],
-    seeds: tuple[int, ...],
-    device: str,
-    data_root: Path,
-    results: Path,
-    cache: Path,
-    compiled: bool | None,
-    threads: int | None,
-    residence: Residence,
-    fresh: bool,
-) -> None:
+def run(images: Residence, fresh: bool, **asked: Any) -> None:
     """Train strategies on a scenario, and print the leaderboard.
 
-    What is finished is kept; what was cut off goes on from its last evaluation.
+    Finished trials are kept; interrupted ones resume from their last evaluation.
     """
-    asked = load(scenario)
-    paths = [find_strategy(name) for name in strategies]
-    from bench.execution.local import LocalRun
-    from bench.records.collect import collect
-    from bench.reporting.progress import progress_for
+    from bench.api.plans import check_names, load_scenario
+    from bench.api.plans import run as run_plan
+    from bench.reporting.progress import progress_on_terminal
 
-    entrants = load_entrants(paths, horizons)
-    tell_left_out(prepare_for(asked, data_root))
-    local = LocalRun(
-        asked,
-        entrants,
-        seeds,
-        device=device,
-        residence=residence,
-        data_root=data_root,
-        results=results,
-        cache=cache,
-        compiled=compiled,
-        threads=threads,
-        fresh=fresh,
-    )
-    with progress_for(Console(stderr=True)) as listener:
-        local.run(listener)
-    click.echo(f"records: {results / asked.name}")
-    print_leaderboard(collect(results).of(asked.name))
-
-
-main.add_command(data)
-main.add_command(list_command)
-main.add_command(plan_command)
-main.add_command(flops_command)
-main.add_command(check_command)
-main.add_command(collect_command)
-main.add_command(leaderboard_command)
-main.add_command(compare_command)
-main.add_command(target_command)
+    check_names(asked["strategies"])
+    tell_left_out(prepare_for(load_scenario(asked["scenario"]), asked["data_root"]))
+    plan = plan_of(images=images, fresh=fresh, **asked)
+    with progress_on_terminal() as listener:
+        results = run_plan(plan, listener=listener)
+    click.echo(f"records: {plan.results / plan.scenario.name}")
+    try:
+        tables = results.tables(plan.scenario)
+    except RecordError as reason:  # nothing went wrong: there is only nothing to compare with
+        click.echo(f"no leaderboard: {reason}")
+    else:
+        show_tables([table.cells for table in tables])
 
 
 @main.command()
 @scenario_filter
 @results_option
+@published_option
 @click.option(
-    "--reports", type=click.Path(path_type=Path), default=Path("reports"), show_default=True, help="Folder to write to."
+    "--reports", type=click.Path(path_type=Path), default=REPORTS, show_default=True, help="Folder to write to."
 )
-@click.option("--formats", default="pdf,svg,png", show_default=True, help="Of the figures.")
+@click.option("--formats", default="pdf,svg,png", show_default=True, help="Formats of the figures.")
 @click.option(
     "--width",
     type=click.Choice(["page", "column", "both"]),
     default="both",
     show_default=True,
-    help="Of the figures, in print: 6.75 inches or 3.3; both: in a column's as PDF alone.",
+    help="Printed width of the figures: 6.75 inches, 3.3 inches, or both (column width as PDF only).",
 )
-def report(scenario: str | None, results: Path, reports: Path, formats: str, width: str) -> None:
+def report(scenario: str | None, results: Path, published: bool, reports: Path, formats: str, width: str) -> None:
     """Draw figures, with their captions and tables beside them, and write index.html over them all.
 
-    What compares scenarios is drawn where several are reported, and lies in the folder itself. With --scenario the page
+    Figures that compare scenarios are drawn where several are reported, and go into the folder itself. With --scenario, the page
     holds that scenario alone.
     """
-    from bench.records.store import require_writable
-    from bench.reporting.figures.sheet import prints_of
-    from bench.reporting.page import write_page
-    from bench.reporting.report import write_reports
+    from bench.api.results import report as write_report
 
-    prints = prints_of(formats, width)
-    parts = read_records(results, whole=True).parts(scenario)
-    require_writable(reports)
-    written: list[Path] = []
-    for path in write_reports(parts, reports, prints):
-        click.echo(path)
-        written.append(path)
-    click.echo(write_page(parts, reports, written, only=scenario))
+    found = read_results(results, published=published, whole=True)
+    write_report(found, reports, scenario=scenario, formats=formats.split(","), width=width, written=click.echo)
+
+
+for _command in (
+    data,
+    list_command,
+    plan_command,
+    flops_command,
+    check_command,
+    collect_command,
+    leaderboard_command,
+    compare_command,
+    target_command,
+):
+    main.add_command(_command)

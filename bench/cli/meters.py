@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.options import data_root_option, device_option, show
+from bench.cli.options import data_root_option, device_option
+from bench.cli.show import show
 from bench.errors import BenchError, MeterError, RuleError
 
 if TYPE_CHECKING:
@@ -63,9 +64,9 @@ def flops_command(model: str, image: tuple[int, int, int], classes: int, form: s
         }
         click.echo(json.dumps(facts, indent=1))
         return
-    from bench.reporting.metering import flops_table
+    from bench.reporting.metering import flops_cells
 
-    show(flops_table(model, image, count, layers))
+    show(flops_cells(model, image, count, layers))
     once = f", and {count.batch:,} a batch" if count.batch else ""
     click.echo(f"forward: {count.forward:,} FLOPs an image; by fvcore {count.forward_fvcore:,}")
     click.echo(f"step, forward and backward: {count.step:,} FLOPs an image{once}")
@@ -97,7 +98,7 @@ def check_command(
 
 def _audit(trial: Path, strategy: str | None, device: str, data_root: Path, form: str) -> None:
     from bench.execution.audit import audit_record
-    from bench.reporting.metering import audit_table
+    from bench.reporting.metering import audit_cells
     from bench.training.device import choose_device
 
     found = audit_record(trial, strategy, data_root, choose_device(device))
@@ -108,7 +109,7 @@ def _audit(trial: Path, strategy: str | None, device: str, data_root: Path, form
             )
         )
     else:
-        show(audit_table(found))
+        show(audit_cells(found))
     if not found.agrees:
         wrong = next(part for part in found.parts if not part.agrees)
         raise MeterError(
@@ -120,19 +121,19 @@ def _audit(trial: Path, strategy: str | None, device: str, data_root: Path, form
 def _check_rules(results: Path, form: str) -> None:
     from bench.analysis.guards.rules import GUARDS
     from bench.records.rules import check_results
-    from bench.reporting.metering import rules_table
+    from bench.reporting.metering import rules_cells
 
     verdict = check_results(results, GUARDS)
     if form == "json":
         click.echo(json.dumps(asdict(verdict), indent=1))
     else:
-        show(rules_table(verdict))
+        show(rules_cells(verdict))
     if verdict.violations:
         first = verdict.violations[0]
         more = f" (and {len(verdict.violations) - 1} more)" if len(verdict.violations) > 1 else ""
         asked = verdict.rules[first.rule]
         raise RuleError(
-            f"{first.where}: {first.rule}: {first.found}{more}, expected: {asked} Run it again, or leave it out."
+            f"{first.where}: {first.rule}: {first.found}{more}, expected: {asked} Run it again, or remove the record."
         )
 
 

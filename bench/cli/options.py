@@ -1,24 +1,23 @@
-"""Options that several commands share."""
+"""Options that several commands share, each declared once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from platformdirs import user_cache_path
-from rich.console import Console, RenderableType
 
-from bench.catalog import REFERENCE, find_scenario
+from bench.catalog import BASELINES
 from bench.errors import BenchError
+from bench.places import RUNS, cache_folder, data_folder
 
 if TYPE_CHECKING:
-    from bench.scenario import Scenario
-    from bench.strategies.strategy import Entrant
+    from bench.api.plans import Plan
+    from bench.data.feed.streaming import Residence
+    from bench.strategies.notation import Setting
 
-CACHE = user_cache_path("compute-to-accuracy", appauthor=False)
-BASELINES = ("scratch", "naive", "optimized")
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Seeds(click.ParamType):
@@ -39,81 +38,173 @@ class Seeds(click.ParamType):
                 raise BenchError(f"--seeds {value!r}: {part} is an empty or endless range. Change it.")
             seeds.extend(span)
         if len(set(seeds)) != len(seeds):
-            raise BenchError(f"--seeds {value!r}: a seed stands there twice. Remove it.")
+            raise BenchError(f"--seeds {value!r}: a seed is listed twice. Remove it.")
         return tuple(seeds)
 
 
+class SettingText(click.ParamType):
+    """A field of a strategy and its value, or for --grid its values."""
+
+    name = "[strategy:]field=value"
+
+    def __init__(self, option: str) -> None:
+        self._option = option
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Setting:
+        from bench.strategies.notation import read_setting
+
+        return read_setting(self._option, str(value))
+
+
+class Share(click.ParamType):
+    """A share above 0 and at most 1."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            share = float(value)
+        except ValueError:
+            share = 0.0
+        if not 0 < share <= 1:
+            raise BenchError(
+                f"--target {value}: expected a share of scratch's accuracy, above 0 and at most 1. Change it."
+            )
+        return share
+
+
 results_option = click.option(
-    "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, help="Folder of records."
+    "--results", type=click.Path(path_type=Path), default=RUNS, show_default=True, help="Folder of records."
 )
-scenario_option = click.option(
-    "--scenario", default="digits-7-3", show_default=True, help="Name, or path of a .toml file."
+published_option = click.option(
+    "--published", is_flag=True, help="Add the records that come with bench, marked in the table."
 )
-strategies_option = click.option(
-    "--strategy",
-    "strategies",
-    multiple=True,
-    default=BASELINES,
+scenario_filter = click.option(
+    "--scenario", default=None, help="Name, or path of a .toml file; default: every scenario with records."
+)
+one_scenario_option = click.option("--scenario", required=True, help="Name, or path of a .toml file.")
+currency_option = click.option(
+    "--currency",
+    type=click.Choice(("flops", "steps", "images", "device_seconds", "gpu_joules")),
+    default="flops",
     show_default=True,
-    help="Name, or path of a .py file.",
 )
-seeds_option = click.option("--seeds", type=Seeds(), default="0-2", show_default=True, help="Like 0-4 or 0,2,5.")
+target_option = click.option(
+    "--target",
+    "share",
+    type=Share(),
+    default=1.0,
+    show_default=True,
+    help="Share of scratch's final accuracy to reach.",
+)
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 data_root_option = click.option(
     "--data-root",
     type=click.Path(path_type=Path),
-    default=CACHE / "data",
+    default=data_folder,
     show_default="the user's cache folder",
-    help="Where image sets lie, or are downloaded to, and where what is prepared goes.",
+    help="Folder of image sets, downloaded or put there, and of prepared images.",
 )
-cache_option = click.option(
-    "--cache",
-    type=click.Path(path_type=Path),
-    default=CACHE,
-    show_default="the user's cache folder",
-    help="Base models and checkpoints.",
+workers_option = click.option(
+    "--workers", type=click.IntRange(min=1), default=None, help="Decoding processes; default: one per processor."
 )
-horizons_option = click.option(
-    "--horizon",
-    "horizons",
-    type=float,
-    multiple=True,
-    show_default="each strategy's own",
-    help="Planned length, as a share of scratch's steps; several for a frontier. Scratch itself is always run at 1, too.",
-)
-compile_option = click.option(
-    "--compile/--no-compile", "compiled", default=None, help="Use torch.compile; default: as the scenario says."
-)
-threads_option = click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    default=None,
-    show_default="one a core",
-    help="Of PyTorch on the CPU; kept for the whole run, and in every record.",
+skip_broken_option = click.option(
+    "--skip-broken", is_flag=True, help="Leave broken images out, and record their names."
 )
 
+_TRAINING = (
+    click.option("--scenario", default="digits-7-3", show_default=True, help="Name, or path of a .toml file."),
+    click.option(
+        "--strategy",
+        "strategies",
+        multiple=True,
+        default=BASELINES,
+        show_default=True,
+        help="Name, path of a .py file, or either with parameters: 'optimized[start.shrink=0.9]'.",
+    ),
+    click.option(
+        "--set",
+        "settings",
+        type=SettingText("--set"),
+        multiple=True,
+        help="Set a field of the strategies, such as start.shrink=0.9; of one of them: optimized:start.shrink=0.9.",
+    ),
+    click.option(
+        "--grid",
+        "grids",
+        type=SettingText("--grid"),
+        multiple=True,
+        help="The same with several values: a variant for each, such as horizon=0.2,0.3,0.5. Several grids: their product.",
+    ),
+    click.option(
+        "--horizon",
+        "horizons",
+        type=float,
+        multiple=True,
+        show_default="each strategy's own",
+        help="Planned length, as a share of scratch's steps; several for a frontier. Scratch also runs at 1.",
+    ),
+    click.option("--seeds", type=Seeds(), default="0-2", show_default=True, help="Like 0-4 or 0,2,5."),
+    device_option,
+    data_root_option,
+    results_option,
+    click.option(
+        "--cache",
+        type=click.Path(path_type=Path),
+        default=cache_folder,
+        show_default="the user's cache folder",
+        help="Folder of base models and checkpoints.",
+    ),
+    click.option(
+        "--compile/--no-compile", "compiled", default=None, help="Use torch.compile; default: as the scenario says."
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        default=None,
+        show_default="one per core",
+        help="CPU threads of PyTorch; kept for the whole run, and recorded.",
+    ),
+)
 
-def load(name_or_path: str) -> Scenario:
-    """Return a shipped scenario, or the user's own by path."""
-    from bench.scenario import load_scenario
 
-    return load_scenario(find_scenario(name_or_path))
-
-
-def load_entrants(paths: Sequence[Path], horizons: Sequence[float]) -> list[Entrant]:
-    """Return the strategies of these files: at their own horizons, or at each of those given, and scratch at 1."""
-    from bench.strategies.strategy import load_strategy
-
-    entrants = []
-    for path in paths:
-        entrant = load_strategy(path)
-        asked = dict.fromkeys([1.0, *horizons] if horizons and entrant.name == REFERENCE else horizons)
-        entrants += [entrant.at(horizon) for horizon in asked] or [entrant]
-    return entrants
+def training_options(command: Command) -> Command:
+    """Add the options that say what to train, where and with what; plan_of takes them."""
+    for option in reversed(_TRAINING):
+        command = option(command)
+    return command
 
 
-def show(*parts: RenderableType) -> None:
-    """Print at full width: a table that a narrow terminal folds can still be read, one that is squeezed cannot."""
-    console = Console(soft_wrap=True)
-    console.width = max(console.width, 240)
-    console.print(*parts)
+def plan_of(
+    *,
+    scenario: str,
+    strategies: tuple[str, ...],
+    settings: tuple[Setting, ...],
+    grids: tuple[Setting, ...],
+    horizons: tuple[float, ...],
+    seeds: tuple[int, ...],
+    device: str,
+    data_root: Path,
+    results: Path,
+    cache: Path,
+    compiled: bool | None,
+    threads: int | None,
+    images: Residence = "auto",
+    fresh: bool = False,
+) -> Plan:
+    """Return the plan that these options ask for. Raises a BenchError for what can be known to be wrong."""
+    from bench.api.plans import plan, strategies_for
+
+    return plan(
+        scenario,
+        strategies_for(strategies, (*settings, *grids), horizons),
+        seeds,
+        results=results,
+        device=device,
+        data_root=data_root,
+        cache=cache,
+        compiled=compiled,
+        threads=threads,
+        images=images,
+        fresh=fresh,
+    )

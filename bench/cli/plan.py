@@ -3,91 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from bench.catalog import find_strategy, scenario_names, strategy_names
-from bench.cli.options import (
-    cache_option,
-    compile_option,
-    data_root_option,
-    device_option,
-    horizons_option,
-    load,
-    load_entrants,
-    results_option,
-    scenario_option,
-    seeds_option,
-    show,
-    strategies_option,
-    threads_option,
-)
-from bench.errors import DataError
+from bench.catalog import scenario_names, strategy_names
+from bench.cli.options import data_root_option, plan_of, results_option, training_options
+from bench.cli.show import show_tables, width_options
 
 
 @click.command("list")
 @data_root_option
 @results_option
-def list_command(data_root: Path, results: Path) -> None:
+@width_options
+def list_command(data_root: Path, results: Path, wide: bool, columns: str | None) -> None:
     """List the shipped scenarios and strategies, and whether a scenario's data are ready."""
+    from bench.api.plans import load_scenario
     from bench.data.sources.find import data_ready
     from bench.records.store import recorded_scratch
-    from bench.reporting.plans import scenario_table
+    from bench.reporting.plans import scenario_cells
 
-    scenarios = [load(name) for name in scenario_names()]
+    scenarios = [load_scenario(name) for name in scenario_names()]
     ready = [data_ready(scenario, data_root) for scenario in scenarios]
     records = [recorded_scratch(results, scenario.name, scenario.hash(), scenario.updates) for scenario in scenarios]
-    show(*scenario_table(scenarios, ready, records))
+    show_tables([scenario_cells(scenarios, ready, records)], wide=wide, columns=columns)
     click.echo(f"strategies: {', '.join(strategy_names())}, or the path of a .py file")
 
 
 @click.command("plan")
-@scenario_option
-@strategies_option
-@horizons_option
-@seeds_option
-@device_option
-@data_root_option
-@results_option
-@cache_option
-@compile_option
-@threads_option
-def plan_command(
-    scenario: str,
-    strategies: tuple[str, ...],
-    horizons: tuple[float, ...],
-    seeds: tuple[int, ...],
-    device: str,
-    data_root: Path,
-    results: Path,
-    cache: Path,
-    compiled: bool | None,
-    threads: int | None,
-) -> None:
-    """Say what `bench run` would do, and what it would take on this machine: a few steps are timed, nothing else runs."""
-    asked = load(scenario)
-    paths = [find_strategy(name) for name in strategies]
-    from bench.data.sources.find import data_ready
+@training_options
+@width_options
+def plan_command(wide: bool, columns: str | None, **asked: Any) -> None:
+    """Say what `bench run` would do, and what it would take on this machine: times a few steps, and runs nothing else."""
+    from bench.api.plans import check_names, load_scenario, require_data
+    from bench.reporting.plans import plan_cells
 
-    state = data_ready(asked, data_root)
-    if state != "ready":
-        raise DataError(
-            f"{asked.name}: data {state}, expected them ready. See: bench data status; bench data prepare --scenario {scenario}"
-        )
-    from bench.execution.estimate import estimate
-    from bench.execution.local import LocalRun
-    from bench.reporting.plans import plan_table
-
-    entrants = load_entrants(paths, horizons)
-    local = LocalRun(
-        asked,
-        entrants,
-        seeds,
-        device=device,
-        data_root=data_root,
-        results=results,
-        cache=cache,
-        compiled=compiled,
-        threads=threads,
-    )
-    show(*plan_table(asked, estimate(local)))
+    check_names(asked["strategies"])
+    require_data(load_scenario(asked["scenario"]), asked["data_root"], asked["scenario"])
+    plan = plan_of(**asked)
+    show_tables([plan_cells(plan.scenario, plan.costs().estimates)], wide=wide, columns=columns)

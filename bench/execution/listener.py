@@ -18,3 +18,19 @@ class Listener(Protocol):
     def began(self, label: str, total_steps: int, done_steps: int) -> None: ...
     def evaluated(self, label: str, row: EvalRow, total_steps: int) -> None: ...
     def ended(self, label: str, record: TrialRecord | None) -> None: ...
+
+
+class Silent:
+    """A listener that keeps everything to itself."""
+
+    def planned(self, asked: int, due: int, total_steps: int) -> None:
+        pass
+
+    def began(self, label: str, total_steps: int, done_steps: int) -> None:
+        pass
+
+    def evaluated(self, label: str, row: EvalRow, total_steps: int) -> None:
+        pass
+
+    def ended(self, label: str, record: TrialRecord | None) -> None:
+        pass

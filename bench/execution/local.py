@@ -74,8 +74,6 @@ class LocalRun:
         self._fresh = fresh
         self._residence: Residence = residence
         self.compiled = scenario.training.compile if compiled is None else compiled
-        require_writable(results)
-        require_writable(cache)
         # Seed by seed, update by update, and strategies in turn within one, so that their seconds come from the same minutes.
         updates = range(1, scenario.updates + 1)
         specs = [TrialSpec(scenario, entrant, k, seed) for seed in seeds for k in updates for entrant in entrants]
@@ -99,6 +97,8 @@ class LocalRun:
         Raises TrialError at the end where any failed, and at once what is no single trial's fault: RecordError where
         another process holds a trial, and whatever is a bug.
         """
+        require_writable(self._results)
+        require_writable(self._cache)
         due = [trial for trial in self.trials if trial.due]
         listener.planned(len(self.trials), len(due), self._steps(due))
         if self.device.type == "cuda":
@@ -124,8 +124,11 @@ class LocalRun:
 
     def _steps(self, due: Sequence[PlannedTrial]) -> int:
         """Return the optimizer steps of trials that are due, and of the base models that they lack."""
-        steps = sum(trial_steps(self.budget(trial.spec.update), trial.spec.horizon) for trial in due)
-        return steps + len(self.lacking_bases()) * self.budget(0)
+        return sum(map(self.steps_of, due)) + len(self.lacking_bases()) * self.budget(0)
+
+    def steps_of(self, trial: PlannedTrial) -> int:
+        """Return the optimizer steps of a whole trial."""
+        return trial_steps(self.budget(trial.spec.update), trial.spec.horizon)
 
     def lacking_bases(self) -> set[int]:
         """Return the seeds whose base model has to be trained, for trials that are due."""

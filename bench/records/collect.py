@@ -60,20 +60,45 @@ class Records:
         wanted = first.isin(pd.MultiIndex.from_frame(trials[_KEY]))
         return Records(trials, self.evals[np.repeat(wanted, np.diff(begins, append=len(self.evals)))])
 
-    def find(self, name: str) -> tuple[str, float]:
-        """Return (strategy, horizon) of a name like "optimized", or "optimized@0.5" where there are several horizons.
+    def find(self, name: str) -> list[tuple[str, float]]:
+        """Return (strategy, horizon) of a name like "optimized@0.5", or of each horizon of one like "optimized".
 
-        Raises RecordError where there is none, or more than one.
+        Raises RecordError where no finished trial is of that name.
         """
         strategy, at, horizon = name.partition("@")
         keys = sorted(self.evals[["strategy", "horizon"]].drop_duplicates().itertuples(index=False, name=None))
         found = [key for key in keys if key[0] == strategy and (not at or f"{key[1]:g}" == horizon)]
-        if len(found) != 1:
+        if not found:
             known = ", ".join(f"{each}@{length:g}" for each, length in keys) or "none"
+            raise RecordError(f"{name}: no finished strategy of that name, expected one of: {known}. Change it.")
+        return found
+
+    def pairs(self, one: str, other: str) -> list[tuple[tuple[str, float], tuple[str, float]]]:
+        """Return which trials of two names to compare: at each horizon that both have, or else the only one of each.
+
+        Raises RecordError where a name is of several horizons and they have none in common.
+        """
+        mine, theirs = self.find(one), self.find(other)
+        common = [(key, (theirs[0][0], key[1])) for key in mine if (theirs[0][0], key[1]) in theirs]
+        if common:
+            return common
+        if len(mine) > 1 or len(theirs) > 1:
+            known = ", ".join(f"{name}@{horizon:g}" for name, horizon in (*mine, *theirs))
+            raise RecordError(f"{one} and {other}: no common horizon. Name one of each: {known}.")
+        return [(mine[0], theirs[0])]
+
+    def with_hash(self, scenario_hash: str) -> Records:
+        """Return the trials of one scenario's part that are of exactly this scenario. Raises RecordError where there are none."""
+        if set(self.trials["scenario_hash"]) == {scenario_hash}:
+            return self
+        trials = self.trials[self.trials["scenario_hash"] == scenario_hash]
+        if trials.empty:
+            found = ", ".join(sorted(set(self.trials["scenario_hash"])))
             raise RecordError(
-                f"{name}: {len(found)} finished strategies of that name, expected one of: {known}. Change it."
+                f"{self.name}: the recorded trials are of another scenario of that name (hash {found}, this one's is "
+                f"{scenario_hash}). Run: bench run, with this scenario and another --results."
             )
-        return found[0]
+        return self.only(trials)
 
     def by_update(self) -> list[Records]:
         """Return one scenario's part, update by update, those that have any trial."""
@@ -103,6 +128,21 @@ class Records:
                 f"Run: bench run --scenario {scenario}"
             )
         return Records(trials, _where(self.evals, "scenario", scenario))
+
+
+def add_shipped(own: Records | None, shipped: Records) -> Records:
+    """Return one's own records, and those that come with bench of what one does not have: scenario, strategy and horizon.
+
+    Trials then have a column `shipped`: which they are. own: None where there is no folder of them.
+    """
+    key = ["scenario", "strategy", "horizon"]
+    mine = set() if own is None else set(own.trials[key].itertuples(index=False, name=None))
+    missing = [each not in mine for each in shipped.trials[key].itertuples(index=False, name=None)]
+    added = shipped.only(shipped.trials[missing])
+    parts = [(added, True)] if own is None or own.trials.empty else [(own, False), (added, True)]
+    trials = pd.concat([part.trials.assign(shipped=flag) for part, flag in parts], ignore_index=True)
+    evals = pd.concat([part.evals.astype({"scenario": str, "strategy": str}) for part, _ in parts], ignore_index=True)
+    return Records(trials, evals.astype({"scenario": "category", "strategy": "category"}))
 
 
 def _changes(evals: pd.DataFrame) -> np.ndarray:

@@ -80,7 +80,7 @@ def read_trial(folder: Path) -> TrialRecord | None:
     path = folder / "trial.json"
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as cause:
         raise RecordError(f"{path}: cannot be read ({cause.strerror}). Mend its permissions.") from cause

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from bench.catalog import REFERENCE
+from bench.reporting.layout import Cells
 from bench.reporting.numbers import CURRENCY_LABELS, is_there, speedup_text
-from bench.reporting.tables import BASE_NOTE, frontier_cells, leaderboard_cells, life_cells, pooled_cells
+from bench.reporting.tables import BASE_NOTE, leaderboard_cells
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -43,7 +44,7 @@ def latex_table(rows: pd.DataFrame) -> str:
     accuracies.
     Bold is the best speedup of those that held the target, scratch aside, and the best accuracies.
     """
-    heading, _, _, notes = leaderboard_cells(rows)
+    words = leaderboard_cells(rows)
     currency = rows["currency"].iloc[0]
     others = [name for name in ("device_seconds", "gpu_joules") if name != currency]
     others = [name for name in others if not rows[f"value_{name}"].isna().all()]
@@ -56,27 +57,12 @@ def latex_table(rows: pd.DataFrame) -> str:
     cells = [
         _cells(row, currency, others, {name for name in best if place in best[name]}) for place, row in _each(rows)
     ]
-    words = [
-        heading,
+    captions = [
+        words.heading,
         f"Speedup and cost in {CURRENCY_LABELS[currency]}",
-        *(note.replace(BASE_NOTE, "") for note in notes),
+        *(note.replace(BASE_NOTE, "") for note in words.notes),
     ]
-    return _environment([*words, *_gaps(rows, currency)], [*map(escape, headings)], cells, "lrcrc")
-
-
-def latex_frontier(rows: pd.DataFrame, currency: str) -> str:
-    """Return strategies at several horizons, as bench.analysis.studies.frontier gives them, as a table environment."""
-    return _plain(*frontier_cells(rows, currency))
-
-
-def latex_life(rows: pd.DataFrame) -> str:
-    """Return a chain's whole life, as bench.analysis.studies.life gives it, as a table environment."""
-    return _plain(*life_cells(rows))
-
-
-def latex_pooled(rows: pd.DataFrame) -> str:
-    """Return several scenarios together, as bench.analysis.ranking.pooled gives them, as a table environment."""
-    return _plain(*pooled_cells(rows))
+    return _environment([*captions, *_gaps(rows, currency)], [*map(escape, headings)], cells, "lrcrc")
 
 
 def escape(text: str) -> str:
@@ -84,10 +70,11 @@ def escape(text: str) -> str:
     return "".join(_SPECIAL.get(character, character) for character in text)
 
 
-def _plain(heading: str, headings: Sequence[str], cells: list[dict[str, str]], notes: list[str]) -> str:
-    """Return a table as the other forms have it, every cell escaped."""
-    texts = [[_number(text) for text in row.values()] for row in cells]
-    return _environment([heading, *notes], [*map(escape, headings)], texts, "l")
+def latex_plain(cells: Cells) -> str:
+    """Return any table as a table environment, every cell escaped."""
+    texts = [[_number(text) for text in row] for row in cells.rows]
+    headings = [escape(column.heading) for column in cells.columns]
+    return _environment([cells.heading, *cells.notes], headings, texts, "l")
 
 
 def _environment(words: Sequence[str], headings: Sequence[str], cells: list[list[str]], alignment: str) -> str:
@@ -127,7 +114,7 @@ def _cells(row: Any, currency: str, others: Sequence[str], best: set[str]) -> li
     return [
         name,
         horizon,
-        f"{round(row['reached'] * row['n'])}/{row['n']}",
+        f"{round(row['reached'] * row['n'])}/{row['n']}" if is_there(row["rank"]) else str(row["n"]),
         _bold(_number(speedup_text(row, currency)), f"value_{currency}" in best),
         f"[{low:.2f}, {high:.2f}]" if is_there(low) and is_there(high) else "--",
         *(_number(speedup_text(row, other)) for other in others),

@@ -5,52 +5,63 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-from rich.text import Text
-
 from bench.records.rules import Verdict
+from bench.reporting.layout import Cells, Column
 
 if TYPE_CHECKING:  # these need torch
     from bench.execution.audit import Audit
     from bench.metering.flops import FlopCount, LayerFlops
 
 
-def flops_table(model: str, image_shape: tuple[int, int, int], count: FlopCount, layers: Sequence[LayerFlops]) -> Table:
-    """Return a model's forward multiply-adds by layer, by both counters, with what a step costs below."""
-    size = "x".join(map(str, image_shape))
-    table = Table(
-        box=None, header_style="bold", title=f"{model}, one image of {size}", title_justify="left", show_footer=True
+def flops_cells(model: str, image_shape: tuple[int, int, int], count: FlopCount, layers: Sequence[LayerFlops]) -> Cells:
+    """Return a model's forward multiply-adds by layer, by both counters, with the totals in the last row."""
+    columns = (
+        Column("layer", "layer", left=True),
+        Column("kind", "kind", left=True),
+        Column("multiply_adds", "multiply-adds"),
+        Column("fvcore", "by fvcore"),
     )
-    table.add_column("layer", footer="all: forward", overflow="fold")
-    table.add_column("kind")
-    table.add_column("multiply-adds", f"{count.forward // 2:,}", justify="right")
-    table.add_column("by fvcore", f"{count.forward_fvcore // 2:,}", justify="right")
-    for layer in layers:
-        table.add_row(
-            layer.name or "(the model)", layer.kind, f"{layer.forward // 2:,}", f"{layer.forward_fvcore // 2:,}"
-        )
-    return table
+    rows = [
+        (layer.name or "(the model)", layer.kind, f"{layer.forward // 2:,}", f"{layer.forward_fvcore // 2:,}")
+        for layer in layers
+    ]
+    rows.append(("all: forward", "", f"{count.forward // 2:,}", f"{count.forward_fvcore // 2:,}"))
+    return Cells(f"{model}, one image of {'x'.join(map(str, image_shape))}", columns, tuple(rows))
 
 
-def audit_table(audit: Audit) -> Table:
+def audit_cells(audit: Audit) -> Cells:
     """Return what an audit found, part by part."""
-    table = Table(box=None, header_style="bold", title=Text(audit.trial), title_justify="left")
-    for heading in ("part", "counted FLOPs", "charged FLOPs", "disagreement", ""):
-        table.add_column(heading, justify="left" if heading in ("part", "") else "right")
-    for part in audit.parts:
-        verdict = "ok" if part.agrees else "WRONG"
-        table.add_row(part.name, f"{part.counted:,}", f"{part.charged:,}", f"{part.disagreement:.4%}", verdict)
-    return table
+    columns = (
+        Column("part", "part", left=True),
+        Column("counted", "counted FLOPs"),
+        Column("charged", "charged FLOPs"),
+        Column("disagreement", "disagreement"),
+        Column("verdict", "verdict", left=True),
+    )
+    rows = [
+        (
+            part.name,
+            f"{part.counted:,}",
+            f"{part.charged:,}",
+            f"{part.disagreement:.4%}",
+            "ok" if part.agrees else "WRONG",
+        )
+        for part in audit.parts
+    ]
+    return Cells(audit.trial, columns, tuple(rows))
 
 
-def rules_table(verdict: Verdict) -> Table:
+def rules_cells(verdict: Verdict) -> Cells:
     """Return each rule, and where it was not kept."""
-    table = Table(box=None, header_style="bold", title=f"{verdict.trials} trials", title_justify="left")
-    for heading in ("rule", "", "where", "found"):
-        table.add_column(heading)
+    columns = (
+        Column("rule", "rule", left=True),
+        Column("verdict", "verdict", left=True),
+        Column("where", "where", left=True),
+        Column("found", "asked, or found", left=True),
+    )
+    rows = []
     for name, words in verdict.rules.items():
         broken = [violation for violation in verdict.violations if violation.rule == name]
-        table.add_row(name, "BROKEN" if broken else "kept", "", words)
-        for violation in broken:
-            table.add_row("", "", Text(violation.where), Text(violation.found))
-    return table
+        rows.append((name, "BROKEN" if broken else "kept", "", words))
+        rows += [("", "", violation.where, violation.found) for violation in broken]
+    return Cells(f"{verdict.trials} trials", columns, tuple(rows))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pandas as pd
+
 CURRENCY_LABELS = {
     "flops": "FLOPs",
     "steps": "steps",
@@ -22,6 +24,13 @@ def speedup_text(row: Any, currency: str) -> str:
     if not is_there(value):
         return "-"
     return f"{value:.2f}" if relation == "=" else f"{relation} {value:.2f}"
+
+
+def speedup_with_interval(row: Any, currency: str) -> str:
+    """Return "2.31 (1.90 to 2.70)", and the same as speedup_text where there is no interval."""
+    low, high = row[f"low_{currency}"], row[f"high_{currency}"]
+    text = speedup_text(row, currency)
+    return f"{text} ({low:.2f} to {high:.2f})" if is_there(low) and is_there(high) else text
 
 
 def ratio_text(row: Any) -> str:
@@ -53,5 +62,5 @@ def amount(value: float, currency: str) -> str:
 
 
 def is_there(value: Any) -> bool:
-    """Return whether a cell of a frame holds a value: neither None nor NaN."""
-    return value is not None and not (isinstance(value, float) and math.isnan(value))
+    """Return whether a cell of a frame holds a value: neither None, NaN nor pandas' NA."""
+    return value is not None and value is not pd.NA and not (isinstance(value, float) and math.isnan(value))

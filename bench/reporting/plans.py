@@ -5,48 +5,57 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-from rich.text import Text
-
 from bench.data.sources.counts import expected_size
 from bench.records.schema import TrialRecord
+from bench.reporting.layout import Cells, Column
 from bench.scenario import Scenario, Stage
 
 if TYPE_CHECKING:  # needs torch, and `bench list` starts without
     from bench.execution.estimate import Plan
 
 _LIST_NOTE = (
-    "images: trained on by scratch at the last update, about, by the sets' published counts. scratch, FLOPs: of one trial there, "
-    "where the results hold one; bench plan estimates it."
+    "images: those that scratch trains on at the last update, by the sets' published counts. scratch, FLOPs: of one trial there, "
+    "where the results contain one; bench plan estimates it. --wide shows all columns."
 )
 
 
-def scenario_table(
-    scenarios: Sequence[Scenario], ready: Sequence[str], records: Sequence[TrialRecord | None]
-) -> tuple[Table, Text]:
-    """Return (table, note) of scenarios. ready: see data_ready. records: a finished trial of scratch at the last update."""
-    table = Table(box=None, header_style="bold")
-    headings = ("scenario", "kind", "stages", "set", "classes", "images", "model", "epochs", "batch", "precision")
-    for heading in (*headings, "scratch, FLOPs", "data"):
-        table.add_column(heading, overflow="fold", justify="right" if heading in ("classes", "images") else "left")
+def scenario_cells(scenarios: Sequence[Scenario], ready: Sequence[str], records: Sequence[TrialRecord | None]) -> Cells:
+    """Return scenarios in words. ready: see data_ready. records: a finished trial of scratch at the last update of each."""
+    columns = (
+        Column("scenario", "scenario", left=True),
+        Column("data", "data", 0, left=True),
+        Column("stages", "stages", 1, left=True),
+        Column("model", "model", 2, left=True),
+        Column("kind", "kind", 3, left=True),
+        Column("set", "set", 4, left=True),
+        Column("classes", "classes", 5),
+        Column("images", "images", 6),
+        Column("epochs", "epochs", 7),
+        Column("batch", "batch", 8),
+        Column("precision", "precision", 9, left=True),
+        Column("flops", "scratch, FLOPs", 10),
+    )
+    rows = []
     for scenario, state, record in zip(scenarios, ready, records, strict=True):
         training, data = scenario.training, scenario.data
         images, classes = expected_size(scenario)
-        table.add_row(
-            scenario.name,
-            scenario.kind,
-            " + ".join(map(_stage_text, scenario.stages)),
-            data.set or "own folders",
-            "-" if classes is None else str(classes),
-            "-" if images is None else f"{images:,}",
-            scenario.model.name,
-            str(training.epochs),
-            str(training.batch_size),
-            training.precision,
-            f"{record.summary.train_flops + record.summary.aux_flops:.2e}" if record and record.summary else "-",
-            state,
+        rows.append(
+            (
+                scenario.name,
+                state,
+                " + ".join(map(_stage_text, scenario.stages)),
+                scenario.model.name,
+                scenario.kind,
+                data.set or "own folders",
+                "-" if classes is None else str(classes),
+                "-" if images is None else f"{images:,}",
+                str(training.epochs),
+                str(training.batch_size),
+                training.precision,
+                f"{record.summary.train_flops + record.summary.aux_flops:.2e}" if record and record.summary else "-",
+            )
         )
-    return table, Text(_LIST_NOTE, style="dim")
+    return Cells("Scenarios", columns, tuple(rows), (_LIST_NOTE,))
 
 
 def _stage_text(stage: Stage) -> str:
@@ -59,35 +68,34 @@ def _stage_text(stage: Stage) -> str:
     return text if stage.old_share == 1 else f"{text} (old: {stage.old_share:.0%})"
 
 
-def plan_table(scenario: Scenario, plan: Plan) -> tuple[Text, Table, Text]:
-    """Return (heading, table, notes) of what a run would take, as bench.execution.estimate gives it."""
-    table = Table(box=None, header_style="bold")
-    for heading in (
-        "strategy",
-        "update",
-        "asked",
-        "due",
-        "steps",
-        "images",
-        "FLOPs",
-        "training",
-        "all due, FLOPs",
-        "all due",
-    ):
-        table.add_column(heading, justify="left" if heading == "strategy" else "right")
+def plan_cells(scenario: Scenario, plan: Plan) -> Cells:
+    """Return what a run would take, as returned by bench.execution.estimate, in words."""
+    columns = (
+        Column("strategy", "strategy", left=True),
+        Column("update", "update", 1),
+        Column("asked", "asked"),
+        Column("due", "due"),
+        Column("steps", "steps", 2),
+        Column("images", "images", 5),
+        Column("flops", "FLOPs", 3),
+        Column("training", "training", 4),
+        Column("all_flops", "all due, FLOPs"),
+        Column("all_training", "all due"),
+    )
+    rows = []
     for row in plan.estimates:
         counts = (str(row.update or "-"), str(row.asked), str(row.due), f"{row.steps:,}", f"{row.images:,}")
         all_due = (f"{row.due * row.flops:.3e}", duration(row.due * row.seconds))
-        table.add_row(row.strategy, *counts, f"{row.flops:.3e}", duration(row.seconds), *all_due)
+        rows.append((row.strategy, *counts, f"{row.flops:.3e}", duration(row.seconds), *all_due))
     due = sum(row.due for row in plan.estimates)
     flops = sum(row.due * row.flops for row in plan.estimates)
     seconds = sum(row.due * row.seconds for row in plan.estimates)
-    table.add_row("all", "", "", str(due), "", "", "", "", f"{flops:.3e}", duration(seconds))
+    rows.append(("all", "", "", str(due), "", "", "", "", f"{flops:.3e}", duration(seconds)))
     notes = (
-        f"Steps, images, FLOPs and training time are of one whole trial. Times: from {plan.timed_steps} steps of scratch on "
-        f"{plan.device}, without measuring, compiling and what a strategy computes besides; a trial that was cut off needs less."
+        f"Steps, images, FLOPs and training time: of one whole trial. Times: from {plan.timed_steps} steps of scratch on "
+        f"{plan.device}, without evaluating, compiling and what a strategy computes in addition; interrupted trials need less."
     )
-    return Text(scenario.title, style="bold"), table, Text(notes, style="dim")
+    return Cells(scenario.title, columns, tuple(rows), (notes,))
 
 
 def duration(seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -33,6 +33,27 @@ def progress_for(console: Console) -> Iterator[Listener]:
     # News come at evaluations, minutes apart in a long trial; a shorter window would see no speed.
     with Progress(*columns, console=console, speed_estimate_period=1800) as progress:
         yield _Bars(progress)
+
+
+@contextmanager
+def progress_on_terminal() -> Iterator[Listener]:
+    """Give the listener that fits the standard error stream."""
+    with progress_for(Console(stderr=True)) as listener:
+        yield listener
+
+
+@contextmanager
+def decoding_bar(images: int) -> Iterator[Callable[[int], None]]:
+    """Give a function that is told how many images were just decoded, and shows a bar from the first one on."""
+    columns = (TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=images, visible=False)
+
+        def advance(done: int) -> None:
+            progress.update(task, advance=done, visible=True)
+
+        yield advance
 
 
 class _Lines:

@@ -11,7 +11,8 @@ from bench.analysis.studies.life import whole_life
 from bench.records.collect import Records
 from bench.reporting.figures.gallery import write_figures, write_overview
 from bench.reporting.figures.sheet import EVERY_PRINT, OUTPUTS, Prints, read_table
-from bench.reporting.tables import frontier_markdown, life_markdown, markdown_table
+from bench.reporting.layout import markdown
+from bench.reporting.tables import frontier_cells, leaderboard_cells, life_cells
 
 
 def write_reports(parts: Sequence[Records], reports: Path, prints: Prints = EVERY_PRINT) -> Iterator[Path]:
@@ -58,12 +59,12 @@ def _write_update(records: Records, folder: Path, suffix: str, prints: Prints) -
     ranking, table = folder / f"leaderboard{suffix}.csv", folder / f"leaderboard{suffix}.md"
     rows = leaderboard(records.trials, records.evals)
     rows.to_csv(ranking, index=False, lineterminator="\n")
-    table.write_text(markdown_table(rows), encoding="utf-8")
+    table.write_text(markdown(leaderboard_cells(rows)), encoding="utf-8")
     over_horizons = frontiers(records.trials, records.evals)
     frontier = [folder / f"frontier{suffix}.{kind}" for kind in ("csv", "md")] if len(over_horizons) else []
     if frontier:
         over_horizons.to_csv(frontier[0], index=False, lineterminator="\n")
-        frontier[1].write_text(frontier_markdown(over_horizons, "flops"), encoding="utf-8")
+        frontier[1].write_text(markdown(frontier_cells(over_horizons, "flops")), encoding="utf-8")
     return [ranking, table, *frontier, *write_figures(records, folder, suffix, read_table(ranking), prints)]
 
 
@@ -71,5 +72,5 @@ def _write_life(records: Records, folder: Path) -> list[Path]:
     numbers, table = folder / "whole-life.csv", folder / "whole-life.md"
     rows = whole_life(records.trials, records.evals)
     rows.to_csv(numbers, index=False, lineterminator="\n")
-    table.write_text(life_markdown(rows), encoding="utf-8")
+    table.write_text(markdown(life_cells(rows)), encoding="utf-8")
     return [numbers, table]

@@ -1,113 +1,216 @@
-"""Tables for the terminal and for a paper's draft."""
+"""What each table says, in words: layout.py sets them as text, Markdown or HTML, latex.py as LaTeX."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import zip_longest
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pandas as pd
-from rich.cells import cell_len
-from rich.table import Table
-from rich.text import Text
 
-from bench.analysis.studies.duel import Duel
+from bench.analysis.studies.duel import Comparison
 from bench.catalog import REFERENCE
 from bench.reporting.guards import guard_notes
+from bench.reporting.layout import Cells, Column
 from bench.reporting.numbers import (
     CURRENCY_LABELS,
     accuracy_text,
     amount,
-    interval_text,
     is_there,
     ratio_text,
-    speedup_text,
+    speedup_with_interval,
 )
 
-BASE_NOTE = "; '+ base' adds what the old model had cost"
-_LEFT = {"strategy", "95 % interval", "horizons"}
-# A table of so many rows is laid out here, as long as it is not too wide to be printed unfolded: rich takes 1.6 ms a row.
-_LONG, _WIDEST = 10, 238
+BASE_NOTE = "; '+ base' adds the cost of the old model"
+_DASH = "-"
 
 
-def leaderboard_table(rows: pd.DataFrame) -> tuple[Text, Table, Text]:
-    """Return (heading, table, notes) of one update's leaderboard, as bench.analysis.ranking.leaderboard gives it."""
-    return _rich(*leaderboard_cells(rows))
-
-
-def markdown_table(rows: pd.DataFrame) -> str:
-    """Return the same as Markdown."""
-    return _markdown(*leaderboard_cells(rows))
-
-
-def leaderboard_cells(rows: pd.DataFrame) -> tuple[str, list[str], list[dict[str, str]], list[str]]:
-    """Return (heading, headings, each row's cells by heading, notes) of one update's leaderboard."""
+def leaderboard_cells(rows: pd.DataFrame) -> Cells:
+    """Return one update's leaderboard, as returned by bench.analysis.ranking.leaderboard, in words."""
     currencies = _currencies(rows)
-    cells = [_cells(row, currencies) for row in rows.to_dict("records")]
-    return _heading(rows), list(_headings(currencies)), cells, _notes(rows)
+    lead, *others = currencies
+    columns = (
+        Column("rank", "rank"),
+        Column("strategy", "strategy", left=True),
+        Column("horizon", "horizon", 1),
+        Column("speedup", f"speedup, {CURRENCY_LABELS[lead]}"),
+        Column("seeds", "seeds"),
+        Column("validation", "validation"),
+        Column("test", "test", 2),
+        Column("interval", "interval", 3, left=True),
+        *(Column(name, CURRENCY_LABELS[name], 4 + place) for place, name in enumerate(others)),
+        Column("cost", f"cost, {CURRENCY_LABELS[lead]}", 8),
+        Column("base", "+ base", 9),
+        Column("test_at_crossing", "test at crossing", 10),
+    )
+    horizons = rows.groupby("strategy")["horizon"].nunique()
+    several = set(horizons[horizons > 1].index)
+    found = tuple(_cells(row, several, lead, others, len(columns)) for row in rows.to_dict("records"))
+    return Cells(_heading(rows), columns, found, tuple(_notes(rows)))
 
 
-def frontier_table(rows: pd.DataFrame, currency: str) -> tuple[Text, Table, Text]:
-    """Return (heading, table, notes) of strategies at several horizons, as bench.analysis.studies.frontier gives it."""
-    return _rich(*frontier_cells(rows, currency))
-
-
-def frontier_markdown(rows: pd.DataFrame, currency: str) -> str:
-    """Return the same as Markdown."""
-    return _markdown(*frontier_cells(rows, currency))
-
-
-def frontier_cells(rows: pd.DataFrame, currency: str) -> tuple[str, list[str], list[dict[str, str]], list[str]]:
-    """Return (heading, headings, each row's cells by heading, notes) of strategies at several horizons."""
+def frontier_cells(rows: pd.DataFrame, currency: str) -> Cells:
+    """Return strategies at several horizons, as returned by bench.analysis.studies.frontier, in words."""
     label = CURRENCY_LABELS[currency]
-    headings = ["strategy", "horizons", "seeds", f"frontier speedup, {label}", f"cost, {label}"]
-    cells = []
-    for _, row in rows.iterrows():
-        cost = amount(row["cost"], currency) if is_there(row["cost"]) else "-"
-        texts = (row["strategy"], row["horizons"], str(row["n"]), ratio_text(row), cost)
-        cells.append(dict(zip(headings, texts, strict=True)))
-    notes = [
-        "Scratch's full cost over the least cost whose final accuracy is at the target, between horizons by a line over the "
-        "logarithm of cost. Where several horizons were run this leads: it flatters no early decay of the learning rate."
+    columns = (
+        Column("strategy", "strategy", left=True),
+        Column("horizons", "horizons", left=True),
+        Column("seeds", "seeds"),
+        Column("speedup", f"frontier speedup, {label}"),
+        Column("cost", f"cost, {label}", 1),
+    )
+    found = [
+        (
+            str(row["strategy"]),
+            str(row["horizons"]),
+            str(row["n"]),
+            ratio_text(row),
+            amount(row["cost"], currency) if is_there(row["cost"]) else _DASH,
+        )
+        for row in rows.to_dict("records")
     ]
-    return "Frontier over horizons", headings, cells, notes
+    note = (
+        "Scratch's full cost over the lowest cost whose final accuracy reaches the target, interpolated between horizons on a "
+        "logarithmic cost axis. Where several horizons were run, this is the headline: it does not favour schedules that lower "
+        "the learning rate early."
+    )
+    return Cells("Frontier over horizons", columns, tuple(found), (note,))
 
 
-def pooled_table(rows: pd.DataFrame) -> tuple[Text, Table, Text]:
-    """Return (heading, table, notes) of several scenarios together, as bench.analysis.ranking.pooled gives it."""
-    return _rich(*pooled_cells(rows))
-
-
-def pooled_markdown(rows: pd.DataFrame) -> str:
-    """Return the same as Markdown."""
-    return _markdown(*pooled_cells(rows))
-
-
-def pooled_cells(rows: pd.DataFrame) -> tuple[str, list[str], list[dict[str, str]], list[str]]:
-    """Return (heading, headings, each row's cells by heading, notes) of several scenarios together."""
+def pooled_cells(rows: pd.DataFrame) -> Cells:
+    """Return several scenarios together, as returned by bench.analysis.ranking.pooled, in words."""
     known = "iqm" in rows
-    headings = ["strategy", "horizon", "reached", "geometric mean", "score", *(("IQM of seeds",) if known else ())]
-    cells = []
-    for _, row in rows.iterrows():
+    columns = (
+        Column("strategy", "strategy", left=True),
+        Column("horizon", "horizon"),
+        Column("reached", "reached"),
+        Column("geometric_mean", "geometric mean"),
+        Column("score", "score", 1),
+        *((Column("iqm", "IQM of seeds", 2),) if known else ()),
+    )
+    found = []
+    for row in rows.to_dict("records"):
         reached = f"{row['reached']} of {row['scenarios']}"
-        texts = [row["strategy"], f"{row['horizon']:g}", reached, f"{row['geometric_mean']:.2f}", f"{row['score']:.2f}"]
-        cells.append(dict(zip(headings, [*texts, *([_iqm_text(row)] if known else [])], strict=True)))
+        texts = (row["strategy"], f"{row['horizon']:g}", reached, f"{row['geometric_mean']:.2f}", f"{row['score']:.2f}")
+        found.append((*texts, *((_iqm_text(row),) if known else ())))
     notes = [
-        "Mean of speedups, a miss counting as scratch's budget and one step more. Score: area below the performance profile "
-        "from 1 to 4 times the best cost; it depends on who else entered. Strategies that every table holds.",
+        "Geometric mean of the speedups; a miss counts as scratch's budget plus one step. Score: area under the performance "
+        "profile from 1 to 4 times the lowest cost; it depends on which other strategies entered. Only strategies that every "
+        "table contains.",
     ]
     if known:
         notes.append(
-            "IQM: mean of the middle half of all seeds' speedups, over their logarithms; in brackets a stratified bootstrap's "
-            "95 % interval for other seeds on these scenarios, too narrow where seeds are few."
+            "IQM: interquartile mean of all seeds' log speedups, with the 95 % interval of a stratified bootstrap over seeds on "
+            "these scenarios; too narrow where seeds are few."
         )
-    return "All these tables together", headings, cells, notes
+    return Cells("All scenarios together", columns, tuple(found), tuple(notes))
+
+
+def life_cells(rows: pd.DataFrame) -> Cells:
+    """Return a chain's whole life, as returned by bench.analysis.studies.life, in words: FLOPs, and savings in all currencies."""
+    flops = rows[rows["currency"] == "flops"]
+    updates = [f"update_{number}" for number in range(1, int(flops["updates"].iloc[0]) + 1)]
+    currencies = ("flops", "steps", "device_seconds")
+    columns = (
+        Column("strategy", "strategy", left=True),
+        Column("horizon", "horizon", 1),
+        Column("speedup", "whole life, FLOPs"),
+        Column("held", "held"),
+        Column("seeds", "seeds"),
+        *(Column(name, CURRENCY_LABELS[name], 2 + place) for place, name in enumerate(currencies[1:])),
+        Column("total", "total", 4),
+        Column("base", "base", 5),
+        *(Column(name, name.replace("_", " "), 6 + place) for place, name in enumerate(updates)),
+    )
+    found = []
+    for row in flops.to_dict("records"):
+        begin = (str(row["strategy"]), f"{row['horizon']:g}")
+        if not row["n"]:
+            found.append((*begin, _DASH, _DASH, "0", *(_DASH for _ in columns[5:])))
+            continue
+        mine = rows[(rows["strategy"] == row["strategy"]) & (rows["horizon"] == row["horizon"])].set_index("currency")
+        ratios = [ratio_text(mine.loc[name]) if name in mine.index else _DASH for name in currencies]
+        costs = [f"{row[name]:.3e}" if is_there(row[name]) else _DASH for name in ("total", "base", *updates)]
+        held = f"{int(row['held'])} of {row['updates']}"
+        found.append((*begin, ratios[0], held, str(row["n"]), *ratios[1:], *costs))
+    notes = [
+        "Whole life: scratch's total cost over the strategy's. A total is the base model, which training from scratch every time "
+        "needs as well, plus every update to the end of its horizon, where the next one starts. Base and updates in FLOPs.",
+        "'<': some update missed its target, so less was achieved than by training from scratch.",
+    ]
+    if flops["base"].isna().all():
+        notes.append("The cost of the base model is unknown and is in no total.")
+    return Cells(f"{flops['scenario_title'].iloc[0]}, whole life", columns, tuple(found), tuple(notes))
+
+
+def comparison_cells(found: Comparison, currency: str) -> list[Cells]:
+    """Return two strategies against each other, as returned by bench.analysis.studies.duel, in words: costs, then accuracies."""
+    one, other = (f"{strategy}@{horizon:g}" for strategy, horizon in (found.one, found.other))
+    return [_cost_cells(found, one, other, currency), _accuracy_cells(found.accuracies, one, other)]
+
+
+def _cost_cells(found: Comparison, one: str, other: str, currency: str) -> Cells:
+    label, costs = CURRENCY_LABELS[currency], found.costs
+    if costs is None:
+        return Cells(f"{one} against {other}", (), (), (f"Costs at the target are not compared: {found.reason}",))
+    columns = (
+        Column("strategy", "strategy", left=True),
+        Column("seeds", "seeds"),
+        Column("reached", "reached"),
+        Column("median", f"median, {label}"),
+        Column("restricted_mean", f"restricted mean, {label}", 1),
+    )
+    cells = []
+    for name, reach in ((one, costs.reach), (other, costs.other_reach)):
+        median = amount(reach.median, currency) if math.isfinite(reach.median) else "not reached"
+        restricted = amount(reach.restricted_mean, currency)
+        cells.append((name, str(len(costs.seeds)), f"{reach.share:.0%}", median, restricted))
+    notes = []
+    if costs.ratio is None:
+        notes.append("No ratio: not every seed of both reached the target.")
+    else:
+        cheaper, times = (one, costs.ratio) if costs.ratio >= 1 else (other, 1 / costs.ratio)
+        paired = "" if costs.paired_p is None else f", sign-flip p = {costs.paired_p:.3g} (paired, two-sided)"
+        notes.append(f"{cheaper} reaches it {times:.2f} times cheaper{paired}.")
+    log_rank = "No log-rank test: no seed reached it, or all did at the same cost"
+    if costs.log_rank_p is not None:
+        log_rank = f"Log-rank p = {costs.log_rank_p:.3g} (unpaired, includes the misses)"
+    notes.append(f"{log_rank}. Median: Kaplan-Meier. Restricted mean: up to the higher of the two whole costs.")
+    share = "" if costs.share == 1 else f"{costs.share:g} of "
+    origin = "scratch's on the same seeds"
+    if costs.published_n is not None:
+        origin = f"the published ({costs.published_n} seeds)"
+    heading = f"{one} against {other}\nTarget: validation accuracy {costs.target:.4f}, {share}{origin}"
+    return Cells(heading, columns, tuple(cells), tuple(notes))
+
+
+def _accuracy_cells(rows: pd.DataFrame, one: str, other: str) -> Cells:
+    columns = (
+        Column("accuracy", "final accuracy", left=True),
+        Column("difference", "difference (95 % interval)"),
+        Column("seeds", "seeds"),
+        Column("one", one, 1),
+        Column("other", other, 2),
+    )
+    cells = []
+    for row in rows.to_dict("records"):
+        part, _, which = str(row["accuracy"]).partition("_accuracy")
+        interval = f" ({row['low']:+.4f} to {row['high']:+.4f})" if is_there(row["low"]) else ""
+        name = f"{part}, {which.removeprefix('_') or 'all'}"
+        cells.append((name, f"{row['difference']:+.4f}{interval}", str(row["n"]), *_means(row)))
+    notes = [f"Difference: {one} minus {other} at the end, paired by seed; interval by Student's t."]
+    if rows["low"].isna().any():
+        notes.append("No interval: fewer than two seeds, or the same difference at every seed.")
+    return Cells(f"Final accuracy, {one} minus {other}", columns, tuple(cells), tuple(notes))
+
+
+def _means(row: Any) -> tuple[str, str]:
+    return f"{row['mean']:.4f}", f"{row['other_mean']:.4f}"
 
 
 def _iqm_text(row: Any) -> str:
     interval = f" ({row['iqm_low']:.2f} to {row['iqm_high']:.2f})" if is_there(row["iqm_low"]) else ""
-    return f"{row['iqm']:.2f}{interval}" if is_there(row["iqm"]) else "-"
+    return f"{row['iqm']:.2f}{interval}" if is_there(row["iqm"]) else _DASH
 
 
 def _currencies(rows: pd.DataFrame) -> list[str]:
@@ -118,127 +221,8 @@ def _currencies(rows: pd.DataFrame) -> list[str]:
     return [lead, *(name for name in others if name != "gpu_joules" or joules)]
 
 
-def _headings(currencies: Sequence[str]) -> tuple[str, ...]:
-    lead, *others = (CURRENCY_LABELS[name] for name in currencies)
-    first = ("rank", "strategy", "horizon", "seeds", "reached", f"speedup, {lead}", "95 % interval")
-    return (*first, *others, f"cost, {lead}", "+ base", "validation", "test", "test at crossing")
-
-
-def duel_table(found: Duel, one: str, other: str) -> tuple[Text, Table, Text]:
-    """Return (heading, table, notes) of two strategies against each other, as bench.analysis.studies.duel gives it."""
-    label = CURRENCY_LABELS[found.currency]
-    headings = ["strategy", "seeds", "reached", f"median, {label}", f"restricted mean, {label}"]
-    cells = []
-    for name, reach in ((one, found.reach), (other, found.other_reach)):
-        median = amount(reach.median, found.currency) if math.isfinite(reach.median) else "not reached"
-        texts = (
-            name,
-            str(len(found.seeds)),
-            f"{reach.share:.0%}",
-            median,
-            amount(reach.restricted_mean, found.currency),
-        )
-        cells.append(dict(zip(headings, texts, strict=True)))
-    notes = []
-    if found.ratio is None:
-        notes.append("No ratio: not every seed of both reached the target.")
-    else:
-        cheaper, times = (one, found.ratio) if found.ratio >= 1 else (other, 1 / found.ratio)
-        paired = "" if found.paired_p is None else f", sign-flip p = {found.paired_p:.3g} (paired, two-sided)"
-        notes.append(f"{cheaper} reaches it {times:.2f} times cheaper{paired}.")
-    log_rank = "no log-rank test: nobody reached it, or all at one cost"
-    if found.log_rank_p is not None:
-        log_rank = f"log-rank p = {found.log_rank_p:.3g} (misses taken along, unpaired)"
-    notes.append(
-        f"{log_rank[0].upper()}{log_rank[1:]}. Median: by Kaplan and Meier. Restricted mean: to the higher whole cost."
-    )
-    share = "" if found.share == 1 else f"{found.share:g} of "
-    origin = (
-        "scratch's on the same seeds" if found.published_n is None else f"the published ({found.published_n} seeds)"
-    )
-    heading = f"{one} against {other}\nTarget: validation accuracy {found.target:.4f}, {share}{origin}"
-    return _rich(heading, headings, cells, notes)
-
-
-def life_table(rows: pd.DataFrame) -> tuple[Text, Table, Text]:
-    """Return (heading, table, notes) of a chain's whole life, as bench.analysis.studies.life gives it."""
-    return _rich(*life_cells(rows))
-
-
-def life_markdown(rows: pd.DataFrame) -> str:
-    """Return the same as Markdown."""
-    return _markdown(*life_cells(rows))
-
-
-def _rich(
-    heading: str, headings: Sequence[str], cells: list[dict[str, str]], notes: list[str]
-) -> tuple[Text, Table, Text]:
-    table, lines = Table(box=None, header_style="bold"), _lines(headings, cells) if len(cells) > _LONG else []
-    if lines and cell_len(lines[0]) <= _WIDEST:
-        table.add_column(Text(lines[0]), no_wrap=True)
-        for line in lines[1:]:
-            table.add_row(Text(line))
-    else:
-        for name in headings:
-            table.add_column(name, justify="left" if name in _LEFT else "right")
-        for row in cells:
-            table.add_row(*(Text(cell) for cell in row.values()))
-    return Text(heading, style="bold"), table, Text("\n".join(notes), style="dim")
-
-
-def _lines(headings: Sequence[str], cells: list[dict[str, str]]) -> list[str]:
-    """Return the headings and the rows as lines of one width, columns below each other."""
-    rows = [dict(zip(headings, headings, strict=True)), *cells]
-    widths = {name: max(cell_len(row[name]) for row in rows) for name in headings}
-    lines = []
-    for row in rows:
-        gaps = {name: " " * (widths[name] - cell_len(row[name])) for name in headings}
-        lines.append(
-            "  ".join(row[name] + gaps[name] if name in _LEFT else gaps[name] + row[name] for name in headings)
-        )
-    return lines
-
-
-def _markdown(heading: str, headings: Sequence[str], cells: list[dict[str, str]], notes: list[str]) -> str:
-    lines = [
-        "| " + " | ".join(headings) + " |",
-        "|" + "|".join(" --- " if name in _LEFT else " ---: " for name in headings) + "|",
-        *("| " + " | ".join(cell.replace("|", "\\|") for cell in row.values()) + " |" for row in cells),
-    ]
-    first, *more = heading.split("\n")
-    return "\n".join([f"**{first}**", "", *more, "", *lines, "", *(f"{note}  " for note in notes)]) + "\n"
-
-
-def life_cells(rows: pd.DataFrame) -> tuple[str, list[str], list[dict[str, str]], list[str]]:
-    """Return (heading, headings, each row's cells by heading, notes): the life in FLOPs, the savings in all currencies."""
-    flops = rows[rows["currency"] == "flops"]
-    updates = [f"update_{number}" for number in range(1, int(flops["updates"].iloc[0]) + 1)]
-    headings = ["strategy", "horizon", "seeds", "held", "base", *(name.replace("_", " ") for name in updates), "total"]
-    headings += ["whole life, FLOPs", "steps", "device s"]
-    cells = []
-    for _, row in flops.iterrows():
-        found = [row["strategy"], f"{row['horizon']:g}", str(row["n"])]
-        if row["n"]:
-            found.append(f"{int(row['held'])} of {row['updates']}")
-            found += [f"{row[name]:.3e}" if is_there(row[name]) else "-" for name in ("base", *updates, "total")]
-            mine = rows[(rows["strategy"] == row["strategy"]) & (rows["horizon"] == row["horizon"])].set_index(
-                "currency"
-            )
-            for currency in ("flops", "steps", "device_seconds"):
-                found.append(ratio_text(mine.loc[currency]) if currency in mine.index else "-")
-        cells.append(dict(zip_longest(headings, found, fillvalue="-")))
-    notes = [
-        "Whole life: scratch's total over the strategy's. Totals: the base model, which scratch every time needs, too, and every "
-        "update to the end of its horizon, for the next one starts there. Base and updates in FLOPs.",
-        "'<': not every update held its target, so less was bought than from scratch.",
-    ]
-    if flops["base"].isna().all():
-        notes.append("What the base model had cost is unknown and in no total.")
-    return f"{flops['scenario_title'].iloc[0]}, the whole life", headings, cells, notes
-
-
 def _heading(rows: pd.DataFrame) -> str:
-    scratch = rows[rows["strategy"] == REFERENCE].iloc[0]
+    scratch = _reference(rows)
     which = f", update {scratch['update']} of {scratch['updates']}" if scratch["updates"] > 1 else ""
     spread = f" ± {scratch['target_std']:.4f}" if is_there(scratch["target_std"]) else ""
     share = "" if scratch["share"] == 1 else f"{scratch['share']:g} of the "
@@ -249,33 +233,41 @@ def _heading(rows: pd.DataFrame) -> str:
     return f"{scratch['scenario_title']}{which}\nTarget: validation accuracy {scratch['target']:.4f}{spread}, {origin}"
 
 
-def _cells(row: Any, currencies: Sequence[str]) -> dict[str, str]:
-    """Return a row's cells by heading; "-" where there is nothing to say."""
-    lead, *others = currencies
+def _reference(rows: pd.DataFrame) -> pd.Series:
+    return rows[(rows["strategy"] == REFERENCE) & (rows["horizon"] == 1.0)].iloc[0]
+
+
+def _cells(row: Any, several: Collection[str], lead: str, others: Sequence[str], count: int) -> tuple[str, ...]:
+    """Return a row's cells; "-" where there is nothing to say. several: strategies at more than one horizon."""
+    name = f"{row['strategy']}@{row['horizon']:g}" if row["strategy"] in several else str(row["strategy"])
+    reference = not is_there(row["rank"])
+    marks = " (modified)" * bool(row["modified"]) + " (published)" * bool(row.get("shipped"))
     gaps = [f"{row[what]} {what}" for what in ("unfinished", "missing") if row[what]]
-    found = [str(row["rank"]), row["strategy"] + " (modified)" * bool(row["modified"]), f"{row['horizon']:g}"]
-    found.append(str(row["n"]) + (f" ({', '.join(gaps)})" if gaps else ""))
-    if row["n"]:
-        cost, base = row[f"cost_{lead}"], row.get(f"base_{lead}")
-        found += [
-            f"{row['reached']:.0%}",
-            speedup_text(row, lead),
-            interval_text(row, lead),
-            *(speedup_text(row, name) for name in others),
-            amount(cost, lead) if is_there(cost) else "-",
-            amount(cost + base, lead) if is_there(cost) and is_there(base) else "-",
-            accuracy_text(row, "validation_accuracy"),
-            accuracy_text(row, "test_accuracy"),
-            f"{row['test_at_crossing']:.4f}" if is_there(row["test_at_crossing"]) else "-",
-        ]
-    return dict(zip_longest(_headings(currencies), found, fillvalue="-"))
+    reached = f"{row['n']}" if reference or not row["n"] else f"{round(row['reached'] * row['n'])} of {row['n']}"
+    seeds = reached + (f" ({', '.join(gaps)})" if gaps else "")
+    begin = (_DASH if reference else str(row["rank"]), name + marks, f"{row['horizon']:g}")
+    if not row["n"]:
+        return (*begin, _DASH, seeds, *(_DASH for _ in range(count - 5)))
+    cost, base = row[f"cost_{lead}"], row.get(f"base_{lead}")
+    return (
+        *begin,
+        speedup_with_interval(row, lead),
+        seeds,
+        accuracy_text(row, "validation_accuracy"),
+        accuracy_text(row, "test_accuracy"),
+        row[f"note_{lead}"] or _DASH,
+        *(speedup_with_interval(row, name) for name in others),
+        amount(cost, lead) if is_there(cost) else _DASH,
+        amount(cost + base, lead) if is_there(cost) and is_there(base) else _DASH,
+        f"{row['test_at_crossing']:.4f}" if is_there(row["test_at_crossing"]) else _DASH,
+    )
 
 
 def _notes(rows: pd.DataFrame) -> list[str]:
     notes = [
-        "Speedup: scratch's cost at the target / the strategy's, in each currency. "
-        "'<' is a bound: the strategy did not hold the target within its horizon (censored).",
-        f"Cost: to the target, or in all where censored{BASE_NOTE}. "
+        "Speedup: scratch's cost at the target over the strategy's, with its 95 % interval where there is one. '<' is a bound: "
+        "the strategy did not hold the target within its horizon (censored). Seeds: how many of those compared reached it.",
+        f"Cost: to the target, or in full where censored{BASE_NOTE}. "
         f"Device: {_each(rows['device'])}. Commit: {_each(rows['commit'])}. "
         f"Rules version {rows['rules_version'].iloc[0]}.",
     ]
@@ -283,11 +275,13 @@ def _notes(rows: pd.DataFrame) -> list[str]:
     if len(short):
         names = ", ".join(sorted(set(short["strategy"])))
         notes.append(
-            f"Memory: {REFERENCE} was trained on all old images; {names} had {short['old_share'].iloc[0]:.1%} of them at hand."
+            f"Memory: {REFERENCE} was trained on all old images; {names} had {short['old_share'].iloc[0]:.1%} of them."
         )
     notes += guard_notes(rows)
     if rows["modified"].any():
         notes.append("Modified: some trials ran on code that differs from its commit, or whose commit is unknown.")
+    if "shipped" in rows and rows["shipped"].any():
+        notes.append("Published: from the records that come with bench, not from this results folder.")
     return notes
 
 

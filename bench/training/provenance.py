@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 import torch
 
-from bench import __version__
 from bench.records import provenance as origin
 from bench.records.schema import Provenance
 from bench.scenario import Scenario
 from bench.training.device import device_name
+from bench.version import __version__
 
 
 def describe_run(

@@ -20,7 +20,9 @@ FIGURES = 9
 
 
 def bench(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments], prog_name="bench")
+    """Run a command, on a terminal wide enough for every column and note."""
+    words = [str(argument) for argument in arguments]
+    return CliRunner(env={"COLUMNS": "400"}).invoke(main, words, prog_name="bench")
 
 
 @pytest.fixture
@@ -88,7 +90,7 @@ def test_list_names_every_shipped_scenario_and_strategy():
         (["--strategy", "scrach"], "Did you mean scratch?"),
         (["--seeds", "x"], "'x': expected whole numbers like 0-4 or 0,2,5"),
         (["--seeds", "4-0"], "empty or endless range"),
-        (["--seeds", "1,1"], "stands there twice"),
+        (["--seeds", "1,1"], "is listed twice"),
         (["--device", "tpu"], "expected auto, cpu, cuda or cuda:N"),
         (["--scenario", "cifar10-5-5", "--data-root", "{tmp}/cifar"], "cifar10.npz"),
         (["--results", "{tmp}/file/results"], "cannot be written"),
@@ -182,7 +184,7 @@ def test_a_chain_is_run_ranked_and_reported_update_by_update(folders: list[str],
     chain.write_text(text.replace("epochs = 24", "epochs = 1").replace("points = 20", "points = 2"))
     result = bench("run", "--scenario", chain, "--seeds", "0", "--strategy", "scratch", "--strategy", "naive", *folders)
     assert result.exit_code == 0, result.output
-    for words in ("update 1 of 3", "update 2 of 3", "update 3 of 3", "the whole life"):
+    for words in ("update 1 of 3", "update 2 of 3", "update 3 of 3", "whole life"):
         assert words in result.stdout
     ranked = bench("leaderboard", "--results", tmp_path / "results")
     assert ranked.stdout in result.stdout
@@ -291,8 +293,8 @@ def run_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_leaderboard_of_several_scenarios_ends_with_one_of_all_together(run_once: Path):
     printed = bench("leaderboard", "--results", run_once).stdout
     assert printed.count("Target: validation accuracy") == 2
-    assert "All these tables together" in printed
-    assert "All these tables together" not in bench("leaderboard", "--results", run_once, "--scenario", "one").stdout
+    assert "All scenarios together" in printed
+    assert "All scenarios together" not in bench("leaderboard", "--results", run_once, "--scenario", "one").stdout
 
 
 def test_a_leaderboard_leads_with_the_currency_and_target_asked_for(run_once: Path):
@@ -304,10 +306,13 @@ def test_a_leaderboard_leads_with_the_currency_and_target_asked_for(run_once: Pa
 @pytest.mark.parametrize("form", ["csv", "json"])
 def test_a_leaderboard_for_programs_holds_every_row(run_once: Path, form: str):
     printed = bench("leaderboard", "--results", run_once, "--format", form).stdout
-    rows = pd.read_csv(io.StringIO(printed)) if form == "csv" else pd.DataFrame(json.loads(printed))
+    every = pd.read_csv(io.StringIO(printed)) if form == "csv" else pd.DataFrame(json.loads(printed))
+    assert every["table"].value_counts().to_dict() == {"leaderboard": 4, "pooled": 2}
+    rows = every[every["table"] == "leaderboard"]
     assert sorted(rows["scenario"] + " " + rows["strategy"]) == ["one naive", "one scratch", "two naive", "two scratch"]
     assert (rows["n"] == 1).all()
     assert {"value_flops", "relation_flops", "validation_accuracy_new", "test_accuracy_old"} <= set(rows)
+    assert every[every["table"] == "pooled"]["geometric_mean"].notna().all()
 
 
 def test_a_leaderboard_for_papers(run_once: Path):
@@ -319,7 +324,7 @@ def test_a_leaderboard_for_papers(run_once: Path):
 def test_a_leaderboard_of_one_device(run_once: Path):
     name = json.loads(next(run_once.rglob("trial.json")).read_text())["provenance"]["cpu"]
     assert bench("leaderboard", "--results", run_once, "--device", name[:5].lower()).exit_code == 0
-    assert "--device H100: no trials of such a device" in refused(
+    assert "--device H100: no trials of that device" in refused(
         bench("leaderboard", "--results", run_once, "--device", "H100")
     )
 
@@ -337,14 +342,14 @@ def test_a_target_that_is_no_share_is_one_line(share: str):
 def test_two_strategies_are_compared_seed_by_seed(run_once: Path):
     found = bench("compare", "naive", "scratch", "--scenario", "one", "--target", "0.5", "--results", run_once)
     assert found.exit_code == 0, found.output
-    assert "naive against scratch" in found.stdout
+    assert "naive@1 against scratch@1" in found.stdout
     assert "restricted mean, FLOPs" in found.stdout
-    assert "No log-rank test: nobody reached it, or all at one cost" in found.stdout
+    assert "No log-rank test: no seed reached it, or all did at the same cost" in found.stdout
 
 
 def test_comparing_with_a_strategy_that_is_not_there_names_those_that_are(run_once: Path):
     line = refused(bench("compare", "naive", "mine", "--scenario", "one", "--results", run_once))
-    assert "mine: 0 finished strategies of that name, expected one of: naive@1, scratch@1" in line
+    assert "mine: no finished strategy of that name, expected one of: naive@1, scratch@1" in line
     assert "no trials of update 2" in refused(
         bench("compare", "naive", "scratch", "--scenario", "one", "--update", "2", "--results", run_once)
     )

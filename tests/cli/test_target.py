@@ -103,7 +103,7 @@ def test_a_target_needs_five_finished_seeds(results: Path, seeds: str, complaint
 
 def test_a_published_target_is_in_the_table_with_its_guard_and_its_seeds_are_not_scored(results: Path, tmp_path: Path):
     publish(results, source="there")
-    printed = bench("leaderboard", "--results", results)
+    printed = bench("leaderboard", "--wide", "--results", results)
     assert printed.exit_code == 0, printed.output
     assert "Target: validation accuracy 0.9311 ± 0.0005, published (5 seeds, there)" in printed.stdout
     assert "Not scored: 8 trials of seeds 0-4, from which the target was published." in printed.stdout
@@ -111,7 +111,7 @@ def test_a_published_target_is_in_the_table_with_its_guard_and_its_seeds_are_not
     assert "no difference found" in printed.stdout
     assert " 3 " in row_of(printed.stdout, "naive")
     assert "published (5 seeds, there)" in bench("leaderboard", "--results", results, "--format", "md").stdout
-    compared = bench("compare", "naive", "scratch", "--scenario", NAME, "--results", results).stdout
+    compared = bench("compare", "naive", "scratch", "--wide", "--scenario", NAME, "--results", results).stdout
     assert "Target: validation accuracy 0.9311, the published (5 seeds)" in compared
     drawn = bench("report", "--results", results, "--reports", tmp_path / "reports")
     assert drawn.exit_code == 0, drawn.output

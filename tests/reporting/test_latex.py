@@ -12,7 +12,8 @@ from bench.analysis.ranking.leaderboard import leaderboard
 from bench.analysis.ranking.pooled import pool
 from bench.analysis.studies.frontier import frontiers
 from bench.analysis.studies.life import whole_life
-from bench.reporting.latex import escape, latex_frontier, latex_life, latex_pooled, latex_table
+from bench.reporting.latex import escape, latex_plain, latex_table
+from bench.reporting.tables import frontier_cells, life_cells, pooled_cells
 from tests.analysis.ranking.test_leaderboard import FAST, SCRATCH, WEAK, records
 from tests.analysis.studies.test_life import chain_of
 
@@ -67,8 +68,12 @@ def test_a_document_with_every_table_compiles_and_none_is_wider_than_the_page(tm
     longer = [frame[frame["strategy"] == "fast"].assign(horizon=1.0) for frame in (trials, evals)]
     both = frontiers(*(pd.concat([frame, more]) for frame, more in zip((trials, evals), longer, strict=True)))
     assert len(both) == 1
-    tables = [latex_table(hostile), latex_life(whole_life(*chain)), latex_frontier(both, "flops")]
-    tables.append(latex_pooled(pool([leaderboard(trials, evals)] * 2)))
+    tables = [
+        latex_table(hostile),
+        latex_plain(life_cells(whole_life(*chain))),
+        latex_plain(frontier_cells(both, "flops")),
+    ]
+    tables.append(latex_plain(pooled_cells(pool([leaderboard(trials, evals)] * 2))))
     document = [r"\documentclass[11pt]{article}", r"\usepackage[margin=1in]{geometry}", r"\usepackage{booktabs}"]
     text = "\n".join([*document, r"\begin{document}", *tables, r"\end{document}"])
     (tmp_path / "sample.tex").write_text(text, encoding="utf-8")

@@ -43,13 +43,15 @@ def table(entry: Element, caption: str) -> list[list[str]]:
 
 def test_the_page_s_cells_are_those_of_the_tables(tmp_path: Path):
     part = made_up(["fast", "slow", "weak"], points=20)
-    _, headings, rows, notes = leaderboard_cells(leaderboard(part.trials, part.evals))
+    expected = leaderboard_cells(leaderboard(part.trials, part.evals))
     page = page_of(part, folder=tmp_path)
-    assert [cells(entry) for entry in entries(page)] == [list(row.values()) for row in rows]
+    assert [cells(entry) for entry in entries(page)] == [list(row) for row in expected.rows]
     (board,) = page.all("table", class_="leaderboard")
-    assert [button.text for button in board.all("button", class_="sort")] == headings
+    assert [button.text for button in board.all("button", class_="sort")] == [
+        column.heading for column in expected.columns
+    ]
     assert "provisional (mean of scratch's 3 seeds)" in board.all("caption")[0].text
-    assert [note.text for note in page.all("p", class_="note")] == notes
+    assert [note.text for note in page.all("p", class_="note")] == list(expected.notes)
     assert any(cell.startswith("< ") for entry in entries(page) for cell in cells(entry))
 
 
@@ -73,6 +75,9 @@ def test_shipped_ones_are_named_and_a_user_s_own_by_file():
     assert command == "bench run --scenario digits-7-3 --strategy naive --horizon 0.5 --seeds 0-2,5"
     assert "--strategy ./naive.py " in repeat_commands("digits-7-3", "naive", 0.5, [0], own=True)[-1]
     assert len(repeat_commands("digits-7-3", "scratch", 1.0, [0], own=False)) == 1
+    variant = repeat_commands("digits-7-3", "naive[start.x=1]", 1.0, [0], own=False)[-1]
+    assert "--strategy 'naive[start.x=1]' " in variant
+    assert "--strategy './mine.py[start.x=1]' " in repeat_commands("s", "mine[start.x=1]", 1.0, [0], own=True)[-1]
     assert "'./a b; rm.py'" in repeat_commands("digits-7-3", "a b; rm", 1.0, [0], own=True)[-1]
 
 
@@ -83,7 +88,7 @@ def test_seeds_are_written_as_the_command_takes_them(seeds: list[int], text: str
 
 def test_a_row_opens_to_costs_accuracies_seeds_and_where_it_comes_from(tmp_path: Path):
     part = made_up(["fast", "weak"])
-    fast = entries(page_of(part, folder=tmp_path))[0]
+    fast = entries(page_of(part, folder=tmp_path))[1]
     assert cells(fast)[1] == "fast"
     costs = table(fast, "Costs")
     assert costs[0] == ["currency", "speedup", "95 % interval", "cost", "one evaluation before", "old model"]
@@ -132,8 +137,9 @@ def test_what_is_missing_unfinished_or_modified_is_said(tmp_path: Path):
     trials.loc[failed, ["status", "reason"]] = ["failed", "TrialError: no memory"]
     trials.loc[trials["strategy"] == "fast", "modified"] = True
     evals = evals[~((evals["strategy"] == "fast") & (evals["seed"] == 2))]
-    fast = entries(page_of(Records(trials, evals), folder=tmp_path))[0]
-    assert cells(fast)[1:4] == ["fast (modified)", "0.5", "2 (1 unfinished, 1 missing)"]
+    fast = entries(page_of(Records(trials, evals), folder=tmp_path))[1]
+    assert cells(fast)[1:3] == ["fast (modified)", "0.5"]
+    assert cells(fast)[4] == "2 of 2 (1 unfinished, 1 missing)"
     assert fact(fast, "Code").startswith("modified")
     assert fact(fast, "Seeds in the row") == "0-1 (n = 2), 1 missing, 1 unfinished"
     last = table(fast, "Each seed")[-1]
@@ -232,14 +238,14 @@ def test_a_chain_has_its_updates_and_its_whole_life(tmp_path: Path):
         "The whole life",
     ]
     assert len(page.all("table", class_="leaderboard")) == 3
-    assert any(caption.text.endswith("the whole life") for caption in page.all("caption"))
+    assert any(caption.text.endswith("whole life") for caption in page.all("caption"))
 
 
 def test_several_scenarios_have_a_table_of_all_together_and_one_has_not(tmp_path: Path):
     parts = [made_up(["fast", "weak"], scenario=name) for name in ("one", "two")]
-    assert "All these tables together" in [caption.text for caption in page_of(*parts, folder=tmp_path).all("caption")]
+    assert "All scenarios together" in [caption.text for caption in page_of(*parts, folder=tmp_path).all("caption")]
     alone = page_of(parts[0], folder=tmp_path, only="one")
-    assert "All these tables together" not in [caption.text for caption in alone.all("caption")]
+    assert "All scenarios together" not in [caption.text for caption in alone.all("caption")]
     assert "This page holds scenario one alone" in " ".join(alone.text.split())
 
 
@@ -296,7 +302,7 @@ def test_a_strategy_without_a_common_seed_opens_too(tmp_path: Path):
     for frame in (trials, evals):
         frame.loc[frame["strategy"] == "late", "seed"] += 100
     late = entries(page_of(Records(trials, evals), folder=tmp_path))[-1]
-    assert cells(late)[1:5] == ["late", "0.5", "0 (3 missing)", "-"]
+    assert cells(late)[1:5] == ["late", "0.5", "-", "0 (3 missing)"]
     assert [row[2:4] for row in table(late, "Each seed")[1:]] == [["no", "-"]] * 3
     assert fact(late, "Seeds in the row") == "none (n = 0), 3 missing"
 

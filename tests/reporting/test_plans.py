@@ -1,26 +1,22 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from rich.console import Console, RenderableType
 
 from bench.catalog import find_scenario
 from bench.execution.estimate import Estimate, Plan
-from bench.reporting.plans import duration, plan_table, scenario_table
+from bench.reporting.layout import Cells, text_lines
+from bench.reporting.plans import duration, plan_cells, scenario_cells
 from bench.scenario import load_scenario
 
 
-def text_of(*parts: RenderableType) -> list[str]:
-    console = Console(width=240, record=True, file=Path("/dev/null").open("w"))  # noqa: SIM115
-    console.print(*parts)
-    return console.export_text().splitlines()
+def text_of(cells: Cells) -> list[str]:
+    return [cells.heading, *text_lines(cells), *cells.notes]
 
 
 def test_the_list_says_what_arrives_in_each_stage_and_whether_data_are_there():
     names = ("cifar100-70-30-memory-20", "cifar100-half-half", "pacs-photo-art")
     scenarios = [load_scenario(find_scenario(name)) for name in names]
-    lines = text_of(*scenario_table(scenarios, ["ready", "missing: x", "ready"], [None] * 3))
+    lines = text_of(scenario_cells(scenarios, ["ready", "missing: x", "ready"], [None] * 3))
     memory, half, pacs = (next(line for line in lines if line.lstrip().startswith(name)) for name in names)
     assert "70 + 30 (old: 20%)" in memory
     assert "50% + 50%" in half
@@ -31,7 +27,7 @@ def test_the_list_says_what_arrives_in_each_stage_and_whether_data_are_there():
 
 def test_a_plan_adds_up_what_is_due():
     rows = (Estimate("base model", 0, 3, 1, 10, 640, 100, 60.0), Estimate("scratch", 1, 3, 2, 20, 1280, 200, 3600.0))
-    lines = text_of(*plan_table(load_scenario(find_scenario("digits-7-3")), Plan(rows, "a device", 50)))
+    lines = text_of(plan_cells(load_scenario(find_scenario("digits-7-3")), Plan(rows, "a device", 50)))
     assert lines[0].startswith("Digits: 7 classes")
     scratch = next(line for line in lines if "scratch " in line).split()
     assert scratch == ["scratch", "1", "3", "2", "20", "1,280", "2.000e+02", "60", "min", "4.000e+02", "2.0", "h"]

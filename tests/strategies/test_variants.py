@@ -92,7 +92,10 @@ def test_a_variant_of_a_variant_is_named_after_the_file(optimized: Entrant):
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ({"start.shrnk": 0.9}, r"optimized: start.shrnk: no such field. Did you mean start.shrink\? Use one of start.shrink"),
+        (
+            {"start.shrnk": 0.9},
+            r"optimized: start.shrnk: no such field. Did you mean start.shrink\? Use one of start.shrink",
+        ),
         ({"strat": 1}, r"optimized: strat: no such field. Did you mean start\?"),
         ({"horizon.x": 1}, "optimized: horizon.x: no such field"),
         ({"title": "x"}, "optimized: title: no such field"),
@@ -148,7 +151,9 @@ def test_a_grid_over_whole_pieces_splits_at_its_own_commas_only():
 def test_more_than_a_thousand_strategies_are_refused_before_any_is_made():
     many = ",".join(f"{n / 1000:g}" for n in range(1, 1001))
     grids = [read_setting("--grid", f"start.shrink={many}"), read_setting("--grid", f"start.perturb={many}")]
-    with pytest.raises(StrategyError, match=r"--grid: 1,000,001 strategies, expected at most 1,000. Give fewer values."):
+    with pytest.raises(
+        StrategyError, match=r"--grid: 1,000,001 strategies, expected at most 1,000. Give fewer values."
+    ):
         expand(asked("scratch", "optimized"), grids)
 
 

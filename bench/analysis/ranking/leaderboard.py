@@ -34,29 +34,32 @@ _BASE_COSTS = [f"base_{currency}" for currency in CURRENCIES]
 _AT_CROSSING = {name: name.replace("_accuracy", "_at_crossing") for name in ACCURACIES}
 _NOTHING = dict.fromkeys(Speedup.__dataclass_fields__)
 _SCRATCH = (REFERENCE, 1.0)
-_OF_TRIALS = ("status", "machine", "device", "commit", "modified", "rules_version")
+_OF_TRIALS = ("status", "machine", "device", "commit", "modified", "rules_version", "shipped")
 _OF_A_ROW = ("scenario", "scenario_title", "update", "updates", "strategy", "title", "horizon", "old_share")
 
 
 def leaderboard(
     trials: pd.DataFrame, evals: pd.DataFrame, *, currency: str = "flops", share: float = 1.0
 ) -> pd.DataFrame:
-    """Return a row for each strategy and horizon of one update of a scenario, the best speedup in `currency` first.
+    """Return a row for each strategy and horizon of one update of a scenario: scratch, the reference, then the others by rank.
 
-    share: of the target, which is the published one, or else scratch's final accuracy.
+    trials, evals: as returned by bench.records.collect, of one scenario and update. share: of the target, which is the published
+    one, or else scratch's final accuracy. A strategy is compared with scratch on the seeds that both have finished; one that
+    shares none has a row with n = 0 and nothing else. Seeds that a published target was made from are not scored.
 
-    trials, evals: as bench.records.collect gives them, of one scenario and update. A strategy is compared with scratch on the
-    seeds that both have finished; one that shares none has a row with n = 0 and nothing else. Seeds that a published target
-    was made from are not scored.
-    Columns: rank, currency, share, scenario, scenario_title, update, updates, strategy, title, horizon, old_share, n, unfinished,
-    missing (seeds that scratch has and the strategy has not), scratch_steps, target, target_std, reached (share of seeds),
-    median and restricted_mean (of seeds' costs in `currency`, see survival.Reach); for each currency <c> the fields of
-    Speedup as value_<c>, relation_<c>, cost_<c>, bracket_<c>, low_<c>, high_<c>, note_<c>, empty where the currency was not
-    measured or machines differ; value_flops_at_<share>, relation_flops_at_<share>; validation_accuracy, test_accuracy
-    and their _std at the end, of all, and as _old and _new; validation_at_crossing, and test_at_crossing at the next evaluation
-    that took it, both of all and as _old and _new, empty without a crossing; base_<c> (of the first update only: see life.py
-    for the later ones of a chain); device; commit; modified; rules_version. Where a target is published also the columns of
-    honesty.py.
+    Columns:
+    rank (whole; empty for the reference, scratch at horizon 1), currency, share, scenario, scenario_title, update, updates,
+    strategy, title, horizon, old_share, n, unfinished, missing (seeds that scratch has and the strategy has not), scratch_steps;
+    target, target_std; reached (share of seeds that reached it; empty for the reference), median and restricted_mean (of the
+    seeds' costs in `currency`, see survival.Reach);
+    for each currency <c> the fields of Speedup as value_<c>, relation_<c>, cost_<c>, bracket_<c>, low_<c>, high_<c>, note_<c>,
+    empty where the currency was not measured or machines differ; value_flops_at_<share>, relation_flops_at_<share>;
+    validation_accuracy, test_accuracy and their _std at the end, of all, and as _old and _new; validation_at_crossing, and
+    test_at_crossing at the next evaluation that took it, both of all and as _old and _new, empty without a crossing;
+    base_<c> (of the first update only: life.py has the later ones of a chain); device, commit, modified, rules_version;
+    shipped (whether the records came with bench; only where such records were added). Where a target is published, also the
+    columns of honesty.py.
+
     Raises RecordError where there is no scratch to compare with, or trials that must not be compared.
     """
     refuse_mixtures(trials)
@@ -185,6 +188,7 @@ def _facts(trials: dict[str, list[Any]], places: Sequence[int]) -> dict[str, obj
         "device": " / ".join(sorted(set(every("device")))),
         "commit": " / ".join(sorted({str(commit)[:10] for commit in every("commit")})),
         "modified": not all(modified is False for modified in every("modified")),  # unknown counts as modified
+        **({"shipped": any(every("shipped"))} if "shipped" in trials else {}),
         "rules_version": trials["rules_version"][places[0]],  # refuse_mixtures has seen that there is but one
     }
 
@@ -208,6 +212,8 @@ def _figures(
     row |= _speedups(known, None if is_scratch else hold_resampled(old, new, share, fixed), share, fixed)
     limit = float(runs[lead][0].cost[-1].max())  # scratch's whole cost: the same for every row
     row |= _reach(runs[lead][1], target, limit)
+    if is_scratch:  # it sets the target, and its seeds lie on both sides of their own mean
+        row["reached"] = None
     for relative, held in zip(RELATIVE_TARGETS, hold_each(old, new, RELATIVE_TARGETS, fixed), strict=True):
         there = ratio(old, new, held)
         row |= {f"value_flops_at_{relative:.2f}": there.value, f"relation_flops_at_{relative:.2f}": there.relation}
@@ -267,13 +273,20 @@ def _std(values: np.ndarray) -> float:
 
 
 def _ranked(rows: pd.DataFrame, currency: str) -> pd.DataFrame:
-    """Put those that reached the target first, by speedup; then the others, by final accuracy."""
+    """Put scratch first, without a rank, and the others in the order of their ranks.
+
+    By the share of seeds that reached the target, so that a strategy that missed it on one seed never leads one that reached it
+    on all; for equal shares, those whose mean holds the target, by speedup; then the others, by final accuracy.
+    """
+    is_reference = (rows["strategy"] == REFERENCE) & (rows["horizon"] == 1.0)
     held = rows[f"relation_{currency}"].isin(["=", ">"])
-    value = rows[f"value_{currency}"].astype(float)
-    key = pd.DataFrame({"censored": ~held, "worse": -value.where(held, rows["validation_accuracy"])})
-    order = key.sort_values(["censored", "worse"], kind="stable", na_position="last").index
+    better = rows[f"value_{currency}"].astype(float).where(held, rows["validation_accuracy"].astype(float))
+    missed = -rows["reached"].astype(float)
+    key = pd.DataFrame({"place": ~is_reference, "missed": missed, "censored": ~held, "worse": -better})
+    order = key.sort_values(["place", "missed", "censored", "worse"], kind="stable", na_position="last").index
     rows = rows.loc[order].reset_index(drop=True)
-    rows.insert(0, "rank", np.arange(1, len(rows) + 1))
+    ranks = (~is_reference.loc[order].reset_index(drop=True)).cumsum().astype("Int64")
+    rows.insert(0, "rank", ranks.mask(rows["strategy"].eq(REFERENCE) & rows["horizon"].eq(1.0)))
     return rows
 
 

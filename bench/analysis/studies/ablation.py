@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from bench.analysis.published import scored
 from bench.analysis.ranking.leaderboard import by_strategy
@@ -65,7 +64,9 @@ def paired_interval(differences: np.ndarray) -> tuple[float, float]:
     n = len(differences)
     if n < 2 or np.ptp(differences) < 1e-12:
         return float("nan"), float("nan")
-    half = float(stats.t.ppf(0.975, n - 1) * differences.std(ddof=1) / np.sqrt(n))
+    from scipy import special  # takes 0.2 s, and most tables do without
+
+    half = float(special.stdtrit(n - 1, 0.975) * differences.std(ddof=1) / np.sqrt(n))
     return float(differences.mean()) - half, float(differences.mean()) + half
 
 

@@ -1,4 +1,4 @@
-"""Two strategies against each other, seed by seed, at scratch's target."""
+"""Two strategies against each other, seed by seed: what they cost at scratch's target, and how accurate they end."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import pandas as pd
 
 from bench.analysis.published import published_of, scored
 from bench.analysis.ranking.leaderboard import ONE_DEVICE, refuse_mixtures, require_scratch
-from bench.analysis.speedup.curves import Measured
+from bench.analysis.speedup.curves import ACCURACIES, Measured
 from bench.analysis.speedup.speedup import full_target
 from bench.analysis.speedup.survival import Reach, estimate_reach, log_rank, sign_flip
+from bench.analysis.studies.ablation import paired_interval
 from bench.catalog import REFERENCE
 from bench.errors import RecordError
 
@@ -39,6 +40,79 @@ class Duel:
     paired_p: float | None
     log_rank_p: float | None
     published_n: int | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two strategies, each (strategy, horizon). costs: at scratch's target, or None, and then `reason` says why there are none.
+
+    accuracies: as returned by final_differences.
+    """
+
+    one: tuple[str, float]
+    other: tuple[str, float]
+    costs: Duel | None
+    reason: str | None
+    accuracies: pd.DataFrame
+
+
+def compare(
+    trials: pd.DataFrame,
+    evals: pd.DataFrame,
+    one: tuple[str, float],
+    other: tuple[str, float],
+    *,
+    currency: str = "flops",
+    share: float = 1.0,
+) -> Comparison:
+    """Compare two strategies of one scenario and update in cost, where that can be done, and in final accuracy.
+
+    Raises RecordError for trials that must not be compared, or that have no seed in common.
+    """
+    refuse_mixtures(trials)
+    accuracies = final_differences(trials, evals, one, other)
+    try:
+        return Comparison(one, other, duel(trials, evals, one, other, currency=currency, share=share), None, accuracies)
+    except RecordError as reason:  # no scratch, or not in this currency: there is no target, but there are accuracies
+        return Comparison(one, other, None, str(reason), accuracies)
+
+
+def final_differences(
+    trials: pd.DataFrame, evals: pd.DataFrame, one: tuple[str, float], other: tuple[str, float]
+) -> pd.DataFrame:
+    """Return a row for each accuracy at the end of two strategies: of validation and of test, each of all, old and new.
+
+    Paired: on the seeds that both have finished. Columns: accuracy (its name), n, mean, other_mean, difference (mean minus
+    other_mean), low, high (its 95 % interval by Student's t on the paired differences; NaN below two seeds, and where all
+    seeds differ by the same). What was not measured has no row. Raises RecordError where the two share no seed.
+    """
+    trials, evals = scored(trials, evals)
+    measured = Measured(evals)
+    seeds = sorted(measured.seeds(one) & measured.seeds(other))
+    if not seeds:
+        raise RecordError(
+            f"{_name(one)} and {_name(other)}: no seed that both have finished. Run them on the same seeds."
+        )
+    mine, theirs = (measured.curves(key, seeds).values for key in (one, other))
+    rows = []
+    for name in ACCURACIES:
+        ends = [values[name][-1] for values in (mine, theirs) if name in values]
+        if len(ends) < 2 or np.isnan(ends).all():
+            continue
+        differences = ends[0] - ends[1]
+        low, high = paired_interval(differences)
+        rows.append(
+            {
+                "accuracy": name,
+                "n": len(seeds),
+                "mean": float(ends[0].mean()),
+                "other_mean": float(ends[1].mean()),
+                "difference": float(differences.mean()),
+                "low": low,
+                "high": high,
+            }
+        )
+    return pd.DataFrame(rows, columns=["accuracy", "n", "mean", "other_mean", "difference", "low", "high"])
 
 
 def duel(

@@ -13,6 +13,7 @@ from bench.analysis.ranking.pooled import pool
 from bench.analysis.studies.frontier import frontiers
 from bench.analysis.studies.life import whole_life
 from bench.records.collect import Records
+from bench.reporting.layout import Cells
 from bench.reporting.page.content import Board, Entry, Figure, Grid, Page, Section
 from bench.reporting.page.details import details_of
 from bench.reporting.page.pictures import Pictures
@@ -34,7 +35,7 @@ def build_page(
     pooled = _together(parts, boards) if len(parts) > 1 else pd.DataFrame()
     return Page(
         sections=tuple(section for section, _ in found),
-        pooled=None if pooled.empty else _grid(*pooled_cells(pooled)),
+        pooled=None if pooled.empty else _grid(pooled_cells(pooled)),
         figures=pictures.of(reports, None),
         devices=tuple(sorted({device for rows in boards for device in rows["device"] if device})),
         trials=sum(len(part.trials) for part in parts),
@@ -54,35 +55,35 @@ def _section(records: Records, folder: Path, pictures: Pictures) -> tuple[Sectio
         name=records.name,
         title=records.trials["scenario_title"].iloc[0],
         boards=tuple(boards),
-        life=_grid(*life_cells(whole_life(records.trials, records.evals))) if records.chain else None,
+        life=_grid(life_cells(whole_life(records.trials, records.evals))) if records.chain else None,
         figures=pictures.of(folder, None) if records.chain else (),
     )
     return section, ranked
 
 
 def _board(records: Records, rows: pd.DataFrame, figures: tuple[Figure, ...]) -> Board:
-    heading, headings, cells, notes = leaderboard_cells(rows)
+    cells = leaderboard_cells(rows)
     over_horizons = frontiers(records.trials, records.evals)
     entries = [
-        Entry(row["strategy"], row["title"], row["device"], tuple(texts.values()), details)
+        Entry(row["strategy"], row["title"], row["device"], texts, details)
         for row, texts, details in zip(
-            rows.to_dict("records"), cells, details_of(rows, records.trials, records.evals), strict=True
+            rows.to_dict("records"), cells.rows, details_of(rows, records.trials, records.evals), strict=True
         )
     ]
     updates = int(rows["updates"].iloc[0])
     return Board(
         update=f"Update {records.update} of {updates}" if updates > 1 else "",
-        caption=" ".join(heading.split("\n")[1:]),
-        headings=tuple(headings),
+        caption=" ".join(cells.heading.split("\n")[1:]),
+        headings=tuple(column.heading for column in cells.columns),
         entries=tuple(entries),
-        notes=tuple(notes),
-        frontier=None if over_horizons.empty else _grid(*frontier_cells(over_horizons, "flops")),
+        notes=cells.notes,
+        frontier=None if over_horizons.empty else _grid(frontier_cells(over_horizons, "flops")),
         figures=figures,
     )
 
 
-def _grid(heading: str, headings: Sequence[str], cells: Sequence[dict[str, str]], notes: Sequence[str]) -> Grid:
-    return Grid(heading, tuple(headings), tuple(tuple(row.values()) for row in cells), tuple(notes))
+def _grid(cells: Cells) -> Grid:
+    return Grid(cells.heading, tuple(column.heading for column in cells.columns), cells.rows, cells.notes)
 
 
 def _together(parts: Sequence[Records], boards: Sequence[pd.DataFrame]) -> pd.DataFrame:

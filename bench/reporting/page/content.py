@@ -8,7 +8,7 @@ from typing import Literal
 # How a column is sorted and set: as text; by the number that a cell begins with, to the right; by it, but set as words.
 Kind = Literal["text", "number", "words"]
 _TEXTUAL = {"strategy", "horizons", "trial", "in the row", "currency", "accuracy", "target"}
-_WORDS = {"95 % interval"}
+_WORDS = {"95 % interval", "interval"}
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ def repeat_commands(scenario: str, strategy: str, horizon: float, seeds: Sequenc
     shipped is named as if it lay in the working folder.
     """
     where = scenario if scenario in scenario_names() else f"./{scenario}.toml"
-    shipped = strategy in strategy_names() and not own
-    asked = [(strategy if shipped else f"./{strategy}.py", horizon)]
+    name, bracket, settings = strategy.partition("[")
+    shipped = name in strategy_names() and not own
+    asked = [(f"{name if shipped else f'./{name}.py'}{bracket}{settings}", horizon)]
     if (strategy, horizon) != (REFERENCE, 1.0):
         asked.insert(0, (REFERENCE, 1.0))
     return tuple(

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from bench.analysis.ranking.leaderboard import leaderboard
-from bench.reporting.tables import markdown_table
+from bench.reporting.layout import markdown
+from bench.reporting.tables import leaderboard_cells
 from tests.analysis.ranking.test_leaderboard import FAST, SCRATCH, WEAK, records
 from tests.analysis.test_published import MAKERS, both, with_target
 
@@ -29,33 +30,33 @@ def test_a_weak_scratch_and_one_too_good_are_named_below_the_table(accuracy: flo
     table = board(SPREAD, accuracy)
     # std sqrt((225 + 0 + 25 + 100) e-6 / 3) = 0.0108; t = 0.03 / sqrt(0.0108^2 / 4 + 0.01^2 / 5) = 4.29 at 6 degrees.
     assert 0.001 < table.loc[0, "scratch_p"] < 0.01
-    text = markdown_table(table)
+    text = markdown(leaderboard_cells(table))
     assert f"It ends {0.8 - accuracy:+.4f} from the published accuracy, p = 0.00" in text
     assert "differs from the published one (Welch's test, two-sided, at 0.05)" in text
 
 
 def test_a_single_seed_is_said_to_be_too_few():
-    text = markdown_table(board({("scratch", 1.0): {0: [0.2, 0.8]}}))
+    text = markdown(leaderboard_cells(board({("scratch", 1.0): {0: [0.2, 0.8]}})))
     assert "It ends +0.0000 from the published accuracy: not tested: n = 1 is too small" in text
 
 
 def test_the_table_says_published_from_how_many_seeds_and_where_and_what_was_left_out():
-    text = markdown_table(board(both(SCRATCH | FAST, MAKERS), 0.84))
+    text = markdown(leaderboard_cells(board(both(SCRATCH | FAST, MAKERS), 0.84)))
     assert "Target: validation accuracy 0.8400 ± 0.0100, published (5 seeds, there)" in text
     assert "Not scored: 10 trials of seeds 10-14, from which the target was published." in text
     assert "provisional" not in text
-    assert "Not scored" not in markdown_table(board(SCRATCH | FAST, 0.84))
+    assert "Not scored" not in markdown(leaderboard_cells(board(SCRATCH | FAST, 0.84)))
 
 
 def test_a_share_of_a_published_target_is_said_to_be_one():
     trials, evals = records(SCRATCH | FAST)
-    text = markdown_table(leaderboard(with_target(trials, 0.8), evals, share=0.5))
+    text = markdown(leaderboard_cells(leaderboard(with_target(trials, 0.8), evals, share=0.5)))
     assert "Target: validation accuracy 0.4000 ± 0.0050, published (0.5 of it, 5 seeds, there)" in text
 
 
 def test_a_provisional_target_has_no_guard():
     trials, evals = records(SCRATCH | FAST | WEAK)
-    text = markdown_table(leaderboard(trials, evals))
+    text = markdown(leaderboard_cells(leaderboard(trials, evals)))
     assert "provisional (mean of scratch's 2 seeds)" in text
     assert "honest" not in text
 
@@ -69,7 +70,7 @@ def test_who_converges_faster_than_published_scratch_is_named():
     assert table["convergence_least"].tolist() == pytest.approx([27.4757] * 3, abs=1e-3)
     assert table["convergence_mean"].to_dict() == {"scratch": 30, "fast": 20, "weak": float("inf")}
     assert table["too_fast"].to_dict() == {"scratch": False, "fast": True, "weak": False}
-    text = markdown_table(table.reset_index())
+    text = markdown(leaderboard_cells(table.reset_index()))
     assert "Faster to 0.95 of the target than published scratch is by chance (MLPerf's convergence points)" in text
     assert "fast at horizon 0.5 (step 20, expected at least 27)" in text
     assert "weak at horizon" not in text

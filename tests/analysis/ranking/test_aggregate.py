@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from bench.analysis.ranking.aggregate import aggregate, aggregate_speedups, interquartile_mean, seed_speedups
 from bench.analysis.ranking.leaderboard import leaderboard
 from bench.analysis.ranking.pooled import pool
-from bench.reporting.tables import pooled_markdown
+from bench.reporting.layout import markdown
+from bench.reporting.tables import pooled_cells
 from tests.analysis.ranking.test_leaderboard import FAST, SCRATCH, WEAK, records
 from tests.analysis.test_published import MAKERS, both, with_target
 
@@ -121,7 +122,7 @@ def test_the_table_of_all_scenarios_shows_the_interquartile_mean():
     boards, seeds = [leaderboard(*one), leaderboard(*other)], [seed_speedups(*one), seed_speedups(*other)]
     table = pool(boards, seeds)
     assert table.set_index("strategy")["iqm"].to_dict() == pytest.approx({"fast": 2.0, "scratch": 1.0})
-    text = pooled_markdown(table)
+    text = markdown(pooled_cells(table))
     assert "| IQM of seeds |" in text
     assert "| 2.00 (2.00 to 2.00) |" in text
-    assert "IQM" not in pooled_markdown(pool(boards))
+    assert "IQM" not in markdown(pooled_cells(pool(boards)))

@@ -17,8 +17,8 @@ def entries(curves: dict) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
 
 def test_every_trial_has_a_row_with_its_own_crossing_and_its_whole_cost():
     found = seed_results(*entries(SCRATCH | FAST | WEAK))
-    assert found["strategy"].tolist() == ["fast", "fast", "scratch", "scratch", "weak", "weak"]
-    fast = found.iloc[0]
+    assert found["strategy"].tolist() == ["scratch", "scratch", "fast", "fast", "weak", "weak"]
+    fast = found.iloc[2]
     assert (fast["held"], fast["steps_at_target"], fast["flops_at_target"], fast["flops"]) == (True, 20, 20200, 20200)
     weak = found.iloc[4]
     assert (weak["held"], weak["steps"], weak["device_seconds"]) == (False, 40, 20.0)

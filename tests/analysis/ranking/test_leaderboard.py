@@ -34,12 +34,13 @@ WEAK = {("weak", 1.0): {0: [0.7, 0.7, 0.7, 0.7], 1: [0.5, 0.5, 0.5, 0.5]}}
 
 def test_strategies_are_ranked_by_flops_and_the_censored_come_last():
     table = leaderboard(*records(SCRATCH | FAST | WEAK))
-    assert table["strategy"].tolist() == ["fast", "scratch", "weak"]
-    assert table["rank"].tolist() == [1, 2, 3]
-    fast, scratch, weak = (table.iloc[place] for place in range(3))
+    assert table["strategy"].tolist() == ["scratch", "fast", "weak"]
+    assert table["rank"].tolist() == [pd.NA, 1, 2]
+    scratch, fast, weak = (table.iloc[place] for place in range(3))
     assert (fast["value_flops"], fast["relation_flops"], fast["cost_flops"]) == (2.0, "=", 20 * 1010)
     assert fast["bracket_flops"] == 10 * 1010
     assert (scratch["value_flops"], scratch["cost_steps"]) == (1.0, 40)
+    assert pd.isna(scratch["reached"])  # the reference does not compete
     assert (weak["value_flops"], weak["relation_flops"], weak["reached"]) == (1.0, "<", 0.0)
     assert (fast["base_flops"], fast["test_at_crossing"]) == (5000.0, pytest.approx(0.84))
     assert fast["validation_at_crossing"] == pytest.approx(0.85)
@@ -52,14 +53,14 @@ def test_strategies_are_ranked_by_flops_and_the_censored_come_last():
 def test_every_currency_is_compared_and_what_was_not_measured_is_empty():
     table = leaderboard(*records(SCRATCH | FAST))
     for currency in ("steps", "images", "flops", "device_seconds"):
-        assert table.loc[0, f"value_{currency}"] == pytest.approx(2.0)
+        assert table.loc[1, f"value_{currency}"] == pytest.approx(2.0)
     assert table["value_gpu_joules"].isna().all()
 
 
 def test_seconds_of_unlike_devices_are_not_compared():
     trials, evals = records(SCRATCH | FAST)
     trials.loc[trials["strategy"] == "fast", "machine"] = "other"
-    fast = leaderboard(trials, evals).iloc[0]
+    fast = leaderboard(trials, evals).iloc[1]
     assert fast["value_flops"] == 2.0
     assert fast["value_device_seconds"] is None or pd.isna(fast["value_device_seconds"])
 
@@ -89,7 +90,7 @@ def test_trials_that_do_not_ask_the_same_are_not_mixed(column: str):
 def test_the_same_mixture_of_machines_on_both_sides_is_no_comparison_either():
     trials, evals = records(SCRATCH | FAST)
     trials["machine"] = ["a", "b", "b", "a"]
-    fast = leaderboard(trials, evals).iloc[0]
+    fast = leaderboard(trials, evals).iloc[1]
     assert fast["value_flops"] == 2.0
     assert pd.isna(fast["value_device_seconds"])
 
@@ -165,7 +166,7 @@ def test_ten_seeds_have_an_interval_in_every_currency():
     random = range(10)
     scratch = {("scratch", 1.0): {seed: [0.2, 0.5, 0.7, 0.8 + seed / 1000] for seed in random}}
     fast = {("fast", 1.0): {seed: [0.6, 0.81 - seed / 1000, 0.85, 0.9] for seed in random}}
-    row = leaderboard(*records(scratch | fast)).iloc[0]
+    row = leaderboard(*records(scratch | fast)).iloc[1]
     for currency in ("steps", "images", "flops", "device_seconds"):
         assert row[f"note_{currency}"] == "bootstrap, n = 10"
         assert (row[f"low_{currency}"], row[f"high_{currency}"]) == (pytest.approx(4 / 3), 2.0)

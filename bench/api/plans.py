@@ -1,0 +1,309 @@
+"""Planning and running: from names, paths or objects to finished trials."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.catalog import BASELINES, REFERENCE, find_scenario, find_strategy
+from bench.errors import DataError, StrategyError
+from bench.places import RUNS, cache_folder, data_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.api.results import Results
+    from bench.data.feed.streaming import Residence
+    from bench.data.files.prepare import Prepared, Progress
+    from bench.execution.estimate import Plan as Estimates
+    from bench.execution.listener import Listener
+    from bench.execution.local import LocalRun
+    from bench.scenario import Scenario
+    from bench.strategies.notation import Setting
+    from bench.strategies.strategy import Entrant, Strategy
+
+    ScenarioLike = str | os.PathLike[str] | Scenario
+    StrategyLike = str | os.PathLike[str] | Strategy | Entrant
+
+
+def load_scenario(scenario: ScenarioLike) -> Scenario:
+    """Return a shipped scenario by name, or one of your own by the path of its TOML file.
+
+    A Scenario object is returned as it is. Raises ScenarioError, naming file and key.
+
+    >>> import bench
+    >>> bench.load_scenario("digits-7-3").updates
+    1
+    """
+    from bench.scenario import Scenario
+    from bench.scenario import load_scenario as read
+
+    if isinstance(scenario, Scenario):
+        return scenario
+    return read(find_scenario(os.fspath(scenario)))
+
+
+def strategy(strategy: StrategyLike, /, **fields: Any) -> Entrant:
+    """Return a strategy by name, by path or by object, with some of its fields set to other values.
+
+    strategy: a shipped name, the path of a .py file, either with parameters in brackets, or a Strategy, which is then named after
+    its title. fields: "start.shrink", "schedule" or "horizon" -> value; see docs/strategies.md for all fields.
+    Raises StrategyError for an unknown field, a wrong type or a value out of range.
+
+    >>> import bench
+    >>> bench.strategy("optimized", **{"start.shrink": 0.9}).name
+    'optimized[start.shrink=0.9]'
+    >>> bench.strategy("naive", horizon=0.5).strategy.horizon
+    0.5
+    """
+    from bench.strategies.notation import split_reference
+    from bench.strategies.strategy import Entrant, Strategy, load_strategy
+    from bench.strategies.variants import vary
+
+    if isinstance(strategy, Entrant):
+        return vary(strategy, fields) if fields else strategy
+    if isinstance(strategy, Strategy):
+        found = Entrant(_name_of(strategy), strategy, _own_source(strategy))
+        return vary(found, fields) if fields else found
+    reference, settings = split_reference(os.fspath(strategy))
+    found = load_strategy(find_strategy(reference))
+    return vary(found, {**settings, **fields}) if settings or fields else found
+
+
+def strategies_for(
+    strategies: Iterable[StrategyLike], settings: Sequence[Setting] = (), horizons: Sequence[float] = ()
+) -> list[Entrant]:
+    """Return the strategies to run: with settings and grids applied, and at each of `horizons` where any is given.
+
+    Scratch is the reference, so it also runs at 1. Raises StrategyError, also for a horizon that is given twice.
+    """
+    from bench.strategies.variants import expand
+
+    asked = list(strategies)
+    named = [(os.fspath(each) if isinstance(each, str | os.PathLike) else "", strategy(each)) for each in asked]
+    if horizons and any(setting.field == "horizon" for setting in settings):
+        raise StrategyError("--horizon: given together with horizon in --set or --grid. Use one of them.")
+    found = []
+    for each in expand(named, settings):
+        lengths = dict.fromkeys([1.0, *horizons] if horizons and each.name == REFERENCE else horizons)
+        found += [each.at(horizon) for horizon in lengths] or [each]
+    return found
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would be run: one scenario, some strategies and seeds. See plan().
+
+    results: where records go, and where finished trials are looked for.
+    """
+
+    scenario: Scenario
+    strategies: tuple[Entrant, ...]
+    seeds: tuple[int, ...]
+    results: Path
+    _options: dict[str, Any] = field(repr=False)
+    _local: LocalRun = field(repr=False, compare=False)
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """A row for each trial: strategy, horizon, update, seed, steps (optimizer steps), state ("due", "finished", ...)."""
+        import pandas as pd
+
+        rows = [
+            {
+                "strategy": trial.spec.entrant.name,
+                "horizon": trial.spec.horizon,
+                "update": trial.spec.update,
+                "seed": trial.spec.seed,
+                "steps": self._local.steps_of(trial),
+                "state": trial.state,
+            }
+            for trial in self._local.trials
+        ]
+        return pd.DataFrame(rows, columns=["strategy", "horizon", "update", "seed", "steps", "state"])
+
+    def costs(self) -> Costs:
+        """Return what the trials would cost on this machine. Times a few steps on the device; nothing that is kept is trained."""
+        from bench.execution.estimate import estimate
+
+        return Costs(self.scenario, estimate(self._local))
+
+    def into(self, results: str | os.PathLike[str]) -> Plan:
+        """Return the same plan with its records in another folder."""
+        return plan(self.scenario, self.strategies, self.seeds, results=results, **self._options)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a plan would cost.
+
+    estimates: of trials that cost the same, those of base models first, with the device and how many steps were timed.
+    """
+
+    scenario: Scenario
+    estimates: Estimates
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A row for each strategy, horizon and update.
+
+        Columns: strategy, update, asked and due (numbers of trials); steps, images, flops, seconds (of training one whole trial).
+        """
+        import pandas as pd
+
+        return pd.DataFrame([asdict(row) for row in self.estimates.estimates])
+
+    def _repr_html_(self) -> str:
+        from bench.reporting.layout import html_table
+        from bench.reporting.plans import plan_cells
+
+        return html_table(plan_cells(self.scenario, self.estimates))
+
+
+def plan(
+    scenario: ScenarioLike,
+    strategies: Iterable[StrategyLike] = BASELINES,
+    seeds: Iterable[int] = range(3),
+    *,
+    results: str | os.PathLike[str] = RUNS,
+    device: str = "auto",
+    data_root: str | os.PathLike[str] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    compiled: bool | None = None,
+    threads: int | None = None,
+    images: Residence = "auto",
+    fresh: bool = False,
+) -> Plan:
+    """Return what would be run. Checks data, strategies and existing records; trains and writes nothing.
+
+    results: folder of records. device: "auto", "cpu", "cuda" or "cuda:N". data_root, cache: None for the user's cache folder.
+    compiled: by torch.compile; None as the scenario says. threads: of PyTorch on the CPU; None for one a core. images: "resident"
+    on the device, "streamed", or "auto". fresh: run finished trials again.
+    Raises a BenchError for whatever can be known to be wrong beforehand, such as image files that are not prepared (see prepare).
+
+    >>> import bench
+    >>> plan = bench.plan("digits-7-3", strategies=["scratch", "naive"], seeds=range(2), results="runs-of-the-example")
+    >>> plan.trials[["strategy", "seed", "state"]].to_dict("list")
+    {'strategy': ['scratch', 'naive', 'scratch', 'naive'], 'seed': [0, 0, 1, 1], 'state': ['due', 'due', 'due', 'due']}
+    """
+    from bench.execution.local import LocalRun
+
+    asked, entrants, numbers = load_scenario(scenario), strategies_for(strategies), tuple(seeds)
+    options = {"device": device, "data_root": data_root, "cache": cache, "compiled": compiled, "threads": threads}
+    local = LocalRun(
+        asked,
+        entrants,
+        numbers,
+        device=device,
+        data_root=data_folder() if data_root is None else Path(data_root),
+        results=Path(results),
+        cache=cache_folder() if cache is None else Path(cache),
+        compiled=compiled,
+        threads=threads,
+        residence=images,
+        fresh=fresh,
+    )
+    options |= {"images": images, "fresh": fresh}
+    return Plan(asked, tuple(entrants), numbers, Path(results), options, local)
+
+
+def run(plan: Plan, results: str | os.PathLike[str] | None = None, *, listener: Listener | None = None) -> Results:
+    """Run a plan's trials that are not finished yet, and return the results of its folder.
+
+    The records, and how they continue after an interruption, are those of the command. results: another folder than the plan's.
+    listener: is told how the run progresses (see bench.execution.listener).
+    Raises TrialError at the end where any trial failed; the others have run and are recorded.
+    """
+    from bench.api.results import load_results
+    from bench.execution.listener import Silent
+
+    chosen = plan if results is None or Path(results) == plan.results else plan.into(results)
+    chosen._local.run(listener or Silent())
+    return load_results(chosen.results)
+
+
+def prepare(
+    scenario: ScenarioLike,
+    *,
+    data_root: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    skip_broken: bool = False,
+    progress: Progress | None = None,
+) -> list[Prepared]:
+    """Decode a scenario's image files, those that are not decoded yet; nothing where its data come as arrays.
+
+    workers: processes, None for one a processor. skip_broken: leave broken images out. progress: is called with the number of
+    images just decoded. Raises DataError for files that are missing or broken.
+
+    >>> import bench
+    >>> bench.prepare("digits-7-3")
+    []
+    """
+    from bench.data.files.prepare import default_workers
+    from bench.data.sources.find import prepare_images
+
+    root = data_folder() if data_root is None else Path(data_root)
+    count = workers or default_workers()
+    return prepare_images(load_scenario(scenario), root, workers=count, skip_broken=skip_broken, progress=progress)
+
+
+def check_names(strategies: Iterable[str]) -> None:
+    """Raise StrategyError for a strategy that cannot be found. Takes a moment: loads no strategy, and no torch."""
+    from bench.strategies.notation import split_reference
+
+    for name in strategies:
+        find_strategy(split_reference(name)[0])
+
+
+def require_data(scenario: Scenario, data_root: Path, asked: str) -> None:
+    """Raise DataError where a scenario's data are not ready. asked: how the scenario was named, for the message."""
+    from bench.data.sources.find import data_ready
+
+    state = data_ready(scenario, data_root)
+    if state != "ready":
+        raise DataError(
+            f"{scenario.name}: data {state}, expected them ready. See: bench data status; bench data prepare --scenario {asked}"
+        )
+
+
+def scenario_in_results(scenario: ScenarioLike) -> tuple[str, str | None]:
+    """Return (name, hash) of the scenario whose results are asked for; no hash for a bare name, which need not be shipped.
+
+    Raises ScenarioError for a path without a scenario.
+    """
+    from bench.scenario import Scenario
+
+    text = scenario if isinstance(scenario, Scenario) else os.fspath(scenario)
+    if isinstance(text, str) and not (text.endswith(".toml") or re.search(r"[/\\]", text) or Path(text).is_dir()):
+        return text, None
+    found = load_scenario(scenario)
+    return found.name, found.hash()
+
+
+def _name_of(strategy: Strategy) -> str:
+    """Return a strategy's title as a name: lower case, with hyphens."""
+    name = re.sub(r"[^a-z0-9]+", "-", strategy.title.lower()).strip("-")
+    if not name or name in BASELINES:
+        raise StrategyError(
+            f"Strategy: title {strategy.title!r} gives the name {name!r}, expected one of its own. Change the title."
+        )
+    return name
+
+
+def _own_source(strategy: Strategy) -> str | None:
+    """Return the code of the pieces that are not bench's own, or None. It is recorded and hashed: it is part of the strategy."""
+    from bench.strategies.strategy import ASPECTS
+
+    kinds = [type(getattr(strategy, aspect)) for aspect in ASPECTS]
+    own = [kind for kind in kinds if not kind.__module__.startswith("bench.")]
+    try:
+        return "\n".join(inspect.getsource(kind) for kind in own) or None
+    except (OSError, TypeError) as cause:
+        raise StrategyError(
+            f"{own[0].__name__}: its source code cannot be read ({cause}), and it has to be recorded. Define it in a file."
+        ) from cause

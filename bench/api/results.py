@@ -1,0 +1,261 @@
+"""Results: the records of a folder, and the tables made from them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.api.plans import scenario_in_results
+from bench.errors import RecordError
+from bench.places import REPORTS, RUNS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.api.plans import ScenarioLike
+    from bench.api.tables import Check, Comparison, Curves, Frontier, Leaderboard, Pooled, Table, WholeLife
+    from bench.records.collect import Records
+    from bench.target import TargetPart
+
+CURRENCIES = ("flops", "steps", "images", "device_seconds", "gpu_joules")
+
+
+def load_results(
+    folder: str | os.PathLike[str] = RUNS,
+    *,
+    published: bool = False,
+    columns: Sequence[str] | None = None,
+    tell: Callable[[str], object] = lambda note: None,
+) -> Results:
+    """Return the records of a folder, as a command would read them.
+
+    published: add the records that come with bench, of every strategy and horizon that the folder does not have itself; they are
+    marked in tables. The folder need not exist then. columns: of the evaluations, None for all; bench.api.tables.COLUMNS are
+    enough for tables. tell: is told, in one line, why a collected file was not used.
+    Raises RecordError where the folder does not exist, or a finished trial's record is damaged.
+
+    >>> import bench
+    >>> results = bench.load_results("no-such-folder", published=True)
+    >>> results.leaderboard("mnist-usps").frame[["rank", "strategy"]].to_dict("list")
+    {'rank': [<NA>, 1, 2], 'strategy': ['scratch', 'optimized', 'naive']}
+    """
+    from bench.catalog import shipped_folder
+    from bench.records.collect import add_shipped, collect
+
+    own = Path(folder)
+    if not published:
+        return Results(own, collect(own, tell, columns))
+    shipped = collect(shipped_folder("results"), columns=columns)
+    return Results(own, add_shipped(collect(own, tell, columns) if own.exists() else None, shipped))
+
+
+@dataclass(frozen=True)
+class Results:
+    """The records of a folder, as they were when it was read. Made by load_results() and run().
+
+    In every method: scenario, a name, the path of a .toml file or a Scenario, None for the only one; of a path or an object, only
+    trials of exactly that scenario count. currency: "flops", "steps", "images", "device_seconds" or "gpu_joules". target: the
+    share of scratch's accuracy to be reached, above 0 and at most 1.
+    """
+
+    folder: Path
+    _records: Records
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """A row for each trial. Columns: see bench.records.collect.Records; a copy, free to be changed."""
+        return self._records.trials.copy()
+
+    @property
+    def evaluations(self) -> pd.DataFrame:
+        """A row for each evaluation of a finished trial. Columns: its trial's key, and bench.records.schema.EvalRow's; a copy."""
+        return self._records.evals.copy()
+
+    @property
+    def scenarios(self) -> pd.DataFrame:
+        """A row for each scenario. Columns: scenario, title, updates, strategies, seeds, trials, finished (numbers of them)."""
+        import pandas as pd
+
+        rows = []
+        for name in self._records.scenarios():
+            trials = self._records.of(name).trials
+            counts = {
+                what: trials[column].nunique() for what, column in (("strategies", "strategy"), ("seeds", "seed"))
+            }
+            finished = int((trials["status"] == "finished").sum())
+            about = {
+                "scenario": name,
+                "title": trials["scenario_title"].iloc[0],
+                "updates": int(trials["updates"].iloc[0]),
+            }
+            rows.append({**about, **counts, "trials": len(trials), "finished": finished})
+        return pd.DataFrame(rows, columns=["scenario", "title", "updates", "strategies", "seeds", "trials", "finished"])
+
+    def on(self, device: str) -> Results:
+        """Return the trials of one device, by its name or a part of it. Raises RecordError where there are none."""
+        trials = self._records.trials
+        mine = trials[trials["device"].str.contains(device, case=False, regex=False)] if len(trials) else trials
+        if len(trials) and mine.empty:
+            found = ", ".join(sorted(set(trials["device"])))
+            raise RecordError(
+                f"--device {device}: no trials of that device among the results, found: {found}. Change it."
+            )
+        return Results(self.folder, self._records.only(mine) if len(trials) else self._records)
+
+    def leaderboard(
+        self, scenario: ScenarioLike | None = None, *, update: int = 1, currency: str = "flops", target: float = 1.0
+    ) -> Leaderboard:
+        """Return one update's ranking of strategies by their speedup over scratch at matched accuracy.
+
+        Raises RecordError without a finished scratch trial, or where trials must not be compared.
+        """
+        from bench.api.tables import Leaderboard
+
+        return Leaderboard.of(self._update(scenario, update), currency, _share(target))
+
+    def frontier(
+        self, scenario: ScenarioLike | None = None, *, update: int = 1, currency: str = "flops", target: float = 1.0
+    ) -> Frontier:
+        """Return what the target costs each strategy that was run at several horizons, when its length is chosen for it."""
+        from bench.api.tables import Frontier
+
+        return Frontier.of(self._update(scenario, update), currency, _share(target))
+
+    def whole_life(self, scenario: ScenarioLike | None = None, *, target: float = 1.0) -> WholeLife:
+        """Return what all updates of a chain cost together, against training from scratch every time."""
+        from bench.api.tables import WholeLife
+
+        part = self._part(scenario)
+        if not part.chain:
+            raise RecordError(f"{part.name}: has one update, expected a chain of several. Ask for its leaderboard.")
+        return WholeLife.of(part, _share(target))
+
+    def pooled(self, scenarios: Sequence[ScenarioLike] = (), *, currency: str = "flops", target: float = 1.0) -> Pooled:
+        """Return several scenarios together, all of the results by default: geometric mean, performance profile's score, IQM."""
+        from bench.api.tables import Pooled
+
+        parts = [self._part(each) for each in scenarios] or self._records.parts(None)
+        return Pooled.of(parts, currency, _share(target))
+
+    def compare(
+        self,
+        one: str,
+        other: str,
+        scenario: ScenarioLike | None = None,
+        *,
+        update: int = 1,
+        currency: str = "flops",
+        target: float = 1.0,
+    ) -> Comparison:
+        """Return two strategies against each other, paired by seed: cost at the target, and final accuracy with its interval.
+
+        one, other: names such as "optimized" or "optimized@0.4"; without a horizon, at each one that both have.
+        Raises RecordError for an unknown name, or where they share no seed.
+        """
+        from bench.api.tables import Comparison
+
+        return Comparison.of(self._update(scenario, update), one, other, currency, _share(target))
+
+    def curves(self, scenario: ScenarioLike | None = None, *, update: int = 1, currency: str = "flops") -> Curves:
+        """Return validation accuracy against cost, the mean over seeds, for each strategy and horizon."""
+        from bench.api.tables import Curves
+
+        return Curves.of(self._update(scenario, update), currency)
+
+    def tables(
+        self, scenario: ScenarioLike | None = None, *, currency: str = "flops", target: float = 1.0
+    ) -> list[Table]:
+        """Return what `bench leaderboard` shows: leaderboards and frontiers of one scenario, or of all, and them together.
+
+        Of a chain also its whole life. Raises RecordError where there is no trial.
+        """
+        from bench.api.tables import all_tables
+
+        parts = self._records.parts(None) if scenario is None else [self._part(scenario)]
+        return all_tables(parts, currency, _share(target))
+
+    def check(self) -> Check:
+        """Check every record of the folder against the rules for a leaderboard's row.
+
+        Raises RecordError where the folder holds no record, or one that cannot be read.
+        """
+        from bench.analysis.guards.rules import GUARDS
+        from bench.api.tables import Check
+        from bench.records.rules import check_results
+
+        return Check(check_results(self.folder, GUARDS))
+
+    def published_targets(
+        self, scenario: ScenarioLike | None, seeds: Sequence[int], source: str | None = None
+    ) -> list[TargetPart]:
+        """Return the target of each update that finished trials of scratch on these seeds give, to publish in a scenario's file.
+
+        source: where it is published, in words; None for device and commit. Raises RecordError for fewer than five seeds.
+        """
+        from bench.analysis.ranking.publish import make_targets
+
+        part = self._part(scenario)
+        return make_targets(part.trials, part.evals, seeds, source)
+
+    def _part(self, scenario: ScenarioLike | None) -> Records:
+        """Return one scenario's part. Raises RecordError where it is not clear which, or has no trial."""
+        if scenario is None:
+            names = self._records.scenarios()
+            if len(names) != 1:
+                known = ", ".join(names) or "none; run: bench run"
+                raise RecordError(
+                    f"{self.folder}: {len(names)} scenarios, expected one to be named. There are: {known}."
+                )
+            return self._records.of(names[0])
+        name, scenario_hash = scenario_in_results(scenario)
+        part = self._records.of(name)
+        return part if scenario_hash is None else part.with_hash(scenario_hash)
+
+    def _update(self, scenario: ScenarioLike | None, update: int) -> Records:
+        part = self._part(scenario)
+        found = next((each for each in part.by_update() if each.update == update), None)
+        if found is None:
+            raise RecordError(
+                f"{part.name}: no trials of update {update} among the results. Run them, or name another."
+            )
+        return found
+
+
+def report(
+    results: Results,
+    reports: str | os.PathLike[str] = REPORTS,
+    *,
+    scenario: ScenarioLike | None = None,
+    formats: Sequence[str] = ("pdf", "svg", "png"),
+    width: str = "both",
+    written: Callable[[Path], object] = lambda path: None,
+) -> list[Path]:
+    """Draw figures, with captions and tables beside them, and index.html over them all; return the paths of the files.
+
+    scenario: one alone, None for all. formats: of "pdf", "svg" and "png". width: "page" (6.75 inches), "column" (3.3) or "both".
+    written: is called with each path once it exists. Raises RecordError where there is no trial, or the folder cannot be written.
+    """
+    from bench.records.store import require_writable
+    from bench.reporting.figures.sheet import prints_of
+    from bench.reporting.page import write_page
+    from bench.reporting.report import write_reports
+
+    prints, folder = prints_of(",".join(formats), width), Path(reports)
+    parts = results._records.parts(None) if scenario is None else [results._part(scenario)]
+    require_writable(folder)
+    paths = []
+    for path in write_reports(parts, folder, prints):
+        written(path)
+        paths.append(path)
+    page = write_page(parts, folder, paths, only=parts[0].name if scenario is not None else None)
+    written(page)
+    return [*paths, page]
+
+
+def _share(target: float) -> float:
+    if not 0 < target <= 1:
+        raise RecordError(f"target {target}: expected a share of scratch's accuracy, above 0 and at most 1. Change it.")
+    return target

@@ -1,0 +1,227 @@
+"""The tables made from records: each a data frame, and the same in words for a terminal, Markdown, LaTeX or a notebook."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import pandas as pd
+
+from bench.analysis.ranking.aggregate import seed_speedups
+from bench.analysis.ranking.leaderboard import leaderboard, mean_curves
+from bench.analysis.ranking.pooled import pool
+from bench.analysis.speedup.curves import COLUMNS
+from bench.analysis.studies.duel import Comparison as Duel
+from bench.analysis.studies.duel import compare
+from bench.analysis.studies.frontier import frontiers
+from bench.analysis.studies.life import whole_life
+from bench.reporting.latex import latex_plain, latex_table
+from bench.reporting.layout import Cells, html_table, markdown
+from bench.reporting.tables import comparison_cells, frontier_cells, leaderboard_cells, life_cells, pooled_cells
+
+if TYPE_CHECKING:
+    from bench.records.collect import Records
+    from bench.records.rules import Verdict
+
+__all__ = ["COLUMNS"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table. frame: all that there is, see docs/tables.md. cells: the same in words.
+
+    kind: its value in the column `table` of CSV and JSON.
+    """
+
+    frame: pd.DataFrame
+    cells: Cells
+    kind: ClassVar[str] = ""
+
+    def markdown(self) -> str:
+        """Return the table as Markdown."""
+        return markdown(self.cells)
+
+    def latex(self) -> str:
+        """Return the table as a LaTeX table environment; it needs \\usepackage{booktabs}."""
+        return latex_plain(self.cells)
+
+    def _repr_html_(self) -> str:
+        return html_table(self.cells)
+
+
+@dataclass(frozen=True)
+class Leaderboard(Table):
+    """One update's ranking. Columns of the frame: see bench.analysis.ranking.leaderboard.leaderboard."""
+
+    kind: ClassVar[str] = "leaderboard"
+
+    @classmethod
+    def of(cls, records: Records, currency: str, share: float) -> Leaderboard:
+        rows = leaderboard(records.trials, records.evals, currency=currency, share=share)
+        return cls(rows, leaderboard_cells(rows))
+
+    def latex(self) -> str:
+        """Return the table as a LaTeX table environment, the best in bold; it needs \\usepackage{booktabs}."""
+        return latex_table(self.frame)
+
+
+@dataclass(frozen=True)
+class Frontier(Table):
+    """Strategies at several horizons. Columns of the frame: see bench.analysis.studies.frontier.frontiers."""
+
+    kind: ClassVar[str] = "frontier"
+
+    @classmethod
+    def of(cls, records: Records, currency: str, share: float) -> Frontier:
+        rows = frontiers(records.trials, records.evals, currency=currency, share=share)
+        about = records.trials.iloc[0]
+        named = rows.assign(scenario=about["scenario"], update=about["update"], currency=currency, share=share)
+        return cls(named, frontier_cells(rows, currency))
+
+
+@dataclass(frozen=True)
+class WholeLife(Table):
+    """A chain's updates together. Columns of the frame: see bench.analysis.studies.life.whole_life."""
+
+    kind: ClassVar[str] = "whole_life"
+
+    @classmethod
+    def of(cls, records: Records, share: float) -> WholeLife:
+        rows = whole_life(records.trials, records.evals, share=share)
+        return cls(rows.assign(scenario=records.name, share=share), life_cells(rows))
+
+
+@dataclass(frozen=True)
+class Pooled(Table):
+    """Several scenarios together. Columns of the frame: see bench.analysis.ranking.pooled.pool."""
+
+    kind: ClassVar[str] = "pooled"
+
+    @classmethod
+    def of(
+        cls, parts: Sequence[Records], currency: str, share: float, boards: Sequence[pd.DataFrame] | None = None
+    ) -> Pooled:
+        updates = [update for part in parts for update in part.by_update()]
+        ranked = boards or [leaderboard(each.trials, each.evals, currency=currency, share=share) for each in updates]
+        seeds = [seed_speedups(each.trials, each.evals, currency=currency, share=share) for each in updates]
+        rows = pool(ranked, seeds)
+        return cls(rows.assign(currency=currency, share=share), pooled_cells(rows))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two strategies against each other, at each pair of horizons that is compared.
+
+    duels: one for each pair, with costs, tests and final accuracies. currency: of the costs.
+    """
+
+    duels: tuple[Duel, ...]
+    currency: str
+
+    @classmethod
+    def of(cls, records: Records, one: str, other: str, currency: str, share: float) -> Comparison:
+        pairs = records.pairs(one, other)
+        found = [compare(records.trials, records.evals, *pair, currency=currency, share=share) for pair in pairs]
+        return cls(tuple(found), currency)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A row for each pair and accuracy: one, other, one_horizon, other_horizon, then as in duel.final_differences.
+
+        And, the same in each row of a pair: cost_ratio (the geometric mean of the other's cost at the target over one's; None
+        where a seed missed it), paired_p, log_rank_p.
+        """
+        rows = []
+        for found in self.duels:
+            (one, one_horizon), (other, other_horizon) = found.one, found.other
+            costs = found.costs
+            tests = {
+                "cost_ratio": costs and costs.ratio,
+                "paired_p": costs and costs.paired_p,
+                "log_rank_p": costs and costs.log_rank_p,
+            }
+            about = {"one": one, "other": other, "one_horizon": one_horizon, "other_horizon": other_horizon}
+            rows.append(found.accuracies.assign(**about, **tests))
+        return pd.concat(rows, ignore_index=True)
+
+    @property
+    def cells(self) -> list[Cells]:
+        """The same in words: two tables for each pair, costs and accuracies."""
+        return [cells for found in self.duels for cells in comparison_cells(found, self.currency)]
+
+    def _repr_html_(self) -> str:
+        return "\n".join(map(html_table, self.cells))
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Accuracy against cost. Columns of the frame: see bench.analysis.ranking.leaderboard.mean_curves."""
+
+    frame: pd.DataFrame
+    currency: str
+
+    @classmethod
+    def of(cls, records: Records, currency: str) -> Curves:
+        return cls(mean_curves(records.trials, records.evals, currency), currency)
+
+    def _repr_html_(self) -> str:
+        return self.frame.to_html(index=False, float_format="{:.4g}".format)
+
+
+@dataclass(frozen=True)
+class Check:
+    """Records against the rules. verdict: rules in words, number of trials, violations."""
+
+    verdict: Verdict
+
+    @property
+    def ok(self) -> bool:
+        """Whether every rule is kept."""
+        return not self.verdict.violations
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A row for each violation: rule, where (a folder below the results), found."""
+        return pd.DataFrame([vars(each) for each in self.verdict.violations], columns=["rule", "where", "found"])
+
+    def _repr_html_(self) -> str:
+        from bench.reporting.metering import rules_cells
+
+        return html_table(rules_cells(self.verdict))
+
+
+def all_tables(parts: Sequence[Records], currency: str, share: float) -> list[Table]:
+    """Return each scenario's leaderboards, update by update with its frontier, a chain's whole life, and all of them pooled."""
+    tables: list[Table] = []
+    boards: list[pd.DataFrame] = []
+    for part in parts:
+        for update in part.by_update():
+            board = Leaderboard.of(update, currency, share)
+            boards.append(board.frame)
+            frontier = Frontier.of(update, currency, share)
+            tables += [board, *([] if frontier.frame.empty else [frontier])]
+        if part.chain:
+            tables.append(WholeLife.of(part, share))
+    if len(parts) > 1:
+        tables.append(Pooled.of(parts, currency, share, boards))
+    return tables
+
+
+def as_csv(tables: Sequence[Table]) -> str:
+    """Return all tables as one CSV text: column `table` says which table a row is of; columns that its table lacks are empty."""
+    rows = pd.concat([_named(table) for table in tables], ignore_index=True)
+    return rows.to_csv(index=False, lineterminator="\n").rstrip("\n")
+
+
+def as_json(tables: Sequence[Table]) -> str:
+    """Return all tables as one JSON list of rows: `table` says which table a row is of, and a row has that table's columns."""
+    rows = [row for table in tables for row in json.loads(_named(table).to_json(orient="records"))]
+    return json.dumps(rows, indent=1)
+
+
+def _named(table: Table) -> pd.DataFrame:
+    rows = table.frame.copy()
+    rows.insert(0, "table", table.kind)
+    return rows
