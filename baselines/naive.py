@@ -1,4 +1,4 @@
-"""The base model, trained on exactly as scratch is."""
+"""The base model, trained further exactly as scratch is trained."""
 
 from bench import Keep, NoRegularizer, OneCycle, Strategy, Uniform
 

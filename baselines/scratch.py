@@ -1,4 +1,4 @@
-"""A new model on old + new: what everything is compared with, so as strong as its budget allows."""
+"""A new model trained on old + new: the reference for every comparison, so as strong as its budget allows."""
 
 from bench import Fresh, NoRegularizer, OneCycle, Strategy, Uniform
 

@@ -1,1 +1,1 @@
-"""Which trials are due, and who runs them. Does not know what a trial does inside."""
+"""Which trials are due, and what runs them. Does not know what a trial does internally."""

@@ -24,7 +24,7 @@ from bench.training.learner import Base, Learner, TrialSpec
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit of one record found. parts: replayed ones first, then the record's own figures against fresh ones."""
+    """The result of auditing one record. parts: the replayed ones, then the record's figures against recomputed ones."""
 
     trial: str
     parts: tuple[AuditedPart, ...]
@@ -35,16 +35,16 @@ class Audit:
 
 
 def audit_record(folder: Path, strategy: str | None, data_root: Path, device: torch.device) -> Audit:
-    """Replay some steps of the trial whose record lies in `folder`, and hold the record's figures against fresh ones.
+    """Replay some steps of the trial recorded in `folder`, and compare the record's figures with recomputed ones.
 
-    strategy: path of the strategy's file, where it is not a shipped one. A base model need not be there: what is counted
-    depends on shapes alone, so a fresh model stands in for it.
-    Raises RecordError where there is no finished trial, or the strategy at hand is not the recorded one.
+    strategy: path of the strategy's file, if it is not a shipped one. No base model is needed: counts depend on shapes
+    alone, so a fresh model stands in for it.
+    Raises RecordError if there is no finished trial, or if the strategy found is not the recorded one.
     """
     record = read_trial(folder)
     if record is None or record.summary is None:
         raise RecordError(
-            f"{folder}: no finished trial, expected its trial.json. Name the folder seed-<n> of a record."
+            f"{folder}: no finished trial, expected its trial.json. Name a record's folder, seed-<n> or update-<k>."
         )
     scenario = parse_scenario(record.scenario, str(folder / "trial.json"))
     entrant = _entrant(record, folder, strategy)
@@ -59,18 +59,18 @@ def audit_record(folder: Path, strategy: str | None, data_root: Path, device: to
 def _entrant(record: TrialRecord, folder: Path, strategy: str | None) -> Entrant:
     name = record.strategy["name"]
     if strategy is None and name not in strategy_names():
-        raise RecordError(f"{folder}: its strategy {name} is not a shipped one. Give its file with --strategy.")
+        raise RecordError(f"{folder}: its strategy {name} is not shipped with bench. Give its file with --strategy.")
     entrant = load_strategy(find_strategy(strategy or name)).at(record.horizon)
     if entrant.hash() != record.strategy_hash:
         raise RecordError(
-            f"{folder}: was made by another {name} (hash {record.strategy_hash}, that of the file at hand is {entrant.hash()}). "
-            "Give the file that made it with --strategy."
+            f"{folder}: was made by a different {name} (hash {record.strategy_hash}, but this file's hash is {entrant.hash()}). "
+            "Give the original file with --strategy."
         )
     return entrant
 
 
 def _stand_in(scenario: Scenario, update: Update, seed: int) -> Base:
-    """Return a base model that was never trained, with learning speeds drawn at random."""
+    """Return an untrained base model with random learning speeds."""
     channels, height, _ = update.train.image_shape
     model = build_model(scenario.model.name, channels, update.head, seed, "base", height)
     old = int((~update.pool.new).sum())
@@ -90,10 +90,10 @@ def _stand_in(scenario: Scenario, update: Update, seed: int) -> Base:
 
 
 def _recorded(record: TrialRecord, learner: Learner, parts: list[AuditedPart]) -> list[AuditedPart]:
-    """Hold the record's own figures against fresh ones.
+    """Compare the record's figures with recomputed ones.
 
-    Where the replay charged nothing but steps, the whole trial must have cost its steps; where it charged more, how often it
-    did so is the strategy's own matter, and the total is left alone.
+    If the replay charged nothing but steps, the whole trial must have cost just its steps. If it charged more, how often it
+    does so is up to the strategy, so the total is not checked.
     """
     assert record.summary is not None
     facts, summary, ledger = record.flops_per_image, record.summary, learner.ledger

@@ -1,4 +1,4 @@
-"""What a run would take, from a few timed steps."""
+"""Estimating what a run will take, from a few timed steps."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class StepCost:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Trials that take the same: of one strategy and update, or base models.
+    """Trials of equal cost: of one strategy and update, or base models.
 
-    asked, due: how many trials. steps, images, flops, seconds: of one whole trial; seconds of training alone.
+    asked, due: numbers of trials. steps, images, flops, seconds: of one whole trial; seconds of training alone.
     """
 
     strategy: str
@@ -53,9 +53,9 @@ class Plan:
 
 
 def estimate(run: LocalRun) -> Plan:
-    """Time a few steps of the first update, and work out what is due. Trains nothing that is kept.
+    """Time a few steps of the first update, and work out what is due. Keeps nothing that it trains.
 
-    Steps are those of scratch: what a strategy computes besides is in the FLOPs, but not in the seconds.
+    The timed steps are those of scratch: a regularizer's work is in the FLOPs, but not in the seconds.
     """
     cost, timed = _time_steps(run)
     size = run.scenario.training.batch_size
@@ -90,7 +90,7 @@ def _alike(trials: Sequence[PlannedTrial]) -> dict[tuple[str, float, int], list[
 
 
 def _time_steps(run: LocalRun) -> tuple[StepCost, int]:
-    """Return the cost of one step, and how many were timed."""
+    """Return the cost of one step, and the number of steps timed."""
     update = run.data_of(1, run.restricted)
     learner = Learner(TrialSpec(run.scenario, BASE, 1, 0), update, None, run.device, run.compiled)
     learner.prepare()

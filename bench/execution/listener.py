@@ -1,4 +1,4 @@
-"""Who is told how a run goes on."""
+"""Following a run's progress."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from bench.records.schema import EvalRow, TrialRecord
 
 
 class Listener(Protocol):
-    """Who is told how a run goes on. `label` names a trial, or a base model, in words.
+    """Receives a run's progress. `label` names a trial, or a base model, in words.
 
-    asked, due: how many trials. total_steps: of all that is due, or of the one trial. done_steps: those that an earlier
-    sitting took. record: None for a trial that failed.
+    asked, due: numbers of trials. total_steps: of everything due, or of the one trial. done_steps: those taken in earlier
+    sittings. record: None for a trial that failed.
     """
 
     def planned(self, asked: int, due: int, total_steps: int) -> None: ...

@@ -42,8 +42,8 @@ class LocalRun:
 
     compiled: whether to use torch.compile; None leaves it to the scenario. threads: see fix_threads. residence: see
     bench.data.feed.streaming.fits.
-    Making it checks everything that can be checked without training: data, splits, folders, a given checkpoint, records
-    that stand in the way.
+    The constructor checks everything that can be checked without training: data, splits, folders, a given checkpoint,
+    conflicting records.
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class LocalRun:
     ) -> None:
         self._allocator = keep_freed_memory()
         fix_threads(threads)
-        # Compiling for the CPU, torch warns that there is no CUDA.
+        # When compiling for the CPU, torch warns that there is no CUDA.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         names = [f"{entrant.name} at horizon {entrant.strategy.horizon:g}" for entrant in entrants]
         if len(set(names)) != len(names):
-            raise StrategyError(f"--strategy: two of one name among {', '.join(names)}. Rename one of the files.")
+            raise StrategyError(f"--strategy: names must differ, found {', '.join(names)}. Rename one of the files.")
         self.scenario = scenario
         self.device = choose_device(device)
         self._cache = cache
@@ -92,10 +92,10 @@ class LocalRun:
         self.data_of = lru_cache(maxsize=2)(self._build_update)
 
     def run(self, listener: Listener) -> None:
-        """Run what is due. A failed trial is recorded and the others go on.
+        """Run what is due. A failed trial is recorded and the others continue.
 
-        Raises TrialError at the end where any failed, and at once what is no single trial's fault: RecordError where
-        another process holds a trial, and whatever is a bug.
+        Raises TrialError at the end if any failed. Raises at once what is not one trial's fault: RecordError if another
+        process holds a trial, and anything that is a bug.
         """
         require_writable(self._results)
         require_writable(self._cache)
@@ -103,7 +103,7 @@ class LocalRun:
         listener.planned(len(self.trials), len(due), self._steps(due))
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
-            torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32; bf16 autocast does not ask
+            torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32; bf16 autocast ignores this
         failed = []
         for trial in due:
             try:
@@ -118,7 +118,7 @@ class LocalRun:
             )
 
     def _label(self, spec: TrialSpec) -> str:
-        """Name a trial in words; its horizon, too, where its strategy is run at several."""
+        """Name a trial in words, with its horizon if its strategy is run at several."""
         horizons = {trial.spec.horizon for trial in self.trials if trial.spec.entrant.name == spec.entrant.name}
         return _label(spec, with_horizon=len(horizons) > 1)
 
@@ -131,7 +131,7 @@ class LocalRun:
         return trial_steps(self.budget(trial.spec.update), trial.spec.horizon)
 
     def lacking_bases(self) -> set[int]:
-        """Return the seeds whose base model has to be trained, for trials that are due."""
+        """Return the seeds whose base model must be trained for due trials."""
         return {
             trial.spec.seed
             for trial in self.trials
@@ -143,7 +143,7 @@ class LocalRun:
 
     @property
     def restricted(self) -> bool:
-        """Whether some updates find but a share of the old images."""
+        """Whether some updates have only a share of the old images."""
         return bool(self._split.at_hand)
 
     @property
@@ -152,7 +152,7 @@ class LocalRun:
         return cpu_name() if self.device.type == "cpu" else device_name(self.device)
 
     def budget(self, update: int) -> int:
-        """Return scratch's optimizer steps on an update, 0 being a base model's."""
+        """Return scratch's optimizer steps on an update; for update 0, a base model's."""
         return scratch_steps(self.scenario, sum(map(len, self._split.training(update, whole=True))))
 
     def _build_update(self, number: int, whole: bool) -> Update:
@@ -176,7 +176,7 @@ class LocalRun:
                     discard(trial.folder)
                     self._chain.discard(spec)
                 observer = _Labelled(listener, label)
-                # The model is safe before the record says that it is finished.
+                # The model is saved before the record is marked as finished.
                 leaves = spec.entrant.strategy.needs_base and spec.update < self.scenario.updates
                 keep = partial(self._chain.keep, spec, update.indices) if leaves else None
                 finished = Trial(
@@ -190,17 +190,17 @@ class LocalRun:
         listener.ended(label, finished.record)
 
     def _old_model(self, trial: PlannedTrial, listener: Listener) -> tuple[Base, np.ndarray]:
-        """Return the model that a trial starts from, and which images its learning speeds are of."""
+        """Return the model that a trial starts from, and the images that its learning speeds belong to."""
         spec = trial.spec
         if spec.update == 1:
             return self._base(spec.seed, listener), self._split.train[0]
         before = replace(spec, update=spec.update - 1)
         found, record = self._chain.load(before), read_trial(trial.folder.with_name(f"update-{before.update}"))
         if found is None or record is None or record.summary is None:
-            raise TrialError(f"not run, for update {before.update} left no model")
+            raise TrialError(f"not run: update {before.update} left no model")
         if found[0].previous_sha256 != record.summary.weights_sha256:
             raise TrialError(
-                f"not run, for the cache holds another model of update {before.update} than its record names; "
+                f"not run: the model of update {before.update} in the cache is not the one in its record; "
                 "run the chain again with --fresh"
             )
         return found
@@ -216,7 +216,7 @@ class LocalRun:
         return base
 
     def _checkpoint(self, trial: PlannedTrial, base: Base | None) -> Path:
-        """One for each trial, device type and place of its record; in a chain, also for what it starts from."""
+        """Return the file: one per trial, device type and record folder and, in a chain, per model it starts from."""
         spec = trial.spec
         identity = [
             spec.scenario.hash(),
@@ -238,7 +238,7 @@ class LocalRun:
 
 @dataclass
 class _Labelled:
-    """Passes one trial's news on under its label."""
+    """Passes on one trial's progress under its label."""
 
     listener: Listener
     label: str

@@ -19,7 +19,7 @@ State = Literal["due", "cut off", "failed before", "damaged", "finished"]
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """A trial that was asked for, where its record belongs, how far it is, and the record where there is one."""
+    """A trial that was asked for, where its record belongs, its state, and the record if there is one."""
 
     spec: TrialSpec
     folder: Path
@@ -34,16 +34,16 @@ class PlannedTrial:
 def plan_trials(
     specs: Sequence[TrialSpec], results: Path, device_type: str, data_hash: str, *, fresh: bool
 ) -> list[PlannedTrial]:
-    """Look at what is there already. data_hash: see Provenance. fresh: run everything again.
+    """Look up what already exists. data_hash: see Provenance. fresh: run everything again.
 
-    Raises RecordError where a record of another trial, or of the same from another kind of device, stands in the way;
-    nothing is overwritten unasked.
+    Raises RecordError if a folder holds the record of a different trial, or of the same trial on another kind of device;
+    nothing is overwritten unless asked.
     """
     return [plan_trial(spec, results, device_type, data_hash, fresh=fresh) for spec in specs]
 
 
 def plan_trial(spec: TrialSpec, results: Path, device_type: str, data_hash: str, *, fresh: bool) -> PlannedTrial:
-    """Do what plan_trials does, for one."""
+    """Do what plan_trials does, for one trial."""
     update = spec.update if spec.scenario.updates > 1 else None
     folder = trial_folder(results, spec.scenario.name, spec.entrant.name, spec.horizon, spec.seed, update)
     record = None if fresh else read_trial(folder)
@@ -60,7 +60,7 @@ def plan_trial(spec: TrialSpec, results: Path, device_type: str, data_hash: str,
     for what, found, expected in differences:
         if found != expected:
             raise RecordError(
-                f"{folder}: holds a trial of another {what} ({found}, asked for {expected}). "
+                f"{folder}: holds a different trial: its {what} is {found}, expected {expected}. "
                 "Name another folder with --results, or run it again with --fresh, which replaces it."
             )
     states: dict[str, State] = {"finished": "finished", "failed": "failed before", "running": "cut off"}
@@ -71,10 +71,10 @@ def plan_trial(spec: TrialSpec, results: Path, device_type: str, data_hash: str,
 
 
 def check_chains(trials: Sequence[PlannedTrial], chain: ChainStore) -> None:
-    """Look whether each update can start, or did start, from its strategy's own update before it.
+    """Check that each update can start, or did start, from its strategy's own previous update.
 
-    trials: all updates of every chain. Raises RecordError where the model of a finished update is gone and a later one
-    needs it, or where a finished update started from another model than the one recorded before it.
+    trials: all updates of every chain. Raises RecordError if the model of a finished update is missing and a later one
+    needs it, or if a finished update did not start from the model recorded before it.
     """
 
     def key(spec: TrialSpec, update: int) -> tuple[str, float, int, int]:
@@ -95,6 +95,6 @@ def check_chains(trials: Sequence[PlannedTrial], chain: ChainStore) -> None:
             left, started = before.record.summary.weights_sha256, trial.record.previous_sha256
             if left != started:
                 raise RecordError(
-                    f"{trial.folder}: started from other weights ({str(started)[:10]}) than update {spec.update - 1} beside "
-                    f"it left ({left[:10]}). Bring the records of one run together, or run the chain again with --fresh."
+                    f"{trial.folder}: started from weights {str(started)[:10]}, but update {spec.update - 1} next to it left "
+                    f"{left[:10]}. Put the records of one run together, or run the chain again with --fresh."
                 )

@@ -24,7 +24,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 Trial = tuple[Path, dict[str, Any]]  # a finished trial's folder, and its row of Records.trials
 
-# What stands in every evaluation's row of its trial, so that nobody need look elsewhere.
+# The columns of its trial that every evaluation's row repeats, so that no second table is needed.
 OF_TRIAL = {
     **KEY,
     **dict.fromkeys(["title", "device", "scenario_hash", "strategy_hash"], TEXT),
@@ -32,20 +32,20 @@ OF_TRIAL = {
 }
 _FIELDS = EvalRow.model_fields
 _NULLABLE = {name for name, field in _FIELDS.items() if type(None) in getattr(field.annotation, "__args__", ())}
-# Keys that every line must have although their value may be null: what is missing would be taken for null.
+# Keys that every line must have although their value may be null: Arrow would read a missing key as null.
 _NULL_BUT_THERE = {name for name in _NULLABLE if _FIELDS[name].is_required()}
 _LARGEST = 2**63 - 1
-_BATCH_BYTES = 8 << 20  # of evaluations read at once
-_THREADS = 2  # whoever takes the tables has work of its own, too
+_BATCH_BYTES = 8 << 20  # of evaluations read at a time
+_THREADS = 2  # the consumer of the tables needs CPU time, too
 
 
 def evaluations(trials: Sequence[Trial]) -> tuple[pa.Schema, Iterator[pa.Table]]:
-    """Return the columns of these trials' evaluations, and the evaluations, in the order of `trials`, some at a time.
+    """Return the schema of these trials' evaluations, and the evaluations, in the order of `trials`, a few at a time.
 
-    Columns: those of OF_TRIAL, and the fields of EvalRow: whole numbers as int64, everything else as float64. Where a
-    trial's summary has a total beyond 2^63 - 1 (9.2e18 FLOPs), that column is float64 throughout. Threads read ahead, so
-    many trials take no more memory than a few.
-    Raises RecordError, as read_evals does, where a line is no evaluation, and where a trial's evaluations do not reach its end.
+    Columns: those of OF_TRIAL, and the fields of EvalRow: whole numbers as int64, everything else as float64. If a
+    trial's summary has a total above 2^63 - 1 (9.2e18 FLOPs), that column is float64 throughout. Threads read only a few
+    batches ahead, so many trials take no more memory than a few.
+    Raises RecordError, like read_evals, if a line is not an evaluation, and if a trial's evaluations do not reach its end.
     """
     whole = [name for name, field in _FIELDS.items() if field.annotation is int]
     large = {name for name in whole if any(row.get(name, 0) > _LARGEST for _, row in trials)}
@@ -69,7 +69,7 @@ def _tables(trials: Sequence[Trial], facts: pa.Table, fields: pa.Schema, schema:
 
 
 def _ahead(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Yield work(item) of each item, in order; threads work on the next few meanwhile, and on no more."""
+    """Yield work(item) of each item, in order; meanwhile, threads work on the next few only."""
     with ThreadPoolExecutor(_THREADS) as threads:
         waiting: deque[Future[R]] = deque()
         try:
@@ -88,7 +88,7 @@ def _batches(trials: Iterable[Trial]) -> Iterator[list[Trial]]:
     batch, size = [], 0
     for folder, row in trials:
         batch.append((folder, row))
-        with suppress(OSError):  # whoever reads it says what is wrong
+        with suppress(OSError):  # the reader reports what is wrong
             size += (folder / EVALS).stat().st_size
         if size >= _BATCH_BYTES:
             yield batch
@@ -98,12 +98,12 @@ def _batches(trials: Iterable[Trial]) -> Iterator[list[Trial]]:
 
 
 def _read(batch: Sequence[Trial], fields: pa.Schema) -> tuple[list[int], pa.Table]:
-    """Return (how many evaluations each trial has, these evaluations)."""
+    """Return (number of evaluations of each trial, these evaluations)."""
     counts, table = _read_fast(batch, fields) or _read_with_care(batch, fields)
     ends, steps = np.cumsum(counts), table["step"].to_numpy()
     for (folder, row), count, end in zip(batch, counts, ends, strict=True):
         last = int(steps[end - 1]) if count else 0
-        if "steps" not in row or last != row["total_steps"]:  # without a summary there are none
+        if "steps" not in row or last != row["total_steps"]:  # there are no steps without a summary
             raise RecordError(
                 f"{folder}: finished, but its evaluations end at step {last}, expected {row['total_steps']}. Run it again."
             )
@@ -111,7 +111,7 @@ def _read(batch: Sequence[Trial], fields: pa.Schema) -> tuple[list[int], pa.Tabl
 
 
 def _read_fast(batch: Sequence[Trial], fields: pa.Schema) -> tuple[list[int], pa.Table] | None:
-    """Return what _read does, or None where anything at all is not as bench writes it."""
+    """Return what _read does, or None if anything differs from what bench writes."""
     try:
         contents = [(folder / EVALS).read_bytes() for folder, _ in batch]
     except OSError:
@@ -129,29 +129,29 @@ def _read_fast(batch: Sequence[Trial], fields: pa.Schema) -> tuple[list[int], pa
             read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(lines)),
             parse_options=pyarrow.json.ParseOptions(explicit_schema=fields, unexpected_field_behavior="error"),
         ).select(fields.names)
-    except pa.ArrowException:  # no JSON, an unknown key, a key twice, a value of another type
+    except pa.ArrowException:  # not JSON, an unknown key, a repeated key, a value of another type
         return None
     return (counts, table) if table.num_rows == total and _all_there(lines, table) else None
 
 
 def _flat(lines: bytes, count: int) -> bool:
-    """Return whether every line is one object with nothing in it that has parts, and nothing beside it.
+    """Return whether every line is one object without nested values, and nothing else.
 
-    Arrow's parser takes two objects on one line for two rows, takes "Inf" for a number, and crashes on a line that is no object.
+    Arrow's parser takes two objects on one line for two rows, takes "Inf" for a number, and crashes if a line is not an object.
     """
     whole = lines.count(b"{") == lines.count(b"}") == count and lines.count(b"}\n{") == count - 1
     return whole and not any(mark in lines for mark in (b"[", b"\\", b"Inf"))
 
 
 def _all_there(lines: bytes, table: pa.Table) -> bool:
-    """Return whether no line lacks a key that it must have."""
+    """Return whether every line has all the keys that it must have."""
     without = {name for name in table.column_names if table[name].null_count}
     must = without & _NULL_BUT_THERE
     return without <= _NULLABLE and all(lines.count(f'"{name}"'.encode()) == table.num_rows for name in must)
 
 
 def _read_with_care(batch: Sequence[Trial], fields: pa.Schema) -> tuple[list[int], pa.Table]:
-    """Read line by line: slower by far, but it says what is wrong and where."""
+    """Read line by line: far slower, but it says what is wrong and where."""
     counts, parts = [], []
     for folder, _ in batch:
         rows = read_evals(folder)
@@ -159,7 +159,7 @@ def _read_with_care(batch: Sequence[Trial], fields: pa.Schema) -> tuple[list[int
             arrays = [_array([getattr(row, field.name) for row in rows], field.type) for field in fields]
         except (OverflowError, pa.ArrowException) as cause:
             raise RecordError(
-                f"{folder / EVALS}: a number beyond {_LARGEST}, expected none above its summary's. Run the trial again."
+                f"{folder / EVALS}: a number above {_LARGEST}, expected none above its summary's. Run the trial again."
             ) from cause
         counts.append(len(rows))
         parts.append(pa.Table.from_arrays(arrays, schema=fields))
@@ -167,6 +167,6 @@ def _read_with_care(batch: Sequence[Trial], fields: pa.Schema) -> tuple[list[int
 
 
 def _array(values: list[int | float | None], kind: pa.DataType) -> pa.Array:
-    # Arrow refuses a whole number beyond 2^53 as a float64; rounded to the nearest is what its parser gives.
+    # Arrow refuses to convert integers above 2^53 to float64; its parser rounds them to the nearest.
     rounded = pa.types.is_floating(kind)
     return pa.array([float(value) if rounded and value is not None else value for value in values], kind)

@@ -17,7 +17,7 @@ from bench.records.listing import Listing, list_records
 from bench.records.parquet import NAME, NotUsableError, read_parquet, write_parquet
 
 _KEY = list(KEY)
-# Clocks of file systems stand still for up to 10 ms; 50 of them are enough.
+# File system clocks may stand still for up to 10 ms; waiting 50 ms is enough.
 _TICK_NANOSECONDS, _TRIES = 50_000_000, 20
 
 
@@ -25,13 +25,13 @@ _TICK_NANOSECONDS, _TRIES = 50_000_000, 20
 class Records:
     """Every trial under a results folder.
 
-    trials: a row a trial: scenario, strategy, horizon, seed, update, updates (how many the scenario has), title, status,
+    trials: one row per trial: scenario, strategy, horizon, seed, update, updates (of the scenario), title, status,
     reason, hashes, versions, device, commit, modified, command, started, python, packages (as text), threads, precision,
     compiled, own_code (whether the strategy has pieces of the user's own), total_steps, scratch_steps, old_share,
     previous_sha256, pieces (the strategy's four aspects as JSON), base_<currency>, the scenario's published target
     (published_accuracy, published_std, published_source, and as text with spaces published_seeds and published_steps; None where
     there is none), and the summary's fields where it is finished.
-    evals: a row an evaluation of a finished trial: scenario and strategy (both categorical), horizon, seed, update, and
+    evals: one row per evaluation of a finished trial: scenario and strategy (both categorical), horizon, seed, update, and
     the fields of EvalRow.
     """
 
@@ -40,21 +40,21 @@ class Records:
 
     @property
     def name(self) -> str:
-        """The scenario's name, of one scenario's part."""
+        """The scenario's name. For the part of one scenario."""
         return self.trials["scenario"].iloc[0]
 
     @property
     def chain(self) -> bool:
-        """Whether one scenario's part is of more than one update."""
+        """Whether the scenario has more than one update. For the part of one scenario."""
         return int(self.trials["updates"].iloc[0]) > 1
 
     @property
     def update(self) -> int:
-        """The update, of one update's part."""
+        """The update. For the part of one update."""
         return int(self.trials["update"].iloc[0])
 
     def only(self, trials: pd.DataFrame) -> Records:
-        """Return the part of some of the trials."""
+        """Return the part that holds only these trials."""
         begins = np.flatnonzero(_changes(self.evals))
         first = pd.MultiIndex.from_frame(self.evals.iloc[begins][_KEY])
         wanted = first.isin(pd.MultiIndex.from_frame(trials[_KEY]))
@@ -101,7 +101,7 @@ class Records:
         return self.only(trials)
 
     def by_update(self) -> list[Records]:
-        """Return one scenario's part, update by update, those that have any trial."""
+        """Return one scenario's part, update by update, for updates that have any trial."""
         return [
             Records(_where(self.trials, "update", update), _where(self.evals, "update", update))
             for update in sorted(self.trials["update"].unique())
@@ -115,7 +115,7 @@ class Records:
         """Return one scenario's part, or every scenario's. Raises RecordError where there is no trial at all."""
         names = [scenario] if scenario else self.scenarios()
         if not names:
-            raise RecordError("no trials among the results, expected some. Run: bench run")
+            raise RecordError("no trials among the results, expected at least one. Run: bench run")
         return [self.of(name) for name in names]
 
     def of(self, scenario: str) -> Records:
@@ -146,7 +146,7 @@ def add_shipped(own: Records | None, shipped: Records) -> Records:
 
 
 def _changes(evals: pd.DataFrame) -> np.ndarray:
-    """Return bool (evaluations,): whether an evaluation is of another trial than the one before it."""
+    """Return bool (evaluations,): whether an evaluation belongs to a different trial than the previous one."""
     changed = np.arange(len(evals)) == 0
     for name in _KEY:
         values = pd.factorize(evals[name])[0]
@@ -155,7 +155,7 @@ def _changes(evals: pd.DataFrame) -> np.ndarray:
 
 
 def _where(frame: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
-    """Return the rows with a value: without copying them where they stand together, as one scenario's do."""
+    """Return the rows with a value, without copying them if they are contiguous, as one scenario's are."""
     places = np.flatnonzero((frame[column] == value).to_numpy(bool))
     if len(places) and places[-1] - places[0] + 1 == len(places):
         return frame.iloc[places[0] : places[-1] + 1]
@@ -177,11 +177,11 @@ def collect(
     tell: Callable[[str], object] = lambda note: None,
     columns: Sequence[str] | None = None,
 ) -> Records:
-    """Return every record under `results`: from its collected file where that is current, otherwise read one by one.
+    """Return every record under `results`: from its collected file if that is current, otherwise read one by one.
 
-    Either way the same frames. tell: is told, in a line, why a collected file that is there was not used. columns: of the
-    evaluations, besides the key, None for all; fewer take less time and memory.
-    Raises RecordError where the folder is not there or a finished trial's record is torn or incomplete.
+    The frames are the same either way. tell: is given one line saying why an existing collected file was not used. columns:
+    of the evaluations, besides the key, None for all; fewer take less time and memory.
+    Raises RecordError if the folder does not exist or a finished trial's record is torn or incomplete.
     """
     _require(results)
     listing, file = list_records(results), results / NAME
@@ -192,7 +192,7 @@ def collect(
             return Records(_trials_frame(text), evals)
         except NotUsableError as reason:
             tell(f"{file} {reason}: not used. Run: bench collect --results {results}")
-    from bench.records.rows import read_rows  # takes 0.2 s, and a current collected file does without
+    from bench.records.rows import read_rows  # takes 0.2 s, and is not needed for a current collected file
 
     text, _, schema, tables = read_rows(listing)
     kept = [table.select(wanted) for table in (schema.empty_table(), *tables)]
@@ -202,7 +202,7 @@ def collect(
 def write_collected(results: Path, output: Path | None = None) -> Collected:
     """Write every record under `results` into one file, by default where `collect` looks for it.
 
-    Raises RecordError as `collect` does, where there is no trial, and where the file cannot be written.
+    Raises RecordError as `collect` does, if there is no trial, and if the file cannot be written.
     """
     from bench.records.rows import read_rows
 
@@ -210,7 +210,7 @@ def write_collected(results: Path, output: Path | None = None) -> Collected:
     listing, path = _settled(results), output or results / NAME
     text, count, schema, tables = read_rows(listing)
     if not count:
-        raise RecordError(f"{results}: no trials, expected some. Run: bench run")
+        raise RecordError(f"{results}: no trials, expected at least one. Run: bench run")
     evals = write_parquet(path, text, tables, schema, listing)
     return Collected(path, count, evals, path.stat().st_size)
 
@@ -223,11 +223,11 @@ def _all_columns() -> list[str]:
 
 def _require(results: Path) -> None:
     if not results.is_dir():
-        raise RecordError(f"{results}: no such folder of results. Run bench run first, or name it with --results.")
+        raise RecordError(f"{results}: no such results folder. Run bench run first, or name another with --results.")
 
 
 def _settled(results: Path) -> Listing:
-    """List the records once the last of them was not written just now, when it could change without a new time."""
+    """List the records once the newest is old enough that any later change would change its modification time."""
     listing = list_records(results)
     for _ in range(_TRIES):
         if not 0 <= time.time_ns() - listing.newest < _TICK_NANOSECONDS:

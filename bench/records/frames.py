@@ -1,4 +1,4 @@
-"""Evaluations in Arrow tables, some at a time, as one data frame."""
+"""Turning Arrow tables of evaluations, a few at a time, into one data frame."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import pandas as pd
 import pyarrow as pa
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
-# What says of which trial a row is.
+# The columns that say which trial a row belongs to.
 KEY = {"scenario": TEXT, "strategy": TEXT, "horizon": pa.float64(), "seed": pa.int64(), "update": pa.int64()}
 
 
 def stack(schema: pa.Schema, tables: Iterable[pa.Table], rows: int) -> pd.DataFrame:
-    """Return tables, each of `schema`, one below the other. rows: of all of them.
+    """Stack tables, each of `schema`, one below the other. rows: their total number.
 
-    Text is categorical, a whole number's column has no nulls, and a null in another is NaN. Each table is copied to its place
-    and let go: of 2 million rows, one large table turned into a frame took twice the memory, and half a second more.
+    Text is categorical, integer columns have no nulls, and a null elsewhere is NaN. Each table is copied to its place and
+    freed: with 2 million rows, converting one large table took twice the memory, and half a second more.
     """
     text = {field.name: [] for field in schema if pa.types.is_dictionary(field.type)}
     numbers = {field.name: np.empty(rows, field.type.to_pandas_dtype()) for field in schema if field.name not in text}
@@ -29,10 +29,10 @@ def stack(schema: pa.Schema, tables: Iterable[pa.Table], rows: int) -> pd.DataFr
             chunks += table[name].chunks
         begun += table.num_rows
     words = {name: _words(chunks, schema.field(name).type) for name, chunks in text.items()}
-    # Columns that share a block would be copied into it.
+    # Without copy=False, pandas would copy the columns into shared blocks.
     return pd.DataFrame({name: numbers[name] if name in numbers else words[name] for name in schema.names}, copy=False)
 
 
 def _words(chunks: list[pa.Array], kind: pa.DataType) -> pd.Series:
-    """Return text as one categorical column, its categories in the order in which they come."""
+    """Return text as one categorical column, its categories in order of first appearance."""
     return pa.chunked_array(chunks, kind).unify_dictionaries().combine_chunks().to_pandas()

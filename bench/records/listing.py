@@ -1,4 +1,4 @@
-"""Which files hold the records under a folder of results, and whether they still are as they were."""
+"""Which files hold the records under a results folder, and whether they have changed."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pathlib import Path
 from bench.errors import RecordError
 
 TRIAL, EVALS = "trial.json", "evals.jsonl"
-# Below the results: scenario, strategy and horizon are named freely, seeds and updates are not.
+# Below the results: folders of scenarios, strategies and horizons may have any name, those of seeds and updates may not.
 _PREFIXES = ("", "", "", "seed-", "update-")
-_FIRST_TRIAL = _PREFIXES.index("seed-") + 1  # how deep a folder may hold a trial
+_FIRST_TRIAL = _PREFIXES.index("seed-") + 1  # the least depth at which a folder may hold a trial
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Every trial that was begun under a folder of results.
+    """Every trial that was begun under a results folder.
 
-    folders: in the order of their paths, seed 2 before seed 10, as text: 10,000 Path objects took as long as listing them.
-    fingerprint: SHA-256 over each record file's path below the results, its size and when it was written (to the nanosecond): of
-    equal fingerprints, nothing was added, changed or taken away. newest: when the last of these files was written, in nanoseconds
-    since 1970; 0 where there is none.
+    folders: in path order, seed 2 before seed 10, as text: making 10,000 Path objects took as long as listing them.
+    fingerprint: SHA-256 over each record file's path below the results, size and modification time (in nanoseconds): if two are
+    equal, nothing was added, changed or removed. newest: the latest of these modification times, in nanoseconds since 1970; 0 if
+    there is none.
     """
 
     folders: tuple[str, ...]
@@ -35,14 +35,14 @@ class Listing:
 def list_records(results: Path) -> Listing:
     """List the trials under `results` without opening a record: 10,000 in a quarter of a second.
 
-    Raises RecordError where a folder cannot be listed: a trial that is left out silently would change a table.
+    Raises RecordError if a folder cannot be listed: silently leaving out a trial would change a table.
     """
     digest, newest, folders, top = hashlib.sha256(), 0, [], len(os.fspath(results))
     for folder, files in _trials(os.fspath(results), 0):
         folders.append(folder)
         below = folder[top:].lstrip(os.sep).replace(os.sep, "/")
         for entry in files:
-            with suppress(FileNotFoundError):  # taken away meanwhile: another listing
+            with suppress(FileNotFoundError):  # removed in the meantime: another listing
                 status = entry.stat()
                 newest = max(newest, status.st_mtime_ns)
                 line = f"{below}\0{entry.name}\0{status.st_size}\0{status.st_mtime_ns}\n"
@@ -51,20 +51,20 @@ def list_records(results: Path) -> Listing:
 
 
 def _order(entry: os.DirEntry[str]) -> tuple[str, int, str]:
-    """Return what entries are sorted by: their names, but seeds and updates by their numbers."""
+    """Return an entry's sort key: its name, but for seeds and updates the number."""
     start, _, number = entry.name.partition("-")
     return (start, int(number), entry.name) if number.isdecimal() else (entry.name, -1, "")
 
 
 def _trials(folder: str, depth: int) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
-    """Yield (folder, its record files by name) of every trial in and below a folder, in the order of their paths."""
+    """Yield (folder, its record files sorted by name) of every trial in and below a folder, in path order."""
     try:
         with os.scandir(folder) as found:
             entries = sorted(found, key=_order)
-    except (FileNotFoundError, NotADirectoryError):  # taken away meanwhile
+    except (FileNotFoundError, NotADirectoryError):  # removed in the meantime
         return
     except OSError as cause:
-        raise RecordError(f"{folder}: cannot be listed ({cause.strerror}). Mend its permissions.") from cause
+        raise RecordError(f"{folder}: cannot be listed ({cause.strerror}). Fix its permissions.") from cause
     if depth >= _FIRST_TRIAL:
         files = [entry for entry in entries if entry.name in (TRIAL, EVALS)]
         if any(entry.name == TRIAL for entry in files):

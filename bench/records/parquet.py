@@ -1,13 +1,13 @@
-"""All records of a results folder in one Parquet file: made from them, quick to read, of use without bench.
+"""All records of a results folder in one Parquet file: derived from them, quick to read, usable without bench.
 
 A row is an evaluation of a finished trial, in the order of the trials' paths; its columns are those of bulk.evaluations.
-Text is dictionary-encoded. What is said once of a trial, be it finished or not, is text in the file's metadata:
+Text is dictionary-encoded. What is stored once per trial, finished or not, is text in the file's metadata:
 
     bench.format          version of this layout, and of the columns of Records.trials
-    bench.versions        of the schema that its records may have, of the rules, and of the shipped scenarios; JSON
-    bench.fingerprint     of the record files that it was made from (listing.Listing)
+    bench.versions        schema versions that its records may have, rules version, hash of the shipped scenarios; JSON
+    bench.fingerprint     of the record files it was made from (listing.Listing)
     bench.trials          Records.trials: JSON, each column's values by its name; zlib, then base64
-    bench.count           of the trials in these files
+    bench.count           number of trials in these files
 
 History of the format:
 1  first version.
@@ -36,27 +36,27 @@ from bench.records.frames import stack
 from bench.records.listing import Listing
 from bench.records.versions import READABLE_VERSIONS, RULES_VERSION
 
-# Raise it whenever a column of Records.trials is added, dropped or comes to mean something else: files made before are
-# then not used. A test holds these columns and this number side by side.
+# Increment whenever a column of Records.trials is added, dropped or changes its meaning: older files are then not used.
+# A test compares these columns with this number.
 FORMAT = 2
 NAME = "records.parquet"
 
-_GROUP_ROWS = 1 << 17  # of a row group: 30 MB of numbers
-# Of 2 million rows, lz4 was read in 0.6 s, zstd in 1.0 s, and was 148 MB large instead of 137.
+_GROUP_ROWS = 1 << 17  # in a row group: 30 MB of numbers
+# With 2 million rows, lz4 took 0.6 s to read and 148 MB, zstd 1.0 s and 137 MB.
 _COMPRESSION = "lz4"
-_REPEATED = ("step", "images", "learning_rate")  # the same in every seed's trial; other numbers never come twice
+_REPEATED = ("step", "images", "learning_rate")  # the same in every seed's trial; other numbers never repeat
 
 
 class NotUsableError(Exception):
-    """A collected file that must not be read; the message says why, and goes on after the file's name."""
+    """A collected file that must not be used; the message says why, and continues the file's name."""
 
 
 def write_parquet(path: Path, trials: str, tables: Iterable[pa.Table], schema: pa.Schema, made_from: Listing) -> int:
-    """Write a collected file, all of it or nothing, and return how many evaluations it holds.
+    """Write a collected file, all or nothing, and return the number of evaluations in it.
 
     trials: Records.trials as JSON. tables: the evaluations, each of `schema`. made_from: listed before any record was read, so
-    that what is written meanwhile makes the file an old one.
-    Raises RecordError where it cannot be written.
+    that a record written in the meantime makes the file outdated.
+    Raises RecordError if it cannot be written.
     """
     facts = {
         "bench.format": str(FORMAT),
@@ -65,12 +65,12 @@ def write_parquet(path: Path, trials: str, tables: Iterable[pa.Table], schema: p
         "bench.trials": base64.b64encode(zlib.compress(trials.encode())).decode(),
         "bench.count": str(len(made_from.folders)),
     }
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two at once do not write into each other's
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two processes at once do not share one
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
             written = _write(file, tables, schema.with_metadata(facts))
-        # Not forced to the disk: what a power cut tears is found out by its checksums.
+        # Not forced to disk: checksums reveal a file torn by a power cut.
         part.replace(path)
     except OSError as cause:
         reason = cause.strerror or str(cause).splitlines()[0]
@@ -84,21 +84,21 @@ def write_parquet(path: Path, trials: str, tables: Iterable[pa.Table], schema: p
 
 
 def read_parquet(path: Path, records: Listing, columns: list[str]) -> tuple[str, pd.DataFrame]:
-    """Return (Records.trials as JSON, some columns of the evaluations, as frames.stack gives them) of a collected file.
+    """Return (Records.trials as JSON, some columns of the evaluations, as from frames.stack) of a collected file.
 
-    Raises NotUsableError where it is broken, of another version, or not made from these records as they are now.
+    Raises NotUsableError if it is broken, of another version, or not made from these records as they are now.
     """
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             facts = file.schema_arrow.metadata or {}
             _refuse_others(facts, records)
             if not set(columns) <= set(file.schema_arrow.names):
-                raise NotUsableError("is of another version of bench")
+                raise NotUsableError("is from another version of bench")
             trials = zlib.decompress(base64.b64decode(facts[b"bench.trials"], validate=True)).decode()
             schema = pa.schema([file.schema_arrow.field(name) for name in columns])
             groups = (file.read_row_group(place, columns) for place in range(file.num_row_groups))
             return trials, stack(schema, groups, file.metadata.num_rows)
-    # Whatever Arrow, zlib and base64 say of bytes that are not as they were written.
+    # Whatever Arrow, zlib and base64 raise on corrupted bytes.
     except (OSError, EOFError, ValueError, KeyError, pa.ArrowException, zlib.error) as cause:
         reason = (str(cause).splitlines() or [type(cause).__name__])[0]
         raise NotUsableError(f"cannot be read ({reason})") from cause
@@ -114,10 +114,12 @@ def _versions() -> str:
 
 def _refuse_others(facts: dict[bytes, bytes], records: Listing) -> None:
     if facts.get(b"bench.format") != str(FORMAT).encode() or facts.get(b"bench.versions") != _versions().encode():
-        raise NotUsableError("is of another version of bench")
+        raise NotUsableError("is from another version of bench")
     if facts.get(b"bench.fingerprint") != records.fingerprint.encode():
         count = facts.get(b"bench.count", b"?").decode(errors="replace")
-        raise NotUsableError(f"is of {count} trials as they were, not of these {len(records.folders)} as they are")
+        raise NotUsableError(
+            f"is outdated (made from {count} trials; now {len(records.folders)}, or some have changed)"
+        )
 
 
 def _write(file: BinaryIO, tables: Iterable[pa.Table], schema: pa.Schema) -> int:

@@ -1,4 +1,4 @@
-"""Where a record came from: code, packages, machine. Without torch; what torch knows is handed in."""
+"""Where a record came from: code, packages, machine. Without torch; bench.training.provenance adds what torch knows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 _OPTIONAL = ("timm",)
 _PACKAGES = ("torch", "torchvision", "numpy", "fvcore", "scikit-learn")
-# Prefixes of names; none of them holds a path.
+# Prefixes of variable names; none of these variables holds a path.
 _THREAD_VARIABLES = (
     "OMP_",
     "GOMP_",
@@ -30,7 +30,7 @@ _CODE = ("bench", "scenarios", "baselines", "pyproject.toml")
 
 
 def packages() -> dict[str, str]:
-    """Return the versions of the packages that have a say in a trial."""
+    """Return the versions of the packages that affect a trial."""
     found = {}
     for name in _PACKAGES:
         try:
@@ -57,7 +57,7 @@ def code_state() -> tuple[str | None, bool | None]:
 
 
 def command_line() -> str:
-    """Return the command as typed, with absolute paths, the program's own among them, reduced to their last part."""
+    """Return the command as typed, with absolute paths, including the program's own, reduced to their last part."""
     words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
     return shlex.join(["bench", *words])
 
@@ -79,12 +79,12 @@ def cpu_count() -> int:
 
 
 def thread_environment() -> dict[str, str]:
-    """Return the variables that threads, their placing and the allocators listen to, as far as they are set."""
+    """Return those environment variables that are set and affect threads, their placement or the allocators."""
     return {name: value for name, value in sorted(os.environ.items()) if name.startswith(_THREAD_VARIABLES)}
 
 
 def memory_gib() -> float | None:
-    """Return the machine's memory in GiB, or None where the system does not tell."""
+    """Return the machine's memory in GiB, or None if the system does not report it."""
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     except (AttributeError, ValueError, OSError):
@@ -92,7 +92,7 @@ def memory_gib() -> float | None:
 
 
 def gpu_driver() -> str | None:
-    """Return the NVIDIA driver's version, or None where it cannot be asked."""
+    """Return the NVIDIA driver's version, or None if it cannot be queried."""
     import pynvml
 
     try:
@@ -106,7 +106,7 @@ def gpu_driver() -> str | None:
 
 
 def load_average() -> float | None:
-    """Return the system's load over the last minute, or None where it has none."""
+    """Return the system's load over the last minute, or None if it has none."""
     try:
         return round(os.getloadavg()[0], 2)
     except OSError:

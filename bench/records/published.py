@@ -1,4 +1,4 @@
-"""Which published target a record is held against."""
+"""Which published target a record is compared with."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from bench.target import TargetPart
 
 
 class PublishedTargets:
-    """Looks targets up; every shipped scenario's file is read once."""
+    """Looks up targets; every shipped scenario's file is read once."""
 
     def __init__(self) -> None:
         self._shipped: dict[str, Scenario | None] = {}
 
     def of(self, record: TrialRecord) -> TargetPart | None:
-        """Return the target of a record's update, or None: provisional.
+        """Return the target of a record's update, or None if none is published yet.
 
-        The shipped scenario of its name says, if it asks the same: a target that was published later holds for older
-        records, too. Otherwise the record's own copy of its scenario does.
-        Raises RecordError where that copy's target is none.
+        It comes from the shipped scenario of the same name if the hashes match: a target published later applies to older
+        records, too. Otherwise it comes from the record's own copy of its scenario.
+        Raises RecordError if that copy's target is invalid.
         """
         name = record.scenario["name"]
         if name not in self._shipped:

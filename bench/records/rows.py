@@ -1,4 +1,4 @@
-"""Reading records: a row a trial, and their evaluations."""
+"""Reading records: one row per trial, and their evaluations."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from bench.records.schema import BaseCost, Summary, TrialRecord
 from bench.records.store import read_trial
 from bench.target import TargetPart
 
-# FLOPs that a regularizer spent on every parameter at each step, in records that do not say it.
+# A regularizer's FLOPs per parameter and step, for records that do not hold them.
 _REGULARIZER_PASSES = {"NoRegularizer": 0, "L2Init": 4}
-# The totals of a base model that add up to a currency, as bench.analysis has them.
+# The totals of a base model that add up to each currency, as in bench.analysis.
 _BASE = {
     "steps": ["steps"],
     "images": ["images"],
@@ -30,8 +30,8 @@ _BASE = {
 
 
 def read_rows(listing: Listing) -> tuple[str, int, pa.Schema, Iterator[pa.Table]]:
-    """Return (Records.trials as JSON, how many they are, the columns of the evaluations, the evaluations)."""
-    # A record is let go once its row is made: 10,000 of them took 200 MB.
+    """Return (Records.trials as JSON, the number of trials, the schema of the evaluations, the evaluations)."""
+    # Each record is freed once its row is made: 10,000 of them took 200 MB.
     targets, rows = PublishedTargets(), []
     for folder in map(Path, listing.folders):
         if (record := read_trial(folder)) is not None:
@@ -88,7 +88,7 @@ def _trial_row(record: TrialRecord) -> dict[str, object]:
 
 
 def _ended(record: TrialRecord, summary: Summary) -> dict[str, object]:
-    """Return the summary's fields; of a record before schema 3, what the regularizer spent follows from which it was."""
+    """Return the summary's fields; before schema 3, the regularizer's FLOPs are derived from its type."""
     fields: dict[str, object] = summary.model_dump()
     passes = _REGULARIZER_PASSES.get(str((record.strategy.get("regularizer") or {}).get("type")))
     if summary.regularizer_flops is None and passes is not None:
@@ -97,7 +97,7 @@ def _ended(record: TrialRecord, summary: Summary) -> dict[str, object]:
 
 
 def _pieces(strategy: dict[str, Any]) -> str:
-    """Return the four aspects, and a strategy's own code by its hash, as JSON with sorted keys."""
+    """Return the four aspects, and the hash of a strategy's own code, as JSON with sorted keys."""
     source = strategy.get("source")
     own = hashlib.sha256(source.encode()).hexdigest()[:16] if source else None
     aspects = {name: strategy.get(name) for name in ("start", "regularizer", "selection", "schedule")}
@@ -105,7 +105,7 @@ def _pieces(strategy: dict[str, Any]) -> str:
 
 
 def _target_columns(target: TargetPart | None) -> dict[str, object]:
-    """Return what is known of a published target, in plain values, which every table format can hold."""
+    """Return a published target as plain values, which every table format can hold."""
     steps = None if target is None else target.convergence_steps
     return {
         "published_accuracy": None if target is None else target.accuracy,
@@ -117,7 +117,7 @@ def _target_columns(target: TargetPart | None) -> dict[str, object]:
 
 
 def _sum(base: BaseCost | None, fields: list[str]) -> float | None:
-    """Return the sum of a base model's totals, or None where it is unknown."""
+    """Return the sum of a base model's totals, or None if it is unknown."""
     values: list[float | None] = [getattr(base, field) for field in fields] if base else [None]
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None

@@ -1,4 +1,4 @@
-"""The rules that a leaderboard's row must keep (RULES 17), each checked on the records alone."""
+"""The rules that a leaderboard row must keep (RULES 17), each checked from the records alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PHASES = ("build", "prepare", "train", "evaluate", "io")
 
 @dataclass(frozen=True)
 class Violation:
-    """A rule that was not kept. where: a trial's folder, or a row's, below the results. found: in words."""
+    """A broken rule. where: the folder of a trial or a row, below the results. found: in words."""
 
     rule: str
     where: str
@@ -29,7 +29,7 @@ class Violation:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was checked. rules: name -> what it asks, in words. trials: how many were looked at."""
+    """The result of a check. rules: name -> what it requires, in words. trials: number of trials checked."""
 
     rules: dict[str, str]
     trials: int
@@ -39,11 +39,11 @@ class Verdict:
 def check_results(results: Path, guards: Mapping[str, RowRule] | None = None) -> Verdict:
     """Check every record under `results` against every rule.
 
-    guards: name -> further rules of a row, as bench.analysis.guards.rules has them; a rule's docstring is what it asks.
-    Raises RecordError where the folder is not there, holds no trial, or holds what is no record.
+    guards: name -> further rules of a row, see bench.analysis.guards.rules; a rule's docstring says what it requires.
+    Raises RecordError if the folder does not exist, holds no trial, or holds an invalid record.
     """
     if not results.is_dir():
-        raise RecordError(f"{results}: no such folder of results, expected one with records. Name another folder.")
+        raise RecordError(f"{results}: no such results folder, expected one with records. Name another folder.")
     targets = PublishedTargets()
     rows: dict[tuple[str, str, float, int], list[CheckedTrial]] = defaultdict(list)
     found, count = [], 0
@@ -51,12 +51,12 @@ def check_results(results: Path, guards: Mapping[str, RowRule] | None = None) ->
         evals = read_evals(folder, torn_allowed=record.status != "finished")
         trial = CheckedTrial(str(folder.relative_to(results)), record, evals, targets.of(record))
         found += [Violation(name, trial.where, words) for name, rule in _OF_TRIALS.items() for words in rule(trial)]
-        # Only guards of scratch look at a row's evaluations again: those of 10,000 trials at once would take 4 GB.
+        # Only guards of scratch need a row's evaluations again: keeping those of 10,000 trials would take 4 GB.
         needed = trial.published is not None and trial.row[1:3] == (REFERENCE, 1.0)
         rows[trial.row].append(trial if needed else replace(trial, evals=[]))
         count += 1
     if not count:
-        raise RecordError(f"{results}: no trials, expected some. Run: bench run")
+        raise RecordError(f"{results}: no trials, expected at least one. Run: bench run")
     of_rows = {**_OF_ROWS, **(guards or {})}
     for key, group in rows.items():
         where = f"{key[0]}/{key[1]}/{key[2]:g}" + (f", update {key[3]}" if group[0].record.update > 1 else "")
@@ -68,7 +68,7 @@ def check_results(results: Path, guards: Mapping[str, RowRule] | None = None) ->
 
 @dataclass(frozen=True)
 class CheckedTrial:
-    """A trial to be checked. where: its folder below the results. published: the target that its scenario has, if any."""
+    """A trial to be checked. where: its folder below the results. published: its scenario's target, if any."""
 
     where: str
     record: TrialRecord
@@ -87,11 +87,11 @@ RowRule: TypeAlias = Callable[[list[CheckedTrial], list[CheckedTrial]], Iterator
 def _finished(trial: CheckedTrial) -> Iterator[str]:
     """Every trial is finished."""
     if trial.record.status != "finished":
-        yield f"{trial.record.status}: {trial.record.reason or 'it was cut off'}"
+        yield f"{trial.record.status}: {trial.record.reason or 'it was interrupted'}"
 
 
 def _complete(trial: CheckedTrial) -> Iterator[str]:
-    """A finished trial's evaluations reach its end, and its summary is what the last of them says."""
+    """A finished trial's evaluations reach its end, and its summary agrees with the last one."""
     summary = trial.record.summary
     if summary is None:
         return
@@ -117,18 +117,18 @@ def _clock(trial: CheckedTrial) -> Iterator[str]:
 
 
 def _ledger(trial: CheckedTrial) -> Iterator[str]:
-    """The ledger never shrinks, and holds at least the images of its steps, and what they cost."""
+    """The ledger never decreases, and holds at least the images of its steps and what they cost."""
     facts, before = trial.record.flops_per_image, None
     batch = trial.record.scenario["training"]["batch_size"]
     for row in trial.evals:
         if row.images < row.step * batch:
-            yield f"step {row.step}: {row.images:,} images in batches of {batch}"
+            yield f"step {row.step}: {row.images:,} images, too few for batches of {batch}"
             return
         if row.train_flops < row.images * facts.step + row.step * facts.batch:
-            yield f"step {row.step}: {row.train_flops:,} FLOPs for {row.images:,} images of {facts.step:,}"
+            yield f"step {row.step}: {row.train_flops:,} FLOPs, too few for {row.images:,} images of {facts.step:,}"
             return
         if before is not None and any(getattr(row, name) < getattr(before, name) for name in _TOTALS):
-            yield f"step {row.step}: a total is less than at step {before.step}"
+            yield f"step {row.step}: a total is lower than at step {before.step}"
             return
         before = row
 
@@ -141,21 +141,21 @@ _TOTALS = ("step", "images", "train_flops", "aux_flops", "train_seconds")
 
 
 def _energy(trial: CheckedTrial) -> Iterator[str]:
-    """Joules that are missing have a reason."""
+    """Missing joules have a reason."""
     summary = trial.record.summary
     if summary is not None and summary.gpu_joules is None and not summary.gpu_joules_reason:
         yield "gpu_joules is null, and no reason is given"
 
 
 def _commit(trial: CheckedTrial) -> Iterator[str]:
-    """The code was that of a commit, unchanged."""
+    """The code was that of a commit, unmodified."""
     origin = trial.record.provenance
     if origin.modified is not False:
-        yield "run from no checkout" if origin.commit is None else f"modified since commit {origin.commit[:10]}"
+        yield "not run from a checkout" if origin.commit is None else f"modified since commit {origin.commit[:10]}"
 
 
 def _place(trial: CheckedTrial) -> Iterator[str]:
-    """A record lies where its scenario, strategy, horizon and seed say."""
+    """A record is in the folder of its scenario, strategy, horizon and seed."""
     scenario, strategy, horizon, update = trial.row
     expected = f"{scenario}/{strategy}/{horizon:g}/seed-{trial.record.seed}"
     if len(trial.record.scenario["stages"]) > 2:
@@ -165,18 +165,18 @@ def _place(trial: CheckedTrial) -> Iterator[str]:
 
 
 def _one_question(group: list[CheckedTrial], scratch: list[CheckedTrial]) -> Iterator[str]:
-    """A row's trials, and scratch's, are of one scenario, data, rules and training version."""
+    """A row's trials and scratch's have the same scenario, data, rules version and training version."""
     together = [trial.record for trial in (*group, *scratch)]
     for name in ("scenario_hash", "rules_version", "training_version"):
         found = {str(getattr(record, name)) for record in together}
         if len(found) > 1:
             yield f"{name}: {', '.join(sorted(found))}"
     if len({record.provenance.data_hash for record in together}) > 1:
-        yield "data_hash: of unlike data"
+        yield "data_hash: different data"
 
 
 def _one_strategy(group: list[CheckedTrial], scratch: list[CheckedTrial]) -> Iterator[str]:
-    """A row's trials are of one strategy."""
+    """A row's trials have the same strategy."""
     found = {trial.record.strategy_hash for trial in group}
     if len(found) > 1:
         yield f"strategy_hash: {', '.join(sorted(found))}"
@@ -193,13 +193,13 @@ def _distinct_seeds(group: list[CheckedTrial], scratch: list[CheckedTrial]) -> I
 
 
 def _none_missing(group: list[CheckedTrial], scratch: list[CheckedTrial]) -> Iterator[str]:
-    """Every seed of scratch has its trial, but for those that its published target is from."""
+    """Every seed of scratch has its trial, except those that its published target is from."""
     scored = {
         trial.record.seed for trial in scratch if not trial.published or trial.record.seed not in trial.published.seeds
     }
     missing = scored - {trial.record.seed for trial in group}
     if not scratch or (not scored and group != scratch):
-        yield "there is no scratch"
+        yield "scratch is missing"
     elif missing:
         yield f"seeds {', '.join(map(str, sorted(missing)))} are missing"
 

@@ -1,4 +1,4 @@
-"""What a record holds; versions.py has the history."""
+"""What a record holds; versions.py has its history."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bench.records.versions import RULES_VERSION, SCHEMA_VERSION
 
-# RULES 1: phases account for the wall to within 1 %; of a trial of seconds, to within what a busy machine takes between two.
+# RULES 1: phases account for the wall time to within 1 %; in short trials, to within the time a busy machine takes between two.
 UNACCOUNTED_SHARE, UNACCOUNTED_SECONDS = 0.01, 0.25
 
 Status = Literal["running", "finished", "failed"]
@@ -33,19 +33,19 @@ class EvalRow(_Record):
     gpu_joules: float | None
     evaluate_gpu_joules: float | None = None
     cpu_seconds: float | None = None  # of all threads of this process, while training
-    cpu_joules: float | None = None  # of the CPU packages while training, by whomever
+    cpu_joules: float | None = None  # of the CPU packages while training, other processes included
     learning_rate: float  # of the last step
-    train_loss: float | None  # mean since the evaluation before; None where it is not finite
+    train_loss: float | None  # mean since the previous evaluation; None if it is not finite
     validation_accuracy: float
-    validation_accuracy_old: float | None  # None for a base model, for which nothing is old
-    validation_accuracy_new: float | None  # as for old, None where more of the same arrives: nothing tells them apart
+    validation_accuracy_old: float | None  # None for a base model and for data-incremental updates
+    validation_accuracy_new: float | None  # None for data-incremental updates: old and new cannot be told apart
     test_accuracy: float | None = None
     test_accuracy_old: float | None = None
     test_accuracy_new: float | None = None
 
 
 class BaseCost(_Record):
-    """What the base model had cost, and how good it was on its own classes."""
+    """What the base model cost, and its accuracy on its own classes."""
 
     key: str
     steps: int
@@ -62,9 +62,9 @@ class BaseCost(_Record):
 
 
 class GpuUse(_Record):
-    """What the GPU was doing while it trained, from one sample a second; means, but for the highest temperature.
+    """What the GPU did while training, from one sample per second; means, except the highest temperature.
 
-    slowed_share: of the samples, how many found the clocks held back, by what slowed_by names.
+    slowed_share: share of samples with throttled clocks. slowed_by: the reasons.
     """
 
     samples: int
@@ -77,7 +77,7 @@ class GpuUse(_Record):
 
 
 class GpuFacts(_Record):
-    """What NVML says is fixed about the GPU; None where it does not say."""
+    """The GPU's fixed properties from NVML; None if NVML does not report them."""
 
     name: str
     driver: str
@@ -88,7 +88,7 @@ class GpuFacts(_Record):
 
 
 class GivenModel(_Record):
-    """The old model, where the user brought it along: what it had cost is not known, and zero trials were run for it."""
+    """The user's own old model: its cost is unknown, and no trials were run for it."""
 
     file: str  # its name, without a path
     sha256: str
@@ -112,26 +112,26 @@ class Summary(_Record):
     wall_seconds: float
     unaccounted_share: float  # of wall_seconds; RULES 1 allows 0.01
     gpu_joules: float | None
-    gpu_joules_reason: str | None  # why there are none
+    gpu_joules_reason: str | None  # why it is None
     gpu_joules_source: str | None = None  # "energy counter" or "sampled power"
-    gpu_short_share: float | None = None  # of training, in segments under 10 s, whose joules are off by up to 1 %
+    gpu_short_share: float | None = None  # share of training in segments under 10 s, whose joules are off by up to 1 %
     evaluate_gpu_joules: float | None = None
     gpu_use: GpuUse | None = None
     cpu_seconds: float | None = None
     cpu_joules: float | None = None
-    selection_seconds: float | None = None  # of train_seconds: choosing images, by the process' clock, not the device's
-    regularizer_flops: int | None = None  # of aux_flops
+    selection_seconds: float | None = None  # part of train_seconds: choosing images, by process clock, not device clock
+    regularizer_flops: int | None = None  # part of aux_flops
     cpu_joules_reason: str | None = None
-    other_cpu_seconds: float | None = None  # what everybody else took of the CPUs while training
-    load_average: float | None = None  # of the last minute, at the end
-    sittings: int  # 1 + how often it was cut off and went on
+    other_cpu_seconds: float | None = None  # CPU seconds of everything else on the machine while training
+    load_average: float | None = None  # over the last minute, at the end
+    sittings: int  # 1 + how often it was interrupted and resumed
     validation_accuracy: float
     test_accuracy: float
     weights_sha256: str
 
 
 class FlopFacts(_Record):
-    """FLOPs of one image, by both counters; batch: what each forward and backward costs besides."""
+    """FLOPs of one image, by both counters. batch: additional FLOPs of each forward and backward pass."""
 
     forward: int
     step: int
@@ -143,7 +143,7 @@ class Provenance(_Record):
     """Where a record came from. Holds no absolute path and no host name."""
 
     bench_version: str
-    commit: str | None  # None where bench was not run from a checkout
+    commit: str | None  # None if bench was not run from a checkout
     modified: bool | None  # whether code, scenarios or baselines differed from that commit
     command: str
     started: str  # UTC, ISO 8601
@@ -159,20 +159,20 @@ class Provenance(_Record):
     precision: str
     compiled: bool  # by torch.compile
     allocator: str
-    load_average: float | None  # of the last minute, at the start
-    environment: dict[str, str] = {}  # variables that threads and libraries listen to
+    load_average: float | None  # over the last minute, at the start
+    environment: dict[str, str] = {}  # variables that affect threads and libraries
     interop_threads: int | None = None
-    flags: dict[str, str] = {}  # of PyTorch, that change precision or the choice of kernels
+    flags: dict[str, str] = {}  # of PyTorch, that affect precision or the choice of kernels
     memory_gib: float | None = None
     cuda: str | None = None
     cudnn: str | None = None
     gpu: GpuFacts | None = None
-    images: Literal["resident", "streamed"] | None = None  # on the device as a whole, or batch by batch
+    images: Literal["resident", "streamed"] | None = None  # all on the device, or sent batch by batch
     data_source: str
-    data_hash: str  # over pixels, labels and the split: trials of unlike data are not compared
+    data_hash: str  # over pixels, labels and the split: trials on different data are not compared
 
     def machine(self) -> str:
-        """Return what must be equal for seconds to be compared, as text."""
+        """Return, as text, everything that must be equal for seconds to be compared."""
         names = (
             "cpu",
             "cpus",
@@ -207,19 +207,17 @@ class TrialRecord(_Record):
     scratch_steps: int
     flops_per_image: FlopFacts
     parameters: int
-    base: BaseCost | None  # what the base model had cost; None where no old model was needed, or it was given
+    base: BaseCost | None  # what the base model cost; None if no old model was needed, or it was given
     given: GivenModel | None = None
-    previous_sha256: str | None = (
-        None  # in a chain: the weights that the strategy's own update before left, and it starts from
-    )
-    old_share: float = 1.0  # of the training images of the stages before, how much it was given
+    previous_sha256: str | None = None  # in a chain: the weights it starts from, left by its strategy's previous update
+    old_share: float = 1.0  # the share of the earlier stages' training images that it was given
     provenance: Provenance
     status: Status
-    reason: str | None = None  # of a failure
+    reason: str | None = None  # of failure
     summary: Summary | None = None
 
     def identity(self) -> tuple[str, str, int, int, float, int]:
-        """Two records of equal identity are of the same trial."""
+        """Return what identifies a trial: records with equal identity are of the same trial."""
         return (
             self.scenario_hash,
             self.strategy_hash,

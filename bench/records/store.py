@@ -22,13 +22,13 @@ from bench.records.versions import READABLE_VERSIONS
 def trial_folder(
     results: Path, scenario: str, strategy: str, horizon: float, seed: int, update: int | None = None
 ) -> Path:
-    """Return results/<scenario>/<strategy>/<horizon>/seed-<n>, and in it update-<k> where `update` of a chain is named."""
+    """Return results/<scenario>/<strategy>/<horizon>/seed-<n>, or update-<k> in it for an `update` of a chain."""
     folder = results / scenario / strategy / f"{horizon:g}" / f"seed-{seed}"
     return folder if update is None else folder / f"update-{update}"
 
 
 def require_writable(folder: Path) -> None:
-    """Make `folder` and try it. Raises RecordError where nothing can be written."""
+    """Create `folder` and test it. Raises RecordError if nothing can be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -47,7 +47,7 @@ class RecordWriter:
         self._evals = folder / "evals.jsonl"
 
     def begin(self, record: TrialRecord) -> None:
-        """Start the record anew: trial.json, and no evaluations."""
+        """Start a new record: trial.json, and no evaluations."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._evals.unlink(missing_ok=True)
         self.save(record)
@@ -57,7 +57,7 @@ class RecordWriter:
         write_atomically(self.folder / "trial.json", (record.model_dump_json(indent=1) + "\n").encode())
 
     def append(self, row: EvalRow) -> None:
-        """Add one evaluation, as one write."""
+        """Add one evaluation, in a single write."""
         line = (json.dumps(row.model_dump(exclude_unset=True), allow_nan=True) + "\n").encode()
         handle = os.open(self._evals, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
@@ -66,16 +66,16 @@ class RecordWriter:
             os.close(handle)
 
     def keep_until(self, step: int) -> None:
-        """Drop the evaluations after `step`, and a torn last line: a trial that was cut off goes on from there."""
+        """Drop the evaluations after `step`, and a torn last line: an interrupted trial resumes from there."""
         kept = [row for row in read_evals(self.folder, torn_allowed=True) if row.step <= step]
         text = "".join(json.dumps(row.model_dump(exclude_unset=True)) + "\n" for row in kept)
         write_atomically(self._evals, text.encode())
 
 
 def read_trial(folder: Path) -> TrialRecord | None:
-    """Return the record in `folder`, or None where none was begun.
+    """Return the record in `folder`, or None if none was begun.
 
-    Raises RecordError where trial.json is not readable, or of another schema version.
+    Raises RecordError if trial.json is not readable, or has another schema version.
     """
     path = folder / "trial.json"
     try:
@@ -83,25 +83,25 @@ def read_trial(folder: Path) -> TrialRecord | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as cause:
-        raise RecordError(f"{path}: cannot be read ({cause.strerror}). Mend its permissions.") from cause
+        raise RecordError(f"{path}: cannot be read ({cause.strerror}). Fix its permissions.") from cause
     try:
         content = json.loads(text)
         version = content.get("schema_version") if isinstance(content, dict) else None
         if version not in READABLE_VERSIONS:
             expected = f"{READABLE_VERSIONS[0]} to {READABLE_VERSIONS[-1]}"
             raise RecordError(
-                f"{path}: schema version {version}, expected {expected}. Read it with the bench that wrote it."
+                f"{path}: schema version {version}, expected {expected}. Read it with the version of bench that wrote it."
             )
         return TrialRecord.model_validate(content)
     except (json.JSONDecodeError, ValidationError) as cause:
         first = str(cause).splitlines()[0]
         raise RecordError(
-            f"{path}: not a trial's record ({first}). Read it with the bench that wrote it, or run the trial again."
+            f"{path}: not a trial's record ({first}). Read it with the version that wrote it, or run the trial again."
         ) from cause
 
 
 def read_evals(folder: Path, *, torn_allowed: bool = False) -> list[EvalRow]:
-    """Return the evaluations in `folder`, in order. A torn last line is refused, or skipped where allowed.
+    """Return the evaluations in `folder`, in order. A torn last line is refused, or skipped if allowed.
 
     Raises RecordError naming file and line.
     """
@@ -111,28 +111,26 @@ def read_evals(folder: Path, *, torn_allowed: bool = False) -> list[EvalRow]:
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as cause:
-        raise RecordError(f"{path}: cannot be read ({cause.strerror}). Mend its permissions.") from cause
+        raise RecordError(f"{path}: cannot be read ({cause.strerror}). Fix its permissions.") from cause
     rows = []
     for number, line in enumerate(lines, 1):
         if not line:
             continue
-        torn = number == len(lines)  # a whole line ends in a newline, so the last piece is empty
+        torn = number == len(lines)  # a complete line ends in a newline, so the last piece is empty
         try:
             if torn:
-                raise ValueError("torn: it has no end")
+                raise ValueError("torn: no newline at its end")
             rows.append(EvalRow.model_validate_json(line))
         except ValueError as cause:
             if torn and torn_allowed:
                 continue
             first = str(cause).splitlines()[0]
-            raise RecordError(
-                f"{path}:{number}: not an evaluation ({first}). Run the trial again to mend it."
-            ) from cause
+            raise RecordError(f"{path}:{number}: not an evaluation ({first}). Run the trial again.") from cause
     return rows
 
 
 def evaluations_complete(folder: Path, record: TrialRecord) -> bool:
-    """Return whether a finished trial's evaluations are all there and readable."""
+    """Return whether a finished trial's evaluations are complete and readable."""
     try:
         rows = read_evals(folder)
     except RecordError:
@@ -141,7 +139,7 @@ def evaluations_complete(folder: Path, record: TrialRecord) -> bool:
 
 
 def find_trials(results: Path) -> Iterator[tuple[Path, TrialRecord]]:
-    """Yield (folder, record) of every trial under `results`, in the order of their paths."""
+    """Yield (folder, record) of every trial under `results`, in path order."""
     for folder in map(Path, list_records(results).folders):
         record = read_trial(folder)
         if record is not None:

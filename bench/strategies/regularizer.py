@@ -16,8 +16,8 @@ from bench.errors import StrategyError
 class Regularizer(Protocol):
     """The second aspect. A frozen dataclass; its fields go into the strategy's hash.
 
-    passes: FLOPs spent on every parameter at each step. anchor: to which weights it pulls: those that the update
-    started from, those of the newly initialized network, or none.
+    passes: FLOPs per parameter and step. anchor: the weights that it pulls toward: those that the update started from,
+    those of the newly initialized network, or none.
     """
 
     passes: ClassVar[int]
@@ -28,7 +28,7 @@ class Regularizer(Protocol):
     def apply(self, parameters: Sequence[Tensor], anchors: Sequence[Tensor]) -> None:
         """Change every parameter's gradient in place. On the clock, once a step, after backward.
 
-        parameters, anchors: same order, same shapes; anchors is empty where `anchor` is None.
+        parameters, anchors: same order, same shapes; anchors is empty if `anchor` is None.
         """
         ...
 
@@ -71,6 +71,6 @@ class L2Init:
                 f"L2Init: {len(anchors)} anchors for {len(gradients)} gradients. Every parameter needs one."
             )
         with torch.no_grad():
-            # All parameters in a few kernels; one by one they would cost a launch each on a GPU.
+            # All parameters in a few kernels; one by one, each would cost a kernel launch on a GPU.
             torch._foreach_add_(gradients, list(parameters), alpha=2 * self.strength)  # pyright: ignore
             torch._foreach_add_(gradients, list(anchors), alpha=-2 * self.strength)  # pyright: ignore

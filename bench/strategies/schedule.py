@@ -1,4 +1,4 @@
-"""Learning-rate schedules: a factor of the scenario's peak for every step. Each ends with the horizon."""
+"""Learning-rate schedules: a factor of the scenario's peak rate for every step. Each ends with the horizon."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Linear:
-    """From the peak straight to near 0."""
+    """Linear from the peak to near 0."""
 
     peak: float = 1.0
 
@@ -72,7 +72,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class MultiStep:
-    """The peak, times `gamma` from each milestone on; milestones are shares of the horizon."""
+    """The peak, multiplied by `gamma` at each milestone; milestones are shares of the horizon."""
 
     milestones: tuple[float, ...] = (0.3, 0.6, 0.8)
     gamma: float = 0.2

@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from bench.data.feed.batches import Pool
 from bench.errors import StrategyError
 
-# stream(*names) gives a generator at the start of the strategy's own random stream of those names, of this trial's seed.
+# stream(*names) returns a generator at the start of the strategy's random stream of that name, from this trial's seed.
 Stream = Callable[..., Generator]
 
 
@@ -24,11 +24,11 @@ class Selection(Protocol):
     needs_speed: ClassVar[bool]
 
     def choose(self, pool: Pool, epoch: int, stream: Stream) -> Tensor:
-        """Return int64 indices into the pool, those that epoch number `epoch` sees; their order does not matter.
+        """Return int64 indices into the pool: the images that epoch number `epoch` sees, in any order.
 
-        pool.learning_speed is there where needs_speed is true. stream: the only source of randomness; name the epoch for
-        another draw each epoch, leave it out for the same one. On the clock.
-        Depends on its arguments alone, so that a trial cut off goes on as it would have.
+        pool.learning_speed is set if needs_speed is true. stream: the only source of randomness; include the epoch in the
+        names for a new draw each epoch, leave it out for the same one. On the clock.
+        Must depend on its arguments alone, so that an interrupted trial resumes as if it had not been.
         """
         ...
 
@@ -45,7 +45,7 @@ class Uniform:
 
 @dataclass(frozen=True)
 class OldShare:
-    """All of the new images, and each epoch another random share of the old ones."""
+    """All of the new images, and a different random share of the old ones each epoch."""
 
     share: float
     needs_speed: ClassVar[bool] = False
@@ -61,7 +61,7 @@ class OldShare:
 
 @dataclass(frozen=True)
 class LearningSpeed:
-    """Leave out the old images that the base training learned fastest and slowest; new images are all in.
+    """Leave out the old images that the base training learned fastest and slowest; keep all new ones.
 
     drop_fastest, drop_slowest: shares of the old images. Ties are broken by the trial's own stream, the same way in
     every epoch. Source: Hacohen & Tuytelaars 2024 (learning speed as the measure of difficulty).
@@ -74,14 +74,16 @@ class LearningSpeed:
     def __post_init__(self) -> None:
         _check_shares("LearningSpeed", drop_fastest=self.drop_fastest, drop_slowest=self.drop_slowest)
         if self.drop_fastest + self.drop_slowest >= 1:
-            raise StrategyError("LearningSpeed: drop_fastest + drop_slowest leave no old image, expected below 1.")
+            raise StrategyError(
+                "LearningSpeed: drop_fastest + drop_slowest leave no old image, expected below 1. Lower one."
+            )
 
     def choose(self, pool: Pool, epoch: int, stream: Stream) -> Tensor:
         assert pool.learning_speed is not None
         old, new = (~pool.new).nonzero()[:, 0], pool.new.nonzero()[:, 0]
-        # Speeds take few values. Without the shuffle, ties would leave the set's own order of images, often by class.
+        # Speeds take few values. Without the shuffle, ties would keep the data set's own order, often by class.
         old = old[torch.randperm(len(old), generator=stream("ties"))]
-        speed = pool.learning_speed[old].nan_to_num(0.0)  # an image that the base training never saw is not learned
+        speed = pool.learning_speed[old].nan_to_num(0.0)  # never seen by the base training: not learned
         slowest_first = old[torch.argsort(speed, stable=True)]
         first = math.floor(self.drop_slowest * len(old))
         last = len(old) - math.floor(self.drop_fastest * len(old))

@@ -23,9 +23,9 @@ class Start(Protocol):
     def weights(self, base: Weights, fresh: Weights, parameters: frozenset[str], charge: ChargeParameters) -> Weights:
         """Return the state dict that the update starts from.
 
-        base: the base model's state dict (empty where needs_base is false). fresh: a newly initialized network's.
-        parameters: which keys are parameters; the others are buffers. charge: to be called with the number of FLOPs
-        spent on every parameter. On the clock.
+        base: the base model's state dict (empty if needs_base is false). fresh: a newly initialized network's.
+        parameters: which keys are parameters; the others are buffers. charge: call it with the number of FLOPs
+        spent per parameter. On the clock.
         """
         ...
 

@@ -41,13 +41,13 @@ class Strategy:
             piece = getattr(self, name)
             if not isinstance(piece, kind) or not dataclasses.is_dataclass(piece) or isinstance(piece, type):
                 raise StrategyError(
-                    f"Strategy: {name} is {piece!r}, expected an instance of a frozen dataclass like those of bench "
-                    f"for {name}. See bench/strategies/{name}.py."
+                    f"Strategy: {name} is {piece!r}, expected an instance of a frozen dataclass. "
+                    f"See those in bench/strategies/{name}.py."
                 )
 
     @property
     def needs_base(self) -> bool:
-        """Whether a base model must be there first."""
+        """Whether a base model must exist first."""
         return self.start.needs_base or self.selection.needs_speed
 
 
@@ -56,7 +56,7 @@ ASPECTS = {"start": Start, "regularizer": Regularizer, "selection": Selection, "
 
 @dataclass(frozen=True)
 class Entrant:
-    """A strategy as it was loaded: its name (the file's), and what identifies it.
+    """A loaded strategy: its name (the file's), and what identifies it.
 
     source: the file's text, where a piece is defined in it rather than in bench; else None. origin: that file, where there is
     one. plain: for a variant, the strategy as its file has it. Neither is part of what is recorded or hashed.
@@ -85,7 +85,7 @@ class Entrant:
         }
 
     def hash(self) -> str:
-        """Return 16 hex digits over all that changes training: title, name and tuning notes do not count."""
+        """Return 16 hex digits over everything that changes training; title, name and tuning notes do not count."""
         content = self.describe()
         return digest({key: content[key] for key in (*ASPECTS, "horizon", "source")})
 
@@ -93,7 +93,7 @@ class Entrant:
 def load_strategy(path: Path) -> Entrant:
     """Run a strategy's Python file and return its `strategy`.
 
-    Raises StrategyError where the file fails, or has no Strategy of that name. The file is code and is trusted as such.
+    Raises StrategyError if the file fails, or has no Strategy of that name. The file is code and is trusted as such.
     """
     spec = importlib.util.spec_from_file_location(module_name(path.stem), path)
     assert spec is not None
@@ -104,8 +104,8 @@ def load_strategy(path: Path) -> Entrant:
         spec.loader.exec_module(module)
     except BenchError as cause:
         raise StrategyError(f"{path}: {cause}") from cause
-    except Exception as cause:  # whatever a user's file raises is the user's to mend
-        raise StrategyError(f"{path}: cannot be loaded: {type(cause).__name__}: {cause}. Mend the file.") from cause
+    except Exception as cause:  # whatever a user's file raises is for the user to fix
+        raise StrategyError(f"{path}: cannot be loaded: {type(cause).__name__}: {cause}. Fix the file.") from cause
     strategy = getattr(module, "strategy", None)
     if not isinstance(strategy, Strategy):
         raise StrategyError(f"{path}: strategy is {strategy!r}, expected a Strategy. Add: strategy = Strategy(...).")
@@ -128,7 +128,7 @@ def source_of(strategy: Strategy, plain: Entrant) -> str | None:
 
 @contextmanager
 def running(piece: object) -> Iterator[None]:
-    """Turn what a user's own piece raises into a StrategyError; a bug in one of bench's keeps its traceback."""
+    """Turn an exception from a user's own piece into a StrategyError; a bug in one of bench's keeps its traceback."""
     try:
         yield
     except BenchError:
@@ -137,9 +137,7 @@ def running(piece: object) -> Iterator[None]:
         if type(piece).__module__.startswith("bench."):
             raise
         name = type(piece).__name__
-        raise StrategyError(
-            f"{name}: failed with {type(cause).__name__}: {cause}. Mend the strategy's file."
-        ) from cause
+        raise StrategyError(f"{name}: failed with {type(cause).__name__}: {cause}. Fix the strategy's file.") from cause
 
 
 def _describe_piece(piece: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Auditing the ledger: the same steps once more, under a counter that sees every operator."""
+"""Auditing the ledger: the same steps again, under a counter that sees every operator."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from bench.data.feed.update import Update
 from bench.metering.formulas import exact_counter
 from bench.training.learner import Base, Learner, TrialSpec
 
-# RULES 17: the ledger agrees with a really counted step to within 0.1 %.
+# RULES 17: the ledger agrees with an actually counted step to within 0.1 %.
 TOLERANCE = 0.001
 _STEPS = 2
 
 
 @dataclass(frozen=True)
 class AuditedPart:
-    """A part of a trial, replayed. counted: FLOPs that the counter saw. charged: those that the ledger was told of."""
+    """A replayed part of a trial. counted: FLOPs that the counter saw. charged: FLOPs charged to the ledger."""
 
     name: str
     counted: int
@@ -26,7 +26,7 @@ class AuditedPart:
 
     @property
     def disagreement(self) -> float:
-        """Return how far apart the two are, as a share of what was counted."""
+        """Return the difference between the two, as a share of the larger."""
         return abs(self.counted - self.charged) / max(self.counted, self.charged, 1)
 
     @property
@@ -39,9 +39,9 @@ def replay(
 ) -> tuple[Learner, list[AuditedPart]]:
     """Replay a trial's start, and the first steps of its first, second and last epoch, each with its selection of images.
 
-    The last by the number of images that the first one chose. Eager, since a counter cannot look into compiled code. What a
-    counter sees depends on shapes alone, so a stand-in for `base` will do. Returns the learner as the replay left it, and what
-    was found.
+    The number of images chosen in the first epoch determines which epoch is the last. Runs eagerly, since a counter cannot see
+    into compiled code. Counts depend on shapes alone, so a stand-in for `base` will do. Returns the learner as the replay left
+    it, and the audited parts.
     """
     learner = Learner(spec, update, base, device, compiled=False)
     parts = [_count("start", learner, learner.start), _replay_epoch(learner, 0)]

@@ -1,4 +1,4 @@
-"""Base models: what training on stage 0 left behind, made once and shared by every strategy."""
+"""Base models: the result of training on stage 0, trained once and shared by every strategy."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from bench.training.given import GivenCheckpoint
 from bench.training.learner import Base, TrialSpec
 from bench.training.trial import Observer, Trial
 
-# A base model is trained as scratch is: whoever trained it did not know of the update.
+# A base model is trained like scratch: nobody knew of the update when it was trained.
 BASE = Entrant("base", Strategy(title="Base model", start=Fresh(), schedule=OneCycle(warmup=0.2)))
 
 
 @dataclass(frozen=True)
 class BaseStore:
-    """Where base models lie: <cache>/bases/<key>/seed-<n>, one for each scenario, data, seed, version, device type.
+    """Stores base models in <cache>/bases/<key>/seed-<n>: one per scenario, data, seed, version and device type.
 
-    given: the user's own old model, which then is the base model of every seed; none is trained.
+    given: the user's own old model, which then serves as the base model of every seed; none is trained.
     """
 
     cache: Path
@@ -70,7 +70,7 @@ class BaseStore:
         provenance: Provenance,
         observer: Observer | None = None,
     ) -> Base:
-        """Return the base model of `seed`, training it first where it is not there. old: makes stage 0's data."""
+        """Return the base model of `seed`, training it first if it does not exist. old: makes stage 0's data."""
         folder = self.folder(seed)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
@@ -88,7 +88,7 @@ class BaseStore:
             return Base(finished.weights, finished.learning_speed, _cost(self.key, finished.record))
 
     def discard(self, seed: int) -> None:
-        """Forget a base model, so that it is trained again."""
+        """Delete a base model, so that it is trained again."""
         discard(self.folder(seed))
         self.folder(seed).with_suffix(".checkpoint").unlink(missing_ok=True)
 

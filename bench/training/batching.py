@@ -1,4 +1,4 @@
-"""The order of images: epoch after epoch, each derived from the seed, so any step can be returned to."""
+"""The order of images: each epoch is derived from the seed, so training can resume at any step."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from bench.streams import torch_stream
 
 
 class BatchOrder:
-    """Yields the batches of a trial. Its whole state is `epoch` and `position`, the batches already taken of it.
+    """Yields the batches of a trial. Its whole state is `epoch` and `position`, the number of batches already taken.
 
-    selection_seconds: what the selection has taken, by the clock of this process, which does not wait for the device.
+    selection_seconds: time spent in the selection, by this process's clock, which does not wait for the device.
     """
 
     def __init__(self, images: TrainingImages, pool: Pool, selection: Selection, batch_size: int, seed: int) -> None:
@@ -36,7 +36,7 @@ class BatchOrder:
         """Return (pixels, labels, indices into the pool) of the next batch, on the device."""
         if self._plan is None:
             self._draw()
-        if self.position == self._batches:  # also right after a seek: a checkpoint may stand at an epoch's very end
+        if self.position == self._batches:  # correct after a seek, too: a checkpoint may be at the very end of an epoch
             self.epoch += 1
             self.position = 0
             self._draw()
@@ -48,11 +48,11 @@ class BatchOrder:
 
     @property
     def batches(self) -> int:
-        """How many batches the epoch has that was last drawn; 0 before any."""
+        """The number of batches in the epoch drawn last; 0 before the first."""
         return self._batches
 
     def seek(self, epoch: int, position: int) -> None:
-        """Go to where an earlier sitting stopped."""
+        """Go to the position where an earlier sitting stopped."""
         self.epoch, self.position, self._plan = epoch, position, None
 
     def _draw(self) -> None:

@@ -1,4 +1,4 @@
-"""What the updates of a chain leave behind for the updates after them: a strategy's own models, in the cache."""
+"""What each update of a chain leaves behind for the next: the strategy's own models, in the cache."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from bench.training.trial import Finished
 
 @dataclass(frozen=True)
 class ChainStore:
-    """Where the models lie: <cache>/updates/<base key>/<strategy>-<hash>/seed-<n>/update-<k>.pt.
+    """Stores models in <cache>/updates/<base key>/<strategy>-<hash>/seed-<n>/update-<k>.pt.
 
-    base_key: of the base models, see BaseStore; whatever made them made these, too.
+    base_key: of the base models, see BaseStore; these models depend on the same things.
     """
 
     cache: Path
     base_key: str
 
     def path(self, spec: TrialSpec) -> Path:
-        """Return the file of the model that `spec` leaves behind."""
+        """Return the path of the model that `spec` leaves behind."""
         strategy = f"{spec.entrant.name}-{spec.entrant.hash()}"
         return self.cache / "updates" / self.base_key / strategy / f"seed-{spec.seed}" / f"update-{spec.update}.pt"
 
     def keep(self, spec: TrialSpec, indices: np.ndarray, finished: Finished) -> None:
-        """Save a model. indices: see Update, of the update that `spec` was trained on."""
+        """Save a model. indices: those of the update that `spec` was trained on, see Update."""
         base, summary = finished.record.base, finished.record.summary
         given = finished.record.given
         assert base is not None or given is not None
@@ -46,7 +46,7 @@ class ChainStore:
         save_checkpoint(self.path(spec), content)
 
     def load(self, spec: TrialSpec) -> tuple[Base, np.ndarray] | None:
-        """Return the model that `spec` left behind, and which images its learning speeds are of; or None."""
+        """Return the model that `spec` left behind and the images that its learning speeds belong to, or None."""
         saved = load_checkpoint(self.path(spec))
         if saved is None:
             return None
@@ -56,14 +56,14 @@ class ChainStore:
         return base, saved["indices"].numpy()
 
     def discard(self, spec: TrialSpec) -> None:
-        """Forget a model."""
+        """Delete a model."""
         self.path(spec).unlink(missing_ok=True)
 
 
 def align(base: Base, known: np.ndarray, wanted: np.ndarray) -> Base:
-    """Bring learning speeds of the images `known` into the order of `wanted`; NaN for an image that is not among them.
+    """Reorder the learning speeds of the images `known` to match `wanted`; NaN for an image that is not among them.
 
-    known, wanted: int64 (images,), distinct places among the set's training images.
+    known, wanted: int64 (images,), distinct positions among the data set's training images.
     """
     if base.learning_speed is None:
         return base

@@ -1,4 +1,4 @@
-"""Saving and loading tensors so that a kill at any moment leaves the last whole checkpoint."""
+"""Saving and loading tensors so that a kill at any moment leaves the last checkpoint intact."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any] | None:
-    """Read what `save_checkpoint` wrote, or return None where there is nothing. Runs no code from the file."""
+    """Read what `save_checkpoint` wrote, or return None if there is no file. Runs no code from the file."""
     if not path.is_file():
         return None
     return torch.load(path, map_location=device, weights_only=True)
 
 
 def weights_sha256(weights: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 over every tensor of a state dict, by name."""
+    """Return the SHA-256 over all names and tensors of a state dict, sorted by name."""
     running = hashlib.sha256()
     for name in sorted(weights):
         running.update(name.encode())

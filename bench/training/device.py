@@ -8,7 +8,7 @@ from bench.errors import DeviceError
 
 
 def choose_device(asked: str) -> torch.device:
-    """Return the device for "auto" (CUDA when there), "cpu", "cuda" or "cuda:N". Raises DeviceError."""
+    """Return the device for "auto" (CUDA if available), "cpu", "cuda" or "cuda:N". Raises DeviceError."""
     if asked == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     try:
@@ -21,7 +21,7 @@ def choose_device(asked: str) -> torch.device:
         return device
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if (device.index or 0) >= count:
-        raise DeviceError(f"--device {asked}: {count} CUDA devices here. Choose cpu, or mend the driver.")
+        raise DeviceError(f"--device {asked}: {count} CUDA devices found. Choose cpu, or fix the driver.")
     return torch.device("cuda", device.index or 0)
 
 
@@ -31,18 +31,18 @@ def device_name(device: torch.device) -> str:
 
 
 def fix_threads(count: int | None) -> None:
-    """Use `count` threads on the CPU; for None as many as PyTorch would, but from now on no others.
+    """Use `count` threads on the CPU; None fixes the number that PyTorch uses by default.
 
-    Where they run is the system's matter, or that of whoever starts the process (taskset).
+    Which cores they run on is up to the system, or to whoever starts the process (taskset).
     """
     torch.set_num_threads(count or torch.get_num_threads())
 
 
 def gpu_uuid(device: torch.device) -> str | None:
-    """Return the UUID by which NVML finds the GPU, or None for the CPU."""
+    """Return the UUID that identifies the GPU in NVML, or None for the CPU."""
     return None if device.type == "cpu" else str(torch.cuda.get_device_properties(device).uuid)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Return the autocast context of a precision, "fp32" or "bf16"."""
+    """Return the autocast context for a precision, "fp32" or "bf16"."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")

@@ -1,4 +1,4 @@
-"""Dropout and its like draw from PyTorch's global generators only: here they are lent a stream of the trial's own."""
+"""Dropout and the like draw only from PyTorch's global generators: while a trial trains, these use its own stream."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from bench.streams import stream_seed
 
 
 class LentGenerators:
-    """The global generators of the CPU, and of the trial's GPU, while it trains; put back in between.
+    """The global generators of the CPU and the trial's GPU, lent to the trial while it trains and restored in between.
 
-    The stream goes on from one lending to the next, so that it does not matter where a trial was measured or cut off.
+    The stream continues from one lending to the next, so it does not matter where a trial was evaluated or interrupted.
     """
 
     def __init__(self, device: torch.device, seed: int, *names: str | int) -> None:
@@ -24,7 +24,7 @@ class LentGenerators:
 
     @contextmanager
     def lent(self) -> Iterator[None]:
-        """Let what runs inside draw from the stream."""
+        """Make what runs inside draw from the stream."""
         before = self._read()
         self._write(self._states)
         try:
@@ -34,11 +34,11 @@ class LentGenerators:
             self._write(before)
 
     def state(self) -> list[Tensor]:
-        """Return where the stream stands."""
+        """Return the position in the stream."""
         return self._states
 
     def restore(self, states: Sequence[Tensor]) -> None:
-        """Go to where `state` was taken."""
+        """Go to a position that `state` returned."""
         self._states = [state.cpu() for state in states]
 
     def _read(self) -> list[Tensor]:

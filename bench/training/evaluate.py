@@ -10,14 +10,14 @@ from torch import nn
 from bench.data.feed.batches import HeldOutImages
 from bench.training.device import autocast
 
-_BATCH = 1000  # images of up to 32 pixels
-# Of larger ones fewer, whose activations would take gigabytes. Device type -> pixels of a batch.
+_BATCH = 1000  # images of up to 32 x 32 pixels
+# Fewer of larger images, whose activations would take gigabytes. Device type -> pixels in a batch.
 _BATCH_PIXELS = {"cpu": 1 << 19, "cuda": 1 << 24}
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Fractions of images right, over all classes seen, and over those of old and new ones; None where there are none."""
+    """Fractions of images predicted correctly, over all images, the old ones and the new ones; None if there are none."""
 
     all: float
     old: float | None
@@ -25,7 +25,7 @@ class Accuracy:
 
 
 def measure(model: nn.Module, images: HeldOutImages, classes: int, precision: str, device: torch.device) -> Accuracy:
-    """Return the accuracy of `model` among the first `classes` of its head. Weights, buffers and mode stay as they were."""
+    """Return the accuracy of `model` over the first `classes` of its head. Leaves weights, buffers and mode unchanged."""
     training = model.training
     model.eval()
     right = torch.zeros(2, dtype=torch.int64, device=device)

@@ -1,4 +1,4 @@
-"""The old model that a user brings along, in place of a base model that is trained here."""
+"""A user's own old model, used instead of a base model trained here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from bench.training.learner import Base
 
 @dataclass(frozen=True)
 class GivenCheckpoint:
-    """A scenario's `model.checkpoint`. image_shape: (channels, height, width). old, classes: of stage 0, and of all stages."""
+    """A scenario's `model.checkpoint`.
+
+    image_shape: (channels, height, width). old, classes: number of classes in stage 0, and in all stages.
+    """
 
     path: Path
     sha256: str
@@ -26,9 +29,9 @@ class GivenCheckpoint:
     classes: int
 
     def base(self, seed: int) -> Base:
-        """Return it as the base model of a seed, which draws the new classes' rows of the head.
+        """Return it as the base model of a seed, from which the head's rows for new classes are drawn.
 
-        What it had cost, and how fast it learned each image, is not known. Raises ScenarioError where it does not fit.
+        What it cost, and how fast it learned each image, is unknown. Raises ScenarioError if it does not fit.
         """
         weights = fit_checkpoint(self.path, self.model, self.image_shape, self.old, self.classes, seed)
         given = GivenModel(file=self.path.name, sha256=self.sha256)
@@ -38,9 +41,9 @@ class GivenCheckpoint:
 def find_given(
     scenario: Scenario, image_shape: tuple[int, int, int], old: int, classes: int, entrants: Sequence[Entrant]
 ) -> GivenCheckpoint | None:
-    """Return a scenario's checkpoint, read and checked; None where it names none.
+    """Return a scenario's checkpoint, read and checked; None if it names none.
 
-    Raises ScenarioError where it cannot be read or does not fit, StrategyError where an entrant needs what it does not tell.
+    Raises ScenarioError if it cannot be read or does not fit, StrategyError if an entrant needs learning speeds.
     """
     if scenario.model.checkpoint is None:
         return None
@@ -48,7 +51,7 @@ def find_given(
         if entrant.strategy.selection.needs_speed:
             raise StrategyError(
                 f"{entrant.name}: {type(entrant.strategy.selection).__name__} needs each old image's learning speed, which a "
-                "given checkpoint does not tell. Choose another selection, or remove model.checkpoint to train the old model."
+                "given checkpoint does not contain. Choose another selection, or remove model.checkpoint to train the old model."
             )
     path = (scenario.root or Path()) / scenario.model.checkpoint
     given = GivenCheckpoint(path, checkpoint_sha256(path), scenario.model.name, image_shape, old, classes)

@@ -1,4 +1,4 @@
-"""On which steps a trial is measured: the same for every seed and strategy of a scenario."""
+"""The steps at which a trial is evaluated: the same for every seed and strategy of a scenario."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from bench.scenario import Scenario
 
 @dataclass(frozen=True)
 class Grid:
-    """steps: the evaluations, ascending, the last one the trial's end. test: those that take test accuracy, too."""
+    """steps: the evaluations, ascending; the last is the trial's end. test: those that also measure test accuracy."""
 
     steps: tuple[int, ...]
     test: frozenset[int]
 
 
 def scratch_steps(scenario: Scenario, images: int) -> int:
-    """Return scratch's budget in optimizer steps on `images` training images; a last partial batch is dropped.
+    """Return scratch's budget in optimizer steps on `images` training images; a partial last batch is dropped.
 
-    Raises ScenarioError where the images do not fill one batch.
+    Raises ScenarioError if the images do not fill one batch.
     """
     batches = images // scenario.training.batch_size
     if batches == 0:
         raise ScenarioError(
-            f"{scenario.name}: training.batch_size: {scenario.training.batch_size} found, {images} training images do not "
-            "fill one batch. Lower it."
+            f"{scenario.name}: training.batch_size: found {scenario.training.batch_size}, but {images} training images "
+            "do not fill one batch. Lower it."
         )
     return scenario.training.epochs * batches
 
@@ -36,7 +36,7 @@ def trial_steps(budget: int, horizon: float) -> int:
 
 
 def evaluation_grid(scenario: Scenario, budget: int, total: int) -> Grid:
-    """Return the evaluations of a trial of `total` steps on a scratch budget of `budget` steps."""
+    """Return the evaluations of a trial of `total` steps where scratch's budget is `budget` steps."""
     points = min(scenario.evaluation.points, budget)
     marks: dict[int, int] = {}
     number = 1

@@ -32,7 +32,7 @@ from bench.training.grid import scratch_steps, trial_steps
 
 @dataclass(frozen=True)
 class TrialSpec:
-    """Which trial. update: the stage that arrives; 0 trains a base model."""
+    """Identifies a trial. update: the stage that arrives; 0 trains a base model."""
 
     scenario: Scenario
     entrant: Entrant
@@ -45,12 +45,12 @@ class TrialSpec:
 
     @property
     def stream_seed(self) -> int:
-        """What fresh weights, batches and augmentation are drawn from; the updates of a chain do not repeat each other."""
+        """The seed of fresh weights, batches and augmentation; it differs between the updates of a chain."""
         return self.seed if self.update < 2 else stream_seed(self.seed, "update", self.update)
 
     @property
     def whole(self) -> bool:
-        """Whether it is trained on all old images, also where only a share is at hand: the reference, and base models."""
+        """Whether it trains on all old images even if only a share is available: true for the reference and base models."""
         return self.update == 0 or self.entrant.name == REFERENCE
 
 
@@ -58,10 +58,10 @@ class TrialSpec:
 class Base:
     """The model that an update starts from: its state dict on the CPU, and each old image's learning speed.
 
-    That is the base model or, in a chain, the one that the strategy's own update before left behind.
-    learning_speed: float32, of the first images of the update's pool. cost: what the base model had cost.
-    previous_sha256: the fingerprint of the weights that the update before left; None for the base model.
-    given: where a user brought the base model along; its speeds and cost are not known then.
+    This is the base model or, in a chain, the model left behind by the strategy's own previous update.
+    learning_speed: float32, of the first images of the update's pool. cost: what the base model cost.
+    previous_sha256: the fingerprint of the weights that the previous update left; None for the base model.
+    given: set if the base model is the user's own; its speeds and cost are then unknown.
     """
 
     weights: dict[str, Tensor]
@@ -72,9 +72,9 @@ class Base:
 
 
 class Learner:
-    """A model on its way through an update. Knows neither clock nor record, so that an audit can take the same steps.
+    """Trains a model on an update. Knows neither clock nor record, so that an audit can take the same steps.
 
-    ledger: what it has cost. total_steps: to the end of the horizon. scratch_steps: scratch's whole budget.
+    ledger: what it has cost so far. total_steps: to the end of the horizon. scratch_steps: scratch's whole budget.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Learner:
         model = build_model(spec.scenario.model.name, channels, update.head, spec.stream_seed, stream, height)
         self.flops: FlopCount = count_flops(model, (channels, height, width))
         self._model = model.to(device)
-        # A full graph: a model that cannot be compiled whole is an error, not a part of it run slowly.
+        # A full graph: a model that cannot be compiled as a whole is an error, rather than running partly uncompiled.
         self._forward = torch.compile(self._model, fullgraph=True) if compiled else self._model
         self._parameters = list(self._model.parameters())
         self._anchors: list[Tensor] = []
@@ -106,7 +106,7 @@ class Learner:
         pool = Pool(update.pool.labels, update.pool.new, speed)
         self._order = BatchOrder(update.train, pool, strategy.selection, self._training.batch_size, spec.stream_seed)
         self._draws = LentGenerators(device, spec.stream_seed, "draws", stream)
-        # Per image of the pool: how often it was seen, and predicted right, by the training passes themselves.
+        # Per image of the pool: how often the training passes saw it, and how often they predicted it correctly.
         self._seen = torch.zeros(2, len(pool), dtype=torch.float32, device=device)
 
     @property
@@ -120,8 +120,8 @@ class Learner:
             factors = list(schedule.factors(self.total_steps))
         if len(factors) != self.total_steps:
             raise StrategyError(
-                f"{type(schedule).__name__}: gave {len(factors)} factors for {self.total_steps} steps, expected one for each. "
-                "Mend it."
+                f"{type(schedule).__name__}: returned {len(factors)} factors for {self.total_steps} steps, expected one per "
+                "step. Fix it."
             )
         return [self._training.learning_rate * factor for factor in factors]
 
@@ -137,7 +137,7 @@ class Learner:
         )
 
     def prepare(self) -> None:
-        """Compile, and let libraries choose their kernels, on made-up images; then put every weight and buffer back."""
+        """Compile, and let libraries choose their kernels, on made-up images; then restore every weight and buffer."""
         before = {key: value.clone() for key, value in self._model.state_dict().items()}
         optimizer = self._new_optimizer(self._parameters)
         stream = torch_stream(0, "made-up images")
@@ -155,7 +155,7 @@ class Learner:
         self._model.load_state_dict(before)
 
     def start(self) -> None:
-        """Lay the strategy's first weights into the model, and keep what the regularizer pulls to."""
+        """Load the strategy's starting weights into the model, and keep the weights that the regularizer pulls toward."""
         strategy = self._strategy
         fresh = {key: value.clone() for key, value in self._model.state_dict().items()}
         base = {key: value.to(self._device) for key, value in self._base.weights.items()} if self._base else {}
@@ -168,7 +168,7 @@ class Learner:
             self._anchors = [source[name].detach().clone() for name, _ in self._model.named_parameters()]
 
     def train(self, steps: int) -> float:
-        """Take `steps` optimizer steps and return the sum of their losses. No step waits for the device; the end does."""
+        """Take `steps` optimizer steps and return the sum of their losses. Waits for the device only at the end."""
         with self._draws.lent():
             return self._train(steps)
 
@@ -191,13 +191,13 @@ class Learner:
             self.ledger.charge_step(len(labels), *passes)
             if _compiled_graphs() != compiled:
                 raise TrialError(
-                    f"something was compiled on the clock at step {self.ledger.steps}, expected all of it before: the "
-                    "seconds are void. Run it with --no-compile, or report it with the model."
+                    f"a graph was compiled on the clock at step {self.ledger.steps}, expected none after prepare: the "
+                    "seconds are invalid. Run it with --no-compile, or report it with the model."
                 )
         return total.item()
 
     def _forward_backward(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (loss, logits of the classes seen), with every parameter's gradient in place."""
+        """Set every parameter's gradient, and return (loss, logits of the classes seen)."""
         with autocast(self._device, self._training.precision):
             logits = self._forward(pixels)
         logits = logits[:, : self._update.classes].float()
@@ -208,7 +208,7 @@ class Learner:
         return loss.detach(), logits.detach()
 
     def evaluate(self, with_test: bool) -> dict[str, float | None]:
-        """Measure accuracy, of all, old and new classes, as a record's evaluation names them."""
+        """Measure accuracy over all, old and new images, named as in a record's evaluation."""
         found: dict[str, float | None] = {}
         parts = {"validation": self._update.validation, **({"test": self._update.test} if with_test else {})}
         for part, images in parts.items():
@@ -222,16 +222,16 @@ class Learner:
 
     @property
     def selection_seconds(self) -> float:
-        """Return how long choosing images has taken, within the seconds of training."""
+        """Return the seconds spent choosing images; they are part of the training seconds."""
         return self._order.selection_seconds
 
     @property
     def epoch_steps(self) -> int:
-        """Return how many steps the last epoch had that was begun; its selection of images decides."""
+        """Return the number of steps in the epoch begun last; it depends on the images selected."""
         return self._order.batches
 
     def seek(self, epoch: int) -> None:
-        """Go to the first batch of an epoch, as if those before had been trained."""
+        """Go to the first batch of an epoch, as if the earlier ones had been trained."""
         self._order.seek(epoch, 0)
 
     def weights(self) -> dict[str, Tensor]:
@@ -244,7 +244,7 @@ class Learner:
         return right / seen
 
     def state(self) -> dict[str, Any]:
-        """Return all that `restore` needs to go on bit-identically."""
+        """Return everything that `restore` needs to resume bit-identically."""
         return {
             "model": self._model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -257,7 +257,7 @@ class Learner:
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """Go to where `state` was taken."""
+        """Go back to what `state` returned."""
         self._model.load_state_dict(saved["model"])
         self._optimizer.load_state_dict(saved["optimizer"])
         self._anchors = saved["anchors"]
@@ -269,12 +269,12 @@ class Learner:
 
 
 def _sgd_passes(training: TrainingPart) -> int:
-    """Return the FLOPs that SGD spends on each parameter at a step: the update, weight decay, momentum, Nesterov; two each."""
+    """Return SGD's FLOPs per parameter and step: two each for the update, weight decay, momentum and Nesterov."""
     momentum = training.momentum > 0
     return 2 * (1 + (training.weight_decay > 0) + momentum + (momentum and training.nesterov))
 
 
 def _compiled_graphs() -> int:
-    """Return how many graphs torch.compile has made in this process; its modules are slow to load, so not asked for."""
+    """Return how many graphs torch.compile has made in this process, without importing its slow-loading modules."""
     compiler = sys.modules.get("torch._dynamo.utils")
     return compiler.counters["stats"]["unique_graphs"] if compiler else 0

@@ -1,4 +1,4 @@
-"""A trial's provenance: what the records room knows of code and machine, and what torch knows of the device."""
+"""A trial's provenance: code and machine from bench.records, the device from torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.version import __version__
 def describe_run(
     scenario: Scenario, source: str, data_hash: str, device: torch.device, compiled: bool, allocator: str
 ) -> Provenance:
-    """Return the provenance of a trial that starts now. source, data_hash: of its images and their split."""
+    """Return the provenance of a trial that starts now. source, data_hash: see Provenance.data_source and data_hash."""
     commit, modified = origin.code_state()
     return Provenance(
         bench_version=__version__,
@@ -50,7 +50,7 @@ def describe_run(
 
 
 def _flags() -> dict[str, str]:
-    """Return PyTorch's settings that change precision, or which kernels are chosen."""
+    """Return the PyTorch settings that affect precision or the choice of kernels."""
     return {
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "cudnn.allow_tf32": str(torch.backends.cudnn.allow_tf32),

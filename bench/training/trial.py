@@ -33,7 +33,7 @@ from bench.training.device import gpu_uuid
 from bench.training.grid import evaluation_grid
 from bench.training.learner import Base, Learner, TrialSpec
 
-# Raised when a checkpoint holds something else.
+# Increment when the content of a checkpoint changes.
 _CHECKPOINT_FORMAT = 4
 
 
@@ -47,17 +47,17 @@ class Finished:
 
 
 class Observer(Protocol):
-    """Who is told how a trial goes on."""
+    """Receives a trial's progress."""
 
     def began(self, total_steps: int, done_steps: int) -> None:
-        """Training is about to go on after `done_steps`, those that earlier sittings took."""
+        """Training is about to continue after `done_steps`, the steps taken in earlier sittings."""
 
     def evaluated(self, row: EvalRow) -> None:
-        """An evaluation was taken, and is safe."""
+        """An evaluation was made and saved."""
 
 
 class Trial:
-    """A trial in the making. `run` is all that is called from outside."""
+    """One trial. Only `run` is called from outside."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Trial:
         observer: Observer | None = None,
         keep: Callable[[Finished], None] | None = None,
     ) -> None:
-        """keep: called with what the trial leaves behind, before its record says that it is finished."""
+        """keep: called with what the trial leaves behind, before its record is marked as finished."""
         self._spec = spec
         self._update = update
         self._base = base
@@ -84,9 +84,9 @@ class Trial:
         self._sittings = 1
 
     def run(self) -> Finished:
-        """Train to the end of the horizon, from the checkpoint where there is one, and return the finished record.
+        """Train to the end of the horizon, from the checkpoint if there is one, and return what the trial leaves behind.
 
-        Once the trial is built, a failure is written into the record before it goes on to the caller.
+        Once the trial is built, a failure is recorded before it is raised to the caller.
         """
         with open_meters(gpu_uuid(self._device)) as self._meters:
             self._clock = PhaseClock(self._device, self._meters.all)
@@ -149,7 +149,7 @@ class Trial:
         return GpuFacts(**facts) if facts else None
 
     def _train_until(self, stop: int) -> None:
-        """Train to step `stop`, measure there, write it down, and make sure of it."""
+        """Train to step `stop`, evaluate, record the evaluation and save a checkpoint."""
         with self._clock.phase("train"):
             steps = stop - self._learner.ledger.steps
             loss = self._learner.train(steps) / steps
@@ -164,7 +164,7 @@ class Trial:
 
     def _row(self, loss: float, accuracies: dict[str, float | None]) -> EvalRow:
         totals = self._learner.ledger.state()
-        del totals["regularizer_flops"]  # said once, in the summary
+        del totals["regularizer_flops"]  # recorded once, in the summary
         return EvalRow.model_validate(
             {
                 "step": totals.pop("steps"),
@@ -193,10 +193,10 @@ class Trial:
         )
 
     def _resume(self) -> bool:
-        """Go to where the last whole checkpoint stands.
+        """Resume from the last complete checkpoint.
 
-        False where there is none, where the record does not reach it, or where it was made on another machine, by other
-        packages, or by a bench that counted other things: the trial then begins anew, for its costs would mean nothing.
+        Returns False if there is none, if the record does not reach it, or if it was made on another machine, with other
+        packages, or in another checkpoint format: the trial then starts over, since its costs would be meaningless.
         """
         saved = load_checkpoint(self._checkpoint, self._device)
         if saved is None or saved.get("format") != _CHECKPOINT_FORMAT:
@@ -205,7 +205,7 @@ class Trial:
         if before.machine() != self._record.provenance.machine() or not self._recorded(step):
             return False
         mixed = before.commit != self._provenance.commit or bool(before.modified)
-        if mixed:  # of several states of the code, so no one commit made it
+        if mixed:  # trained by several versions of the code, so no single commit describes it
             provenance = self._record.provenance.model_copy(update={"modified": True})
             self._record = self._record.model_copy(update={"provenance": provenance})
         self._writer.keep_until(step)
@@ -218,10 +218,10 @@ class Trial:
     def _require_whole_clock(self) -> None:
         wall, share = self._clock.wall_seconds, self._clock.unaccounted_share()
         if abs(share) > UNACCOUNTED_SHARE and abs(share * wall) > UNACCOUNTED_SECONDS:
-            self._checkpoint.unlink(missing_ok=True)  # going on from it would bring the same gap back
+            self._checkpoint.unlink(missing_ok=True)  # resuming from it would bring back the same gap
             raise TrialError(
                 f"the clock's phases leave {share * wall:.2f} of {wall:.2f} s unaccounted for, expected under "
-                f"{UNACCOUNTED_SHARE:.0%}: its seconds are void. Run it again, on a quieter machine."
+                f"{UNACCOUNTED_SHARE:.0%}: its seconds are invalid. Run it again on a quieter machine."
             )
 
     def _recorded(self, step: int) -> bool:

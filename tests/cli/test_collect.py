@@ -59,7 +59,7 @@ def test_a_file_that_is_not_used_is_told_in_one_line_on_stderr(results: Path):
         done = bench(*words)
         assert done.exit_code == 0
         (note,) = done.stderr.splitlines()
-        assert note.startswith(f"bench: {results}/records.parquet is of 6 trials as they were")
+        assert note.startswith(f"bench: {results}/records.parquet is outdated (made from 6 trials")
         assert note.endswith(f"Run: bench collect --results {results}")
         assert "bench:" not in done.stdout
 
@@ -68,7 +68,7 @@ def test_mistakes_are_one_line_and_exit_code_2(results: Path, tmp_path: Path):
     (tmp_path / "file").write_text("")
     (tmp_path / "empty").mkdir()
     for words, expected in (
-        (["--results", tmp_path / "nowhere"], "no such folder of results"),
+        (["--results", tmp_path / "nowhere"], "no such results folder"),
         (["--results", tmp_path / "empty"], "no trials"),
         (["--results", results, "--output", tmp_path / "file" / "x.parquet"], "cannot be written"),
     ):

@@ -79,7 +79,7 @@ def test_a_given_checkpoint_is_the_old_model_and_nothing_is_trained_for_it(
     assert (naive.given.file, naive.given.origin) == ("old.pt", "given by the user")
     assert naive.given.sha256 == checkpoint_sha256(tmp_path / "old.pt")
     save_old_model(tmp_path / "old.pt", 10)
-    assert "holds a trial of another data" in refused(bench(*ask))
+    assert "holds a different trial: its data is" in refused(bench(*ask))
 
 
 @pytest.mark.parametrize(

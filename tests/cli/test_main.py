@@ -114,7 +114,7 @@ def test_a_bad_scenario_file_names_file_and_key(tiny: Path, folders: list[str]):
 
 
 def test_a_leaderboard_without_records_says_what_to_run(tmp_path: Path):
-    assert "no such folder of results" in refused(bench("leaderboard", "--results", tmp_path / "none"))
+    assert "no such results folder" in refused(bench("leaderboard", "--results", tmp_path / "none"))
     tmp_path.joinpath("results").mkdir()
     line = refused(bench("leaderboard", "--scenario", "digits-7-3", "--results", tmp_path / "results"))
     assert "no trials among the results" in line
@@ -260,10 +260,10 @@ def test_an_audit_needs_the_strategy_that_was_recorded(tiny: Path, folders: list
     mine.write_text("from bench import Fresh, Linear, Strategy\nstrategy = Strategy('Mine', Fresh(), Linear())\n")
     bench("run", "--scenario", tiny, "--strategy", mine, "--seeds", "0", *folders)
     trial = tmp_path / "results" / "tiny" / "mine" / "1" / "seed-0"
-    assert "not a shipped one. Give its file with --strategy" in refused(
+    assert "not shipped with bench. Give its file with --strategy" in refused(
         bench("check", "--audit", trial, "--device", "cpu")
     )
-    assert "was made by another mine" in refused(
+    assert "was made by a different mine" in refused(
         bench("check", "--audit", trial, "--strategy", "scratch", "--device", "cpu")
     )
     assert bench("check", "--audit", trial, "--strategy", mine, "--device", "cpu").exit_code == 0

@@ -71,7 +71,7 @@ def test_a_torn_last_line_is_named_with_file_and_line(results: Path, command: st
     path.write_bytes(path.read_bytes()[:-20])
     arguments = [results] if command == "check" else ["--results", results]
     line = refused(bench(command, *arguments))
-    assert f"{path}:16: not an evaluation (torn: it has no end). Run the trial again" in line
+    assert f"{path}:16: not an evaluation (torn: no newline at its end). Run the trial again" in line
 
 
 def test_a_lost_last_line_is_no_shorter_trial(results: Path):

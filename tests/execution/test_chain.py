@@ -35,7 +35,7 @@ SPEEDY = Entrant(
 
 
 class Killed(BaseException):
-    """Stands for a signal: nothing may catch it."""
+    """Stands in for a signal: nothing may catch it."""
 
 
 class Log:
@@ -116,12 +116,12 @@ def test_updates_run_in_order_and_asking_twice_runs_once(make: Make, tmp_path: P
     assert len(list(find_trials(tmp_path / "here" / "results"))) == 6
 
 
-def test_the_steps_foretold_are_the_steps_of_all_updates_and_the_base(make: Make, tmp_path: Path):
+def test_the_planned_steps_are_those_of_all_updates_and_the_base(make: Make, tmp_path: Path):
     run, log = make((SCRATCH, NAIVE)), Log()
     run.run(log)
     steps = [record.summary.steps for _, record in find_trials(tmp_path / "here" / "results")]
     assert log.total_steps == sum(steps) + record_of(tmp_path / "here", NAIVE, 1).base.steps
-    assert steps[:3] == sorted(steps[:3])  # an update has all images before it, too
+    assert steps[:3] == sorted(steps[:3])  # an update has all earlier images, too
 
 
 def test_an_update_starts_from_the_strategys_own_previous_model(make: Make, chain: Scenario, tmp_path: Path):
@@ -141,7 +141,7 @@ def test_an_update_starts_from_the_strategys_own_previous_model(make: Make, chai
         assert after.base == records[0].base
 
 
-def test_scratch_starts_anew_at_every_update(make: Make, tmp_path: Path):
+def test_scratch_starts_over_at_every_update(make: Make, tmp_path: Path):
     still = Entrant("scratch", Strategy("Still", SCRATCH.strategy.start, Until(0)))
     begun(make((still,)))
     records = [record_of(tmp_path / "here", still, update) for update in (1, 2, 3)]
@@ -162,7 +162,7 @@ class Looks:
         return torch.arange(len(pool))
 
 
-def test_learning_speeds_are_those_of_the_update_before(make: Make):
+def test_learning_speeds_are_those_of_the_previous_update(make: Make):
     Looks.seen.clear()
     begun(make((Entrant("looks", Strategy("Looks", Keep(), OneCycle(0.2), selection=Looks())),)))
     pools = [Looks.seen[size] for size in sorted(Looks.seen)]
@@ -170,14 +170,14 @@ def test_learning_speeds_are_those_of_the_update_before(make: Make):
     for before, pool in zip([None, *pools], pools, strict=False):
         assert pool.learning_speed[pool.new].isnan().all()
         known = ~pool.learning_speed.isnan()
-        assert known[~pool.new].float().mean() > 0.9  # but for what a dropped last batch left out
+        assert known[~pool.new].float().mean() > 0.9  # except what a dropped last batch left out
         if before is not None:  # images that were new before have a speed now
             assert torch.equal(pool.labels[: len(before)], before.labels)
             assert known[: len(before)][before.new].float().mean() > 0.9
 
 
 @pytest.mark.parametrize("entrant", [NAIVE, SPEEDY], ids=lambda entrant: entrant.name)
-def test_a_chain_cut_off_goes_on_bit_identically(make: Make, entrant: Entrant, tmp_path: Path):
+def test_an_interrupted_chain_resumes_bit_identically(make: Make, entrant: Entrant, tmp_path: Path):
     begun(make((entrant,), place="whole"))
     with pytest.raises(Killed):
         make((entrant,), place="cut").run(Log(kill_in=f"{entrant.name} update 2 seed 0"))
@@ -211,7 +211,7 @@ def test_killed_between_the_model_and_the_record_nothing_is_lost(make: Make, tmp
         assert cut.summary.weights_sha256 == whole.summary.weights_sha256
 
 
-def test_a_model_that_is_gone_is_missed_before_anything_runs(make: Make, tmp_path: Path):
+def test_a_missing_model_is_noticed_before_anything_runs(make: Make, tmp_path: Path):
     with pytest.raises(Killed):
         make().run(Log(kill_in="naive update 2 seed 0"))
     for model in (tmp_path / "here" / "cache" / "updates").rglob("update-1.pt"):
@@ -230,14 +230,14 @@ def test_updates_of_different_runs_are_not_taken_for_one_chain(make: Make, tmp_p
     summary = record.summary.model_copy(update={"weights_sha256": "0" * 64})
     folder = trial_folder(tmp_path / "here" / "results", "short", "naive", 1.0, 0, 1)
     (folder / "trial.json").write_text(record.model_copy(update={"summary": summary}).model_dump_json())
-    with pytest.raises(RecordError, match=r"update-2: started from other weights .* than update 1 beside it left"):
+    with pytest.raises(RecordError, match=r"update-2: started from weights .*, but update 1 next to it left"):
         make()
 
 
-def test_chains_of_one_strategy_at_two_horizons_are_chains_apart(make: Make):
+def test_chains_of_one_strategy_at_two_horizons_are_separate(make: Make):
     both = (NAIVE.at(0.5), NAIVE.at(0.25))
     assert len(begun(make(both))) == 1 + 2 * 3
-    assert begun(make(both)) == []  # looked at again, neither is taken for the other's next update
+    assert begun(make(both)) == []  # on the second look, neither is taken for the other's next update
 
 
 def test_a_model_of_another_run_in_the_cache_is_not_started_from(make: Make, tmp_path: Path):
@@ -247,7 +247,7 @@ def test_a_model_of_another_run_in_the_cache_is_not_started_from(make: Make, tmp
     (mine,), (other,) = ((tmp_path / place / "cache" / "updates").rglob("update-1.pt") for place in ("here", "there"))
     mine.write_bytes(other.read_bytes())
     with pytest.raises(
-        TrialError, match=r"naive update 2 seed 0 \(TrialError: not run, for the cache holds another model"
+        TrialError, match=r"naive update 2 seed 0 \(TrialError: not run: the model of update 1 in the cache is not"
     ):
         make().run(Log())
 
@@ -267,7 +267,7 @@ def test_after_a_failure_the_rest_of_its_chain_is_not_run_and_others_are(make: M
     broken = Entrant("broken", Strategy("Broken", Keep(), OneCycle(0.2), regularizer=Breaks()))
     log = Log()
     with pytest.raises(
-        TrialError, match=r"3 of 6 trials failed: .*broken update 2 seed 0 \(TrialError: not run, for update 1 left"
+        TrialError, match=r"3 of 6 trials failed: .*broken update 2 seed 0 \(TrialError: not run: update 1 left"
     ):
         make((broken, SCRATCH)).run(log)
     assert [label for label, _ in log.began_ if "scratch" in label] == [f"scratch update {k} seed 0" for k in (1, 2, 3)]

@@ -26,7 +26,7 @@ def make(tmp_path: Path):
     return build
 
 
-def test_a_plan_foretells_what_a_run_then_costs(make, tmp_path: Path):
+def test_a_plan_predicts_what_a_run_costs(make, tmp_path: Path):
     before = estimate(make("digits-7-3", (0,)))
     assert [(row.strategy, row.update, row.asked, row.due) for row in before.estimates] == [
         ("base model", 0, 1, 1),

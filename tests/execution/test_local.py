@@ -58,7 +58,7 @@ def begun(run: LocalRun) -> list[str]:
     return [label for label, _ in log.began_]
 
 
-def test_asking_twice_runs_once_and_the_base_is_made_once(make: Make):
+def test_asking_twice_runs_once_and_trains_the_base_once(make: Make):
     assert begun(make()) == ["scratch seed 0", "base seed 0", "naive seed 0", "optimized seed 0"]
     assert begun(make()) == []
     assert begun(make(seeds=(0, 1), entrants=BASELINES[1:])) == ["base seed 1", "naive seed 1", "optimized seed 1"]
@@ -83,7 +83,7 @@ def test_the_base_models_cost_is_in_every_record_that_used_it(make: Make, tmp_pa
     assert naive.base.validation_accuracy > 0.3
 
 
-def test_the_steps_foretold_are_the_steps_taken(make: Make):
+def test_the_planned_steps_are_the_steps_taken(make: Make):
     run, log = make(), Log()
     run.run(log)
     horizon = BASELINES[2].strategy.horizon
@@ -93,7 +93,7 @@ def test_the_steps_foretold_are_the_steps_taken(make: Make):
 def test_a_record_of_another_scenario_is_not_overwritten(make: Make, short: Scenario):
     begun(make(BASELINES[:1]))
     other = short.model_copy(update={"training": short.training.model_copy(update={"learning_rate": 0.05})})
-    with pytest.raises(RecordError, match=r"holds a trial of another scenario .*--results.*--fresh"):
+    with pytest.raises(RecordError, match=r"holds a different trial: its scenario is .*--results.*--fresh"):
         make(BASELINES[:1], scenario=other)
 
 
@@ -114,7 +114,7 @@ def test_records_and_bases_of_other_images_are_not_used(make: Make, tmp_path: Pa
     import numpy as np
 
     np.savez(tmp_path / "digits.npz", **reversed_)
-    with pytest.raises(RecordError, match="holds a trial of another data"):
+    with pytest.raises(RecordError, match="holds a different trial: its data is"):
         make(BASELINES[:2])
     assert "base seed 0" in begun(make(BASELINES[1:2], fresh=True))
 
@@ -128,16 +128,16 @@ def test_what_another_process_has_finished_is_not_run_again(make: Make):
 def test_a_record_of_another_strategy_is_not_overwritten(make: Make):
     begun(make(BASELINES[:1]))
     impostor = Entrant("scratch", BASELINES[1].strategy)
-    with pytest.raises(RecordError, match="another strategy"):
+    with pytest.raises(RecordError, match="its strategy is"):
         make([impostor])
 
 
-def test_two_strategies_of_one_name_are_refused(make: Make):
-    with pytest.raises(StrategyError, match="two of one name"):
+def test_two_strategies_with_the_same_name_are_refused(make: Make):
+    with pytest.raises(StrategyError, match="names must differ"):
         make([BASELINES[0], BASELINES[0]])
 
 
-def test_a_trial_killed_by_sigkill_goes_on_with_the_same_command(short: Scenario, tmp_path: Path):
+def test_a_trial_killed_by_sigkill_resumes_with_the_same_command(short: Scenario, tmp_path: Path):
     scenario = tmp_path / "short.toml"
     text = (shipped_folder("scenarios") / "digits-7-3.toml").read_text()
     scenario.write_text(text.replace("epochs = 24", "epochs = 6"))

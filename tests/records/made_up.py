@@ -1,4 +1,4 @@
-"""Made-up records: in form what bench writes, written without training anything."""
+"""Made-up records: in the form that bench writes, but without training anything."""
 
 from __future__ import annotations
 

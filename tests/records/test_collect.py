@@ -43,12 +43,12 @@ def results(tmp_path: Path) -> Path:
     write(results, trial(strategy="broke", status="failed", reason="it broke"), [evaluation(10, 0.5)])
     running = write(results, trial(strategy="runs"), [evaluation(10, 0.5)])
     with (running / "evals.jsonl").open("a") as file:
-        file.write('{"step": 2')  # it is just being written
+        file.write('{"step": 2')  # still being written
     return results
 
 
 def metered(results: Path) -> None:
-    """A trial on a GPU: joules, tests now and then, a loss that was no number, null and NaN side by side."""
+    """A trial on a GPU: joules, occasional tests, a loss that is not a number, null and NaN side by side."""
     lines = [
         evaluation(10, 0.5, gpu_joules=1.5, train_loss=None, cpu_joules=3),
         evaluation(20, 0.7, gpu_joules=3.25, train_loss=float("nan"), test_accuracy=0.6, test_accuracy_old=0.5),
@@ -133,11 +133,11 @@ def grow(results: Path) -> None:
 
 
 CHANGES: dict[str, Callable[[Path], object]] = {
-    "an evaluation more": grow,
-    "a record written anew": lambda results: touch(results / "made-up/scratch/1/seed-0/trial.json"),
-    "evaluations written anew": lambda results: touch(results / "chain/scratch/1/seed-1/update-2/evals.jsonl"),
-    "a trial more": lambda results: finished(results, [0.5], seed=3),
-    "a trial less": lambda results: (results / "made-up/broke/1/seed-0/trial.json").unlink(),
+    "one more evaluation": grow,
+    "a record written again": lambda results: touch(results / "made-up/scratch/1/seed-0/trial.json"),
+    "evaluations written again": lambda results: touch(results / "chain/scratch/1/seed-1/update-2/evals.jsonl"),
+    "one more trial": lambda results: finished(results, [0.5], seed=3),
+    "one trial fewer": lambda results: (results / "made-up/broke/1/seed-0/trial.json").unlink(),
     "a folder renamed": lambda results: (results / "made-up/runs").rename(results / "made-up/ran"),
 }
 
@@ -151,7 +151,7 @@ def test_a_file_older_than_a_record_is_not_used(results: Path, what: str):
     (results / "records.parquet").unlink()
     assert_same(with_file, collect(results, never))
     (note,) = notes
-    assert note.startswith(f"{results}/records.parquet is of 13 trials as they were, not of these")
+    assert note.startswith(f"{results}/records.parquet is outdated (made from 13 trials; now ")
     assert note.endswith(f"not used. Run: bench collect --results {results}")
 
 
@@ -181,7 +181,7 @@ def test_collecting_waits_until_the_last_record_is_older_than_a_clocks_tick(
         assert len(slept) == waits
 
 
-def test_a_record_that_changes_while_it_is_collected_makes_the_file_an_old_one(
+def test_a_record_that_changes_while_it_is_collected_makes_the_file_outdated(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ):
     read, late = rows.read_trial, results / "made-up/scratch/1/seed-0/trial.json"
@@ -233,7 +233,7 @@ def test_a_file_of_another_version_is_not_used(
         write_collected(results)
     notes: list[str] = []
     collect(results, notes.append)
-    assert "is of another version of bench: not used" in notes[0]
+    assert "is from another version of bench: not used" in notes[0]
 
 
 def test_a_file_that_lacks_a_column_is_not_used(results: Path):
@@ -241,11 +241,11 @@ def test_a_file_that_lacks_a_column_is_not_used(results: Path):
     pq.write_table(pq.read_table(path).drop_columns(["train_loss"]), path)
     notes: list[str] = []
     assert "train_loss" in collect(results, notes.append).evals
-    assert "is of another version of bench: not used" in notes[0]
+    assert "is from another version of bench: not used" in notes[0]
 
 
-def test_columns_of_trials_go_with_the_version_of_the_format(results: Path):
-    """Whoever changes these columns raises parquet.FORMAT: a collected file that is still there has the old ones."""
+def test_columns_of_trials_match_the_version_of_the_format(results: Path):
+    """Changing these columns requires incrementing parquet.FORMAT: existing collected files have the old ones."""
     columns = """scenario strategy horizon seed update updates title scenario_title status reason scenario_hash strategy_hash
     rules_version training_version device machine data_hash commit modified
     command started python packages threads precision compiled own_code
@@ -275,7 +275,7 @@ def test_what_a_known_regularizer_spent_is_known_of_older_records_too(
     assert found == spent if spent is not None else pd.isna(found)
 
 
-def test_what_a_record_says_of_its_regularizer_is_taken(tmp_path: Path):
+def test_a_records_own_regularizer_flops_take_precedence(tmp_path: Path):
     regularized(tmp_path, {"type": "L2Init"}, regularizer_flops=77)
     assert collect(tmp_path).trials["regularizer_flops"].tolist() == [77]
 
@@ -289,7 +289,7 @@ def regularized(results: Path, regularizer: dict, **summary: object) -> None:
     path.write_text(json.dumps(content))
 
 
-def test_seeds_stand_in_the_order_of_their_numbers(tmp_path: Path):
+def test_seeds_are_sorted_by_number(tmp_path: Path):
     for seed in (10, 2, 0):
         finished(tmp_path, [0.5, 0.6], seed=seed)
     assert collect(tmp_path).trials["seed"].tolist() == [0, 2, 10]
@@ -306,7 +306,7 @@ def test_the_part_of_some_trials_holds_their_evaluations(results: Path):
     assert records.only(trials.iloc[:0]).evals.empty
 
 
-def test_others_read_the_file_with_pandas_alone(results: Path):
+def test_the_file_can_be_read_with_pandas_alone(results: Path):
     frame = pd.read_parquet(write_collected(results).path)
     mine = frame[frame["strategy"] == "metered"]
     assert mine["validation_accuracy"].tolist() == [0.5, 0.7]
@@ -315,7 +315,7 @@ def test_others_read_the_file_with_pandas_alone(results: Path):
     assert set(frame) == {*bulk.OF_TRIAL, *EvalRow.model_fields}
 
 
-# What a line may be that bench does not write. The first trial's second line is replaced by it.
+# Lines that bench would not write. Each replaces the first trial's second line.
 _GOOD = json.dumps(evaluation(20, 0.5))
 ODD_LINES = {
     "nothing": "",
@@ -323,29 +323,29 @@ ODD_LINES = {
     "a list": "[1]",
     "text": "nonsense",
     "a space": " ",
-    "a space behind": _GOOD + " ",
+    "a trailing space": _GOOD + " ",
     "two objects": _GOOD + _GOOD,
-    "two objects, one a line below": _GOOD + _GOOD + "\n",
+    "two objects and an empty line": _GOOD + _GOOD + "\n",
     "an object inside": _GOOD.replace("0.1", '{"a": 0.1}', 1),
     "a list inside": _GOOD.replace("0.1", "[0.1]", 1),
     "braces in text": _GOOD.replace("0.1", '"}{"', 1),
     "an unknown key": _GOOD.replace("{", '{"extra": 1, ', 1),
-    "a key twice": _GOOD.replace("{", '{"step": 10, ', 1),
+    "a repeated key": _GOOD.replace("{", '{"step": 10, ', 1),
     "an escaped key": _GOOD.replace("gpu_joules", "gpu\\u005fjoules", 1),
     "a number as text": _GOOD.replace("0.1", '"0.1"', 1),
     "a whole number as a fraction": _GOOD.replace('"step": 20', '"step": 20.0'),
     "a whole number with an exponent": _GOOD.replace('"step": 20', '"step": 2e1'),
     "half a step": _GOOD.replace('"step": 20', '"step": 20.5'),
     "true": _GOOD.replace('"learning_rate": 0.1', '"learning_rate": true'),
-    "an endless number": _GOOD.replace('"learning_rate": 0.1', '"learning_rate": Infinity'),
+    "an infinite number": _GOOD.replace('"learning_rate": 0.1', '"learning_rate": Infinity'),
     "Inf": _GOOD.replace('"learning_rate": 0.1', '"learning_rate": Inf'),
     "not a number": _GOOD.replace('"learning_rate": 0.1', '"learning_rate": NaN'),
     "more than a float holds": _GOOD.replace('"learning_rate": 0.1', '"learning_rate": 1e999'),
     "a step that is null": _GOOD.replace('"step": 20', '"step": null'),
-    "a key too few": json.dumps(evaluation(20, 0.5, step="missing")),
-    "a key that is null elsewhere too few": json.dumps(evaluation(20, 0.5, gpu_joules="missing")),
-    "a mark at its beginning": "\ufeff" + _GOOD,
-    "Windows": _GOOD + "\r",
+    "a missing key": json.dumps(evaluation(20, 0.5, step="missing")),
+    "a missing key that is null elsewhere": json.dumps(evaluation(20, 0.5, gpu_joules="missing")),
+    "a byte order mark": "\ufeff" + _GOOD,
+    "a Windows line end": _GOOD + "\r",
     "a zero byte": _GOOD + "\0",
 }
 
@@ -387,7 +387,7 @@ def test_a_torn_last_line_of_a_finished_trial_is_refused(results: Path):
     assert not list(results.glob("records.parquet*"))
 
 
-def test_a_line_torn_where_the_next_file_goes_on_is_no_line(tmp_path: Path):
+def test_a_torn_line_that_the_next_file_completes_is_refused(tmp_path: Path):
     lines = [evaluation(10, 0.4), evaluation(20, 0.5)]
     for seed in (0, 1):
         write(tmp_path, trial(steps=20, seed=seed, last=lines[-1]), lines)
@@ -425,11 +425,11 @@ def test_totals_beyond_64_bits_are_floats(tmp_path: Path):
 def test_a_number_beyond_64_bits_that_the_summary_lacks_is_refused(tmp_path: Path):
     lines = [evaluation(10, 0.5, train_flops=2**64), evaluation(20, 0.6)]
     write(tmp_path, trial(steps=20, last=lines[-1]), lines)
-    with pytest.raises(RecordError, match=r"evals\.jsonl: a number beyond 9223372036854775807"):
+    with pytest.raises(RecordError, match=r"evals\.jsonl: a number above 9223372036854775807"):
         collect(tmp_path)
 
 
-def test_trials_of_which_none_is_finished_have_no_evaluations(tmp_path: Path):
+def test_without_a_finished_trial_there_are_no_evaluations(tmp_path: Path):
     write(tmp_path, trial(), [evaluation(10, 0.5)])
     directly = collect(tmp_path)
     assert (len(directly.trials), len(directly.evals)) == (1, 0)
@@ -438,14 +438,14 @@ def test_trials_of_which_none_is_finished_have_no_evaluations(tmp_path: Path):
 
 
 def test_without_trials_there_is_nothing_to_collect(tmp_path: Path):
-    with pytest.raises(RecordError, match="no trials, expected some"):
+    with pytest.raises(RecordError, match="no trials, expected at least one"):
         write_collected(tmp_path)
-    with pytest.raises(RecordError, match="no such folder of results"):
+    with pytest.raises(RecordError, match="no such results folder"):
         write_collected(tmp_path / "nowhere")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_where_nothing_can_be_written_is_said_in_a_line(results: Path, tmp_path: Path):
+def test_an_unwritable_output_is_refused_in_one_line(results: Path, tmp_path: Path):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
     for path in (tmp_path / "file" / "records.parquet", tmp_path / "folder"):
@@ -490,7 +490,7 @@ collect.write_collected(Path({str(results)!r}))
     collect(results, never)
 
 
-def test_elsewhere_it_is_a_copy_that_is_not_looked_for(results: Path, tmp_path: Path):
+def test_a_collected_file_elsewhere_is_a_copy_that_is_not_looked_for(results: Path, tmp_path: Path):
     found = write_collected(results, tmp_path / "sent" / "all.parquet")
     assert found.path.is_file()
     assert not (results / "records.parquet").exists()

@@ -47,11 +47,11 @@ def test_the_shipped_target_holds_for_records_that_ask_the_same(record: TrialRec
     found = PublishedTargets().of(record)
     assert found is not None
     assert (found.accuracy, found.source) == (0.93, "shipped")
-    assert load_scenario(find_scenario("fashion-mnist-7-3")).target is None  # none is shipped really
+    assert load_scenario(find_scenario("fashion-mnist-7-3")).target is None  # none is actually shipped
 
 
 @pytest.mark.usefixtures("shipped")
-def test_the_shipped_target_leads_over_the_records_own(record: TrialRecord):
+def test_the_shipped_target_takes_precedence_over_the_records_own(record: TrialRecord):
     found = PublishedTargets().of(changed(record, [TARGET]))
     assert found is not None
     assert found.source == "shipped"

@@ -45,7 +45,7 @@ def shrink(record: dict) -> None:
     record["flops_per_image"]["step"] *= 2
 
 
-# What is done to one of the two records, and the rule that then is not kept.
+# Rule -> the change to one of the two records that breaks it.
 _BREAKS: dict[str, Change] = {
     "finished": lambda record: record.update(status="failed", reason="it broke", summary=None),
     "complete": lambda record: record["summary"].update(train_flops=5),
@@ -73,7 +73,7 @@ def test_two_seeds_with_the_same_weights_are_one(results: Path):
     assert broken(results) == {"distinct seeds"}
 
 
-def test_a_seed_that_scratch_has_and_a_strategy_has_not_is_missing(results: Path):
+def test_a_seed_that_scratch_has_and_a_strategy_lacks_is_missing(results: Path):
     source, target = results / "short/scratch/1/seed-0", results / "short/mine/1/seed-0"
     target.mkdir(parents=True)
     for name in ("trial.json", "evals.jsonl"):
@@ -90,9 +90,9 @@ def test_without_scratch_no_row_can_be_checked(results: Path):
 
 
 def test_nothing_to_check_is_an_error(tmp_path: Path):
-    with pytest.raises(RecordError, match="no trials, expected some"):
+    with pytest.raises(RecordError, match="no trials, expected at least one"):
         check_results(tmp_path)
-    with pytest.raises(RecordError, match="no such folder of results"):
+    with pytest.raises(RecordError, match="no such results folder"):
         check_results(tmp_path / "nowhere")
 
 

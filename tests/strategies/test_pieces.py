@@ -101,7 +101,7 @@ class TestSelection:
         # 60 old: the 6 slowest (0..5) and the 12 fastest (48..59) go.
         assert sorted(chosen.tolist()) == [*range(6, 48), *range(60, 100)]
 
-    def test_ties_do_not_fall_by_the_sets_own_order(self):
+    def test_ties_are_not_broken_by_the_data_sets_own_order(self):
         flat = Pool(self.pool.labels, self.pool.new, torch.where(self.pool.new, math.nan, 0.5))
         chosen = LearningSpeed(drop_fastest=0.5, drop_slowest=0.0).choose(flat, 0, stream)
         old = chosen[chosen < 60]

@@ -37,7 +37,7 @@ def test_optimized_changes_all_four_aspects_and_the_horizon():
         assert getattr(optimized, aspect) != getattr(naive, aspect)
 
 
-def test_a_users_file_may_bring_a_piece_of_its_own(tmp_path: Path):
+def test_a_users_file_may_define_its_own_piece(tmp_path: Path):
     file = tmp_path / "mine.py"
     file.write_text(OWN)
     mine = load_strategy(file)

@@ -19,7 +19,7 @@ from tests.conftest import CPU
 
 @dataclass(frozen=True)
 class Scoring:
-    """Scores every image of the pool each epoch with a model of its own, and tells nobody."""
+    """Scores every image of the pool each epoch with its own model, without charging it."""
 
     needs_speed: ClassVar[bool] = False
     first_epoch: int = 0
@@ -34,7 +34,7 @@ class Scoring:
 
 @dataclass(frozen=True)
 class LateScoring:
-    """Trains on half of the images, so for twice as many epochs, and scores in the last of them."""
+    """Trains on half of the images, and so for twice as many epochs; scores in the last one."""
 
     needs_speed: ClassVar[bool] = False
 
@@ -46,7 +46,7 @@ class LateScoring:
 
 @dataclass(frozen=True)
 class Curvature:
-    """Multiplies gradients with each other at every step, and tells of no pass."""
+    """Multiplies gradients with each other at every step, without charging it."""
 
     passes: ClassVar[int] = 0
     anchor: ClassVar[None] = None
@@ -66,7 +66,7 @@ def audited(entrant: Entrant, short, updates, base: Base) -> list[AuditedPart]:
 @pytest.mark.parametrize("name", strategy_names())
 def test_every_shipped_strategy_is_charged_what_is_counted(name: str, short, updates, base: Base):
     shipped = load_strategy(find_strategy(name))
-    # Both of the scenario's epochs, whatever the strategy's own length.
+    # Both of the scenario's epochs, whatever the strategy's own horizon.
     whole = replace(shipped, strategy=replace(shipped.strategy, horizon=1.0))
     parts = audited(whole, short, updates, base)
     assert [part.name.split(",")[0] for part in parts][:3] == ["start", "epoch 0", "epoch 1"]

@@ -16,7 +16,7 @@ def cost() -> BaseCost:
     return BaseCost.model_validate({**numbers, "key": "k", "gpu_joules": None})
 
 
-def test_learning_speeds_follow_their_images_into_another_order():
+def test_learning_speeds_follow_their_images_when_reordered():
     base = Base({}, torch.tensor([0.1, 0.2, torch.nan, 0.4]), cost(), "sha")
     aligned = align(base, np.array([7, 3, 5, 9]), np.array([3, 4, 5, 7, 12]))
     expected = torch.tensor([0.2, torch.nan, torch.nan, 0.1, torch.nan])
@@ -24,7 +24,7 @@ def test_learning_speeds_follow_their_images_into_another_order():
     assert (aligned.cost, aligned.previous_sha256) == (base.cost, "sha")
 
 
-def test_updates_of_a_chain_draw_from_streams_of_their_own():
+def test_each_update_of_a_chain_draws_from_its_own_stream():
     scenario = load_scenario(find_scenario("digits-4-2-2-2"))
     seeds = [[TrialSpec(scenario, BASE, update, seed).stream_seed for update in range(4)] for seed in range(3)]
     for seed, drawn in enumerate(seeds):

@@ -18,13 +18,13 @@ def test_an_unknown_device_is_refused(asked: str):
         choose_device(asked)
 
 
-def test_a_cuda_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_cuda_device_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(DeviceError, match="--device cuda:1: 0 CUDA devices here"):
+    with pytest.raises(DeviceError, match="--device cuda:1: 0 CUDA devices found"):
         choose_device("cuda:1")
 
 
 @pytest.mark.parametrize(("precision", "expected"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
-def test_precision_decides_what_products_are_made_in(precision: str, expected: torch.dtype):
+def test_precision_sets_the_dtype_of_products(precision: str, expected: torch.dtype):
     with autocast(torch.device("cpu"), precision):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected

@@ -1,4 +1,4 @@
-"""When these fail and the change was meant, raise TRAINING_VERSION and take the new values."""
+"""If these fail and the change was intended, increment TRAINING_VERSION and add the new values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.strategies.strategy import Entrant
 from bench.training import TRAINING_VERSION
 from tests.conftest import RunTrial
 
-GOLDEN = {1: [100, 169, 210, 242]}  # images right, of 267
+GOLDEN = {1: [100, 169, 210, 242]}  # images predicted correctly, out of 267
 
 
 def test_a_short_trial_learns_what_its_training_version_learned(run_trial: RunTrial, scratch: Entrant, tmp_path: Path):

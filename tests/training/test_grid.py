@@ -24,7 +24,7 @@ def test_every_horizon_shares_the_grid():
     assert longer.steps == (25, 50, 75, 100, 125, 150)
 
 
-def test_a_budget_smaller_than_its_points_is_measured_at_each_step():
+def test_a_budget_smaller_than_its_points_is_evaluated_at_each_step():
     assert evaluation_grid(SHORT, 3, 3).steps == (1, 2, 3)
 
 
@@ -32,15 +32,15 @@ def test_scratch_trains_whole_batches_only():
     assert scratch_steps(SHORT, 1000) == 2 * 15  # 1000 // 64
 
 
-def test_images_that_fill_no_batch_are_refused():
-    with pytest.raises(ScenarioError, match="batch_size: 64 found, 63 training images"):
+def test_images_that_do_not_fill_a_batch_are_refused():
+    with pytest.raises(ScenarioError, match="batch_size: found 64, but 63 training images do not fill"):
         scratch_steps(SHORT, 63)
 
 
 @pytest.mark.parametrize("name", scenario_names())
 def test_evaluating_a_shipped_scenario_costs_at_most_a_tenth_of_a_trial(name: str):
     scenario = load_scenario(find_scenario(name))
-    # Images, of the published sizes of the sets; training costs three forwards an image.
+    # Image counts as published for each data set; training costs three forward passes per image.
     sizes = {"digits": (1352, 445), "fashion-mnist": (60_000, 10_000), "mnist-usps": (60_000 + 7291, 10_000 + 2007)}
     training, test = sizes.get(scenario.data.set, (50_000, 10_000))
     validation = training * scenario.data.validation_share

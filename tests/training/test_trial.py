@@ -34,7 +34,7 @@ from tests.conftest import RunTrial, shorten
 
 
 class Killed(BaseException):
-    """Stands for a signal: nothing in a trial may catch it."""
+    """Stands in for a signal: nothing in a trial may catch it."""
 
 
 @dataclass
@@ -53,7 +53,7 @@ class KillAfter:
 
 @dataclass(frozen=True)
 class Constant:
-    """A learning rate of nothing but a factor; 0 leaves the weights where they start."""
+    """A constant factor; 0 leaves the weights as they start."""
 
     factor: float
 
@@ -88,7 +88,7 @@ def test_evaluating_changes_nothing(run_trial: RunTrial, scratch: Entrant, short
 
 
 class SteadyGpu:
-    """Stands for NVML: 10 J more at every reading."""
+    """Stands in for NVML: 10 J more at every reading."""
 
     def __init__(self) -> None:
         self.readings = 0
@@ -158,7 +158,7 @@ def test_phases_that_do_not_add_up_fail_the_trial(
         with pytest.raises(TrialError, match="unaccounted for, expected under 1%"):
             run_trial(scratch)
     assert read_trial(tmp_path / "trial").status == "failed"
-    again = run_trial(scratch).record  # anew: the gap does not come back with a checkpoint
+    again = run_trial(scratch).record  # starts over: the gap does not come back from a checkpoint
     assert (again.status, again.summary.sittings) == ("finished", 1)
 
 
@@ -180,9 +180,9 @@ def test_another_seed_learns_something_else(run_trial: RunTrial, scratch: Entran
     assert len(hashes) == 3
 
 
-# 8 and 24 stand inside an epoch of 16 steps, 16 at its very end.
+# 8 and 24 are inside an epoch of 16 steps, 16 and 32 at the end of one.
 @pytest.mark.parametrize("step", [8, 16, 24, 32])
-def test_a_trial_cut_off_goes_on_bit_identically(run_trial: RunTrial, scratch: Entrant, tmp_path: Path, step: int):
+def test_an_interrupted_trial_resumes_bit_identically(run_trial: RunTrial, scratch: Entrant, tmp_path: Path, step: int):
     whole = run_trial(scratch, name="whole")
     with pytest.raises(Killed):
         run_trial(scratch, name="cut", observer=KillAfter(step))
@@ -207,7 +207,7 @@ def test_a_trial_resumed_on_other_code_says_so_and_keeps_what_its_record_knew(
     assert (resumed.images, resumed.gpu) == (begun.images, begun.gpu) == ("resident", None)
 
 
-def test_choosing_images_is_timed_within_training_and_goes_on_after_a_cut(
+def test_choosing_images_is_timed_within_training_and_across_sittings(
     run_trial: RunTrial, scratch: Entrant, monkeypatch: pytest.MonkeyPatch
 ):
     assert 0 < run_trial(scratch, name="real").record.summary.selection_seconds < 0.5
@@ -220,7 +220,7 @@ def test_choosing_images_is_timed_within_training_and_goes_on_after_a_cut(
     assert run_trial(scratch, name="cut").record.summary.selection_seconds == 3
 
 
-def test_an_optimized_trial_cut_off_goes_on_bit_identically(run_trial: RunTrial, base: Base, tmp_path: Path):
+def test_an_interrupted_optimized_trial_resumes_bit_identically(run_trial: RunTrial, base: Base, tmp_path: Path):
     whole = run_trial(OPTIMIZED, name="whole", base=base)
     with pytest.raises(Killed):
         run_trial(OPTIMIZED, name="cut", base=base, observer=KillAfter(16))
@@ -231,7 +231,7 @@ def test_an_optimized_trial_cut_off_goes_on_bit_identically(run_trial: RunTrial,
 
 
 class Dropping(nn.Module):
-    """A model that draws as it trains."""
+    """A model that draws random numbers as it trains."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -256,7 +256,7 @@ def dropping(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("dropping")
-def test_dropout_draws_from_a_stream_of_the_trials_own(run_trial: RunTrial, scratch: Entrant, short: Scenario):
+def test_dropout_draws_from_the_trials_own_stream(run_trial: RunTrial, scratch: Entrant, short: Scenario):
     before = torch.get_rng_state()
     first = run_trial(scratch, name="first").record.summary.weights_sha256
     assert torch.equal(torch.get_rng_state(), before)
@@ -268,7 +268,7 @@ def test_dropout_draws_from_a_stream_of_the_trials_own(run_trial: RunTrial, scra
 
 
 @pytest.mark.usefixtures("dropping")
-def test_a_trial_with_dropout_cut_off_goes_on_bit_identically(run_trial: RunTrial, scratch: Entrant):
+def test_an_interrupted_trial_with_dropout_resumes_bit_identically(run_trial: RunTrial, scratch: Entrant):
     whole = run_trial(scratch, name="whole")
     with pytest.raises(Killed):
         run_trial(scratch, name="cut", observer=KillAfter(16))
@@ -278,7 +278,7 @@ def test_a_trial_with_dropout_cut_off_goes_on_bit_identically(run_trial: RunTria
     assert resumed.record.summary.weights_sha256 == whole.record.summary.weights_sha256
 
 
-def test_what_was_written_after_the_checkpoint_is_written_anew(run_trial: RunTrial, scratch: Entrant, tmp_path: Path):
+def test_what_was_written_after_the_checkpoint_is_written_again(run_trial: RunTrial, scratch: Entrant, tmp_path: Path):
     run_trial(scratch, name="whole")
     with pytest.raises(Killed):
         run_trial(scratch, name="cut", observer=KillAfter(16))
@@ -292,7 +292,7 @@ def test_what_was_written_after_the_checkpoint_is_written_anew(run_trial: RunTri
     assert learned(tmp_path / "cut") == learned(tmp_path / "whole")
 
 
-def test_a_checkpoint_whose_record_is_gone_is_not_gone_on_from(run_trial: RunTrial, scratch: Entrant, tmp_path: Path):
+def test_a_checkpoint_without_its_record_is_not_resumed(run_trial: RunTrial, scratch: Entrant, tmp_path: Path):
     with pytest.raises(Killed):
         run_trial(scratch, name="cut", observer=KillAfter(16))
     (tmp_path / "cut" / "evals.jsonl").unlink()
@@ -300,7 +300,7 @@ def test_a_checkpoint_whose_record_is_gone_is_not_gone_on_from(run_trial: RunTri
     assert [row.step for row in read_evals(tmp_path / "cut")] == [8, 16, 24, 32]
 
 
-def test_naive_starts_from_the_base_and_scratch_from_nothing_of_it(run_trial: RunTrial, base: Base):
+def test_naive_starts_from_the_base_and_scratch_does_not(run_trial: RunTrial, base: Base):
     still = Constant(0.0)
     keep = run_trial(Entrant("k", Strategy("k", Keep(), still)), name="k", base=base)
     fresh = run_trial(Entrant("f", Strategy("f", Fresh(), still)), name="f")
@@ -309,7 +309,7 @@ def test_naive_starts_from_the_base_and_scratch_from_nothing_of_it(run_trial: Ru
     own = build_model("resnet8", 1, 10, 0, "update").state_dict()
     assert all(torch.equal(fresh.weights[key], own[key]) for key in parameters)
     assert not torch.equal(fresh.weights["conv1.weight"], base.weights["conv1.weight"])
-    # Buffers, too: naive's count goes on from the base's batches, scratch's starts at none.
+    # Buffers, too: naive's count continues from the base's batches, scratch's starts at zero.
     steps = keep.record.total_steps
     assert keep.weights["bn1.num_batches_tracked"] == base.weights["bn1.num_batches_tracked"] + steps
     assert fresh.weights["bn1.num_batches_tracked"] == steps
@@ -334,7 +334,7 @@ def test_seconds_add_up_to_the_wall(run_trial: RunTrial, scratch: Entrant):
     summary = run_trial(scratch).record.summary
     phases = ("build", "prepare", "train", "evaluate", "io")
     added = sum(getattr(summary, f"{phase}_seconds") for phase in phases)
-    # A trial of half a second: 1 % of it is less than what a busy machine may take between two phases.
+    # A trial of half a second: 1 % of it is less than a busy machine may spend between two phases.
     assert added == pytest.approx(summary.wall_seconds, rel=0.01, abs=0.05)
     assert summary.device_seconds == summary.train_seconds
     assert summary.unaccounted_share == pytest.approx(1 - added / summary.wall_seconds, abs=0.01)
@@ -359,7 +359,9 @@ def test_records_hold_exactly_the_documented_keys(run_trial: RunTrial, base: Bas
     assert [line["step"] for line in lines] == [8, 16, 24]
 
 
-def test_accuracy_of_all_is_made_of_old_and_new(run_trial: RunTrial, scratch: Entrant, tmp_path: Path, updates):
+def test_overall_accuracy_is_the_weighted_mean_of_old_and_new(
+    run_trial: RunTrial, scratch: Entrant, tmp_path: Path, updates
+):
     run_trial(scratch)
     new = updates[1].validation.new.float().mean().item()
     for row in read_evals(tmp_path / "trial"):
@@ -377,13 +379,13 @@ def test_a_base_model_never_learns_or_predicts_an_absent_class(run_trial: RunTri
     assert all(row.validation_accuracy_old is None for row in rows)
 
 
-def test_learning_speed_is_the_share_of_epochs_predicted_right(run_trial: RunTrial, short: Scenario):
+def test_learning_speed_is_the_share_of_epochs_predicted_correctly(run_trial: RunTrial, short: Scenario):
     finished = run_trial(BASE, update=0, name="base", scenario=shorten(short, epochs=4))
     speed = finished.learning_speed
     assert len(speed) == 761
     seen = speed[~speed.isnan()]
     assert len(seen) > 700
-    # At most four looks at an image: the share is a fraction of 1, 2, 3 or 4.
+    # Each image is seen at most four times: the share is a fraction of 1, 2, 3 or 4.
     possible = torch.tensor(sorted({a / b for b in range(1, 5) for a in range(b + 1)}))
     assert torch.isin(seen, possible).all()
     assert seen.unique().numel() > 3
@@ -449,7 +451,7 @@ def test_a_trial_on_cuda_starts_from_the_same_weights_and_learns(short, digits, 
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_generators_lent_on_cuda_go_on_and_are_put_back():
+def test_generators_lent_on_cuda_continue_and_are_restored():
     cuda = torch.device("cuda:0")
     whole, cut = (LentGenerators(cuda, 0, "test") for _ in range(2))
     before = torch.cuda.get_rng_state(cuda)
