@@ -1,4 +1,4 @@
-"""Finding scenarios and strategies: the shipped ones by name, a user's own by path."""
+"""Finding scenarios and strategies: shipped ones by name, a user's own by path."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.errors import BenchError, ScenarioError, StrategyError
 
-# The shipped strategy that all are compared with. It is trained on all old images, also where others have but a share.
+# The shipped strategy that all others are compared with. It trains on all old images, even if others have only a share.
 REFERENCE = "scratch"
 BASELINES = (REFERENCE, "naive", "optimized")
 _PACKAGE = Path(__file__).resolve().parent
@@ -17,12 +17,12 @@ def shipped_folder(room: str) -> Path:
     """Return the folder of shipped files, `room` being "scenarios", "baselines" or "results".
 
     In an installed wheel it is bench/_shipped/<room>; in an editable install and in a bare checkout it is <room>
-    beside the package.
+    next to the package.
     """
     for folder in (_PACKAGE / "_shipped" / room, _PACKAGE.parent / room):
         if folder.is_dir():
             return folder
-    raise BenchError(f"{room}: not found in {_PACKAGE} nor beside it. The installation is incomplete; install again.")
+    raise BenchError(f"{room}: not found in {_PACKAGE} or next to it. The installation is incomplete; reinstall.")
 
 
 def scenario_names() -> list[str]:
@@ -36,12 +36,12 @@ def strategy_names() -> list[str]:
 
 
 def find_scenario(name_or_path: str) -> Path:
-    """Return the TOML file of a shipped scenario, or of the user's own by path. Raises ScenarioError."""
+    """Return the TOML file of a shipped scenario by name, or of a user's own by path. Raises ScenarioError."""
     return _find(name_or_path, "scenarios", ".toml", scenario_names(), ScenarioError)
 
 
 def find_strategy(name_or_path: str) -> Path:
-    """Return the Python file of a shipped strategy, or of the user's own by path. Raises StrategyError."""
+    """Return the Python file of a shipped strategy by name, or of a user's own by path. Raises StrategyError."""
     return _find(name_or_path, "baselines", ".py", strategy_names(), StrategyError)
 
 

@@ -1,10 +1,10 @@
-"""Errors that a user can act on: one line, and an exit code."""
+"""Errors that a user can act on: a one-line message and an exit code."""
 
 from __future__ import annotations
 
 
 class BenchError(Exception):
-    """A mistake in what was asked for or given.
+    """A mistake in a request or its input.
 
     The message is one line: where, what was found, what was expected, what to do. `bench` prints it without a
     traceback and exits with `exit_code`. Anything that is not a BenchError is a bug and keeps its traceback.
@@ -14,23 +14,23 @@ class BenchError(Exception):
 
 
 class ScenarioError(BenchError):
-    """A scenario that is unknown, cannot be read, or does not hold together."""
+    """A scenario that is unknown, unreadable or inconsistent."""
 
 
 class DataError(BenchError):
-    """Images that are missing, or not what the scenario says they are."""
+    """Images that are missing or do not match the scenario."""
 
 
 class StrategyError(BenchError):
-    """A strategy that is unknown, cannot be loaded, or is given values outside their range."""
+    """A strategy that is unknown, cannot be loaded, or has values out of range."""
 
 
 class RecordError(BenchError):
-    """A record that is missing, torn, of another version, or of another trial."""
+    """A record that is missing, truncated, from another version, or from another trial."""
 
 
 class DeviceError(BenchError):
-    """A device that is not there."""
+    """A device that is not available."""
 
 
 class MeterError(BenchError):
@@ -40,12 +40,12 @@ class MeterError(BenchError):
 
 
 class TrialError(BenchError):
-    """A trial that could not be finished; its record holds the reason."""
+    """A trial that failed; its record holds the reason."""
 
     exit_code = 1
 
 
 class RuleError(BenchError):
-    """Records that do not keep the rules for a leaderboard's row."""
+    """Records that break the rules for a leaderboard row."""
 
     exit_code = 1

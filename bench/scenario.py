@@ -24,7 +24,7 @@ from bench.errors import ScenarioError
 from bench.target import TargetPart, check_targets
 
 Kind = Literal["class-incremental", "domain-incremental", "data-incremental"]
-# Kind -> the field of a stage that says what arrives in it. A folder of the user's own will do for every kind.
+# Kind -> the field of a stage that says what arrives in it. A user's own folder works for every kind.
 _ARRIVES: dict[str, str] = {
     "class-incremental": "classes",
     "domain-incremental": "domain",
@@ -36,8 +36,8 @@ _ROUNDING = 1e-9
 class _Part(BaseModel):
     """A part of a scenario.
 
-    unhashed_defaults: fields that are left out, of plain values and so of hashes, while they have their default: results
-    measured before there were such fields keep their hash.
+    unhashed_defaults: fields omitted from plain values, and so from hashes, at their default: results measured before
+    these fields existed keep their hash.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -55,15 +55,15 @@ class _Part(BaseModel):
 
 
 class DataPart(_Part):
-    """Which images, and how they are cut. The cut depends on these fields alone, never on a trial's seed."""
+    """Which images are used and how they are split. The split depends only on these fields, never on a trial's seed."""
 
-    set: str | None = Field(default=None, pattern=r"^[a-z0-9_-]+$")  # None where the stages name folders
-    classes: tuple[str, ...] | None = Field(default=None, min_length=1, strict=False)  # names of those taken, in order
+    set: str | None = Field(default=None, pattern=r"^[a-z0-9_-]+$")  # None if the stages name folders
+    classes: tuple[str, ...] | None = Field(default=None, min_length=1, strict=False)  # names of those used, in order
     class_order_seed: int | None = Field(default=None, ge=0)  # None keeps the order of `classes`, or the set's own
-    validation_share: float = Field(gt=0, lt=0.5)  # of every class' training images
-    test_share: float | None = Field(default=None, gt=0, lt=0.5)  # where images come without a test part of their own
+    validation_share: float = Field(gt=0, lt=0.5)  # of each class's training images
+    test_share: float | None = Field(default=None, gt=0, lt=0.5)  # for images that come without a test part
     split_seed: int = Field(default=0, ge=0)
-    image_size: int | None = Field(default=None, gt=0)  # pixels, square; of images decoded from files
+    image_size: int | None = Field(default=None, gt=0)  # pixels, square; for images decoded from files
 
     unhashed_defaults = frozenset({"set", "classes", "test_share", "image_size"})
 
@@ -71,17 +71,17 @@ class DataPart(_Part):
     def _distinct(self) -> DataPart:
         twice = _first_repeated(self.classes or ())
         if twice is not None:
-            raise ValueError(f"classes: {twice!r} stands there twice, expected distinct names. Remove one.")
+            raise ValueError(f"classes: {twice!r} is listed twice, expected distinct names. Remove one.")
         return self
 
 
 class Stage(_Part):
-    """A part of the data that arrives together: exactly one of the first four fields says what.
+    """A part of the data that arrives together: exactly one of the first four fields says what arrives.
 
-    classes: the next so many in the scenario's order. domain: all images of a domain. share: of every class' images.
-    folder: a folder, or .npz archive, of the user's own, relative to the scenario's file.
-    old_share: of the images of the stages before this one, how much is still at hand when it arrives, to all but scratch.
-    What is gone stays gone.
+    classes: how many, the next ones in the scenario's order. domain: all images of a domain. share: of each class's images.
+    folder: a user's own folder or .npz archive, relative to the scenario file.
+    old_share: the share of earlier stages' images still available when this one arrives, to every strategy but scratch.
+    Discarded images stay discarded.
     """
 
     classes: int | None = Field(default=None, gt=0)
@@ -103,14 +103,14 @@ class Stage(_Part):
 
     @property
     def source(self) -> str:
-        """Which of "classes", "domain", "share" and "folder" it gives."""
+        """Which of "classes", "domain", "share" and "folder" is set."""
         return next(name for name in (*_ARRIVES.values(), "folder") if getattr(self, name) is not None)
 
 
 class ModelPart(_Part):
-    """A model, by name, and optionally the old model that is there already.
+    """A model, by name, and optionally an existing old model.
 
-    checkpoint: a file of the user's own, relative to the scenario's file; None trains the old model on stage 0.
+    checkpoint: a user's own file, relative to the scenario file; None trains the old model on stage 0.
     """
 
     name: str = Field(min_length=1)
@@ -120,21 +120,23 @@ class ModelPart(_Part):
 
 
 class TrainingPart(_Part):
-    """What every strategy of the closed division shares."""
+    """The settings that all strategies of the closed division share."""
 
     epochs: int = Field(gt=0)  # scratch's budget: passes over all images of old + new
     batch_size: int = Field(gt=0)
     optimizer: Literal["sgd"] = "sgd"
-    learning_rate: float = Field(gt=0)  # the peak; the strategy's schedule is a factor of it
+    learning_rate: float = Field(gt=0)  # the peak; the strategy's schedule scales it
     momentum: float = Field(ge=0, lt=1)
     nesterov: bool = True
     weight_decay: float = Field(ge=0)
     label_smoothing: float = Field(ge=0, lt=1)
     precision: Literal["fp32", "bf16"]
-    compile: bool = False  # by torch.compile: the same learning, other bits, for every strategy
-    crop_padding: int = Field(ge=0)  # pixels, zeros
-    flip: bool  # horizontal, half of the images
-    crop_scale: float | None = Field(default=None, gt=0, le=1)  # of random resized crops: least share of the area
+    compile: bool = False  # with torch.compile, for every strategy: the same learning, but not bit for bit
+    crop_padding: int = Field(ge=0)  # pixels of zeros
+    flip: bool  # mirror half of the images horizontally
+    crop_scale: float | None = Field(
+        default=None, gt=0, le=1
+    )  # for random resized crops: the smallest share of the area
 
     unhashed_defaults = frozenset({"crop_scale"})
 
@@ -142,22 +144,22 @@ class TrainingPart(_Part):
     def _one_kind_of_crop(self) -> TrainingPart:
         if self.crop_scale is not None and self.crop_padding:
             raise ValueError(
-                f"crop_padding: found {self.crop_padding} beside crop_scale, expected 0. Keep one kind of crop."
+                f"crop_padding: found {self.crop_padding} together with crop_scale, expected 0. Keep one kind of crop."
             )
         return self
 
 
 class EvaluationPart(_Part):
-    """Where on scratch's budget accuracy is measured. A trial's own end is always on the grid."""
+    """When accuracy is measured, relative to scratch's budget. A trial's own end is always on the grid."""
 
     points: int = Field(gt=0)  # evenly spaced over scratch's steps
-    test_every: int = Field(gt=0)  # test accuracy is taken at every such point, and at the end
+    test_every: int = Field(gt=0)  # test accuracy is measured at every n-th point, and at the end
 
 
 class Scenario(_Part):
-    """One question asked of every strategy alike. Frozen; two scenarios with equal `hash()` ask the same.
+    """One question, the same for every strategy. Frozen; two scenarios with equal `hash()` ask the same question.
 
-    target: the published one of each update, in order; in a file [target], or [[target]] for each update of a chain.
+    target: each update's published target, in order; in a file, [target], or one [[target]] per update of a chain.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -169,7 +171,7 @@ class Scenario(_Part):
     training: TrainingPart
     evaluation: EvaluationPart
     target: tuple[TargetPart, ...] | None = Field(default=None, strict=False)  # None: provisional, from a run itself
-    # The folder of the file it was read from; what `folder` and `checkpoint` are relative to. No part of what is asked.
+    # The scenario file's folder, which `folder` and `checkpoint` are relative to. Not part of the hash.
     root: Path | None = Field(default=None, exclude=True, repr=False)
 
     unhashed_defaults = frozenset({"target"})
@@ -190,12 +192,12 @@ class Scenario(_Part):
                 )
         sources = sorted({stage.source for stage in self.stages})
         if len(sources) > 1:
-            raise ValueError(f"stages: {' and '.join(sources)} mixed, expected one kind of source. Change some.")
+            raise ValueError(f"stages: {' and '.join(sources)} are mixed, expected one kind of source. Change some.")
         twice = _first_repeated([stage.domain or stage.folder for stage in self.stages if stage.domain or stage.folder])
         if twice is not None:
-            raise ValueError(f"stages: {twice!r} stands there twice, expected distinct ones. Change one.")
+            raise ValueError(f"stages: {twice!r} is listed twice, expected each once. Change one.")
         if self.stages[0].old_share != 1:
-            raise ValueError("stages[0].old_share: found in the first stage, before which nothing is old. Remove it.")
+            raise ValueError("stages[0].old_share: found in the first stage, which has no old data. Remove it.")
         shares = sum(stage.share or 0 for stage in self.stages)
         if shares > 1 + _ROUNDING:
             raise ValueError(f"stages: shares sum to {shares:g}, expected at most 1. Lower one of them.")
@@ -211,35 +213,35 @@ class Scenario(_Part):
                 raise ValueError("data.set: missing. Add it, or name a folder in every stage.")
             if data.classes is not None and asked > len(data.classes):
                 raise ValueError(
-                    f"data.classes: {len(data.classes)} names found, the stages ask for {asked}. Name more, or ask for fewer."
+                    f"data.classes: found {len(data.classes)} names, but the stages ask for {asked}. List more, or ask for fewer."
                 )
             return
         if data.set is not None:
-            raise ValueError(f"data.set: found {data.set!r} beside stages of folders. Remove it.")
+            raise ValueError(f"data.set: found {data.set!r}, but the stages name folders. Remove it.")
         for name in ("test_share", "image_size"):
             if getattr(data, name) is None:
-                raise ValueError(f"data.{name}: missing; stages of folders need it. Add it.")
+                raise ValueError(f"data.{name}: missing, but required when stages name folders. Add it.")
         if self.kind == "class-incremental":
             for name in ("classes", "class_order_seed"):
                 if getattr(data, name) is not None:
-                    raise ValueError(f"data.{name}: found, but the stages' folders order the classes. Remove it.")
+                    raise ValueError(f"data.{name}: found, but the folders determine the class order. Remove it.")
 
     @property
     def own_folders(self) -> bool:
-        """Whether the stages name folders of the user's own, rather than parts of a known set."""
+        """Whether the stages name the user's own folders rather than parts of a known set."""
         return self.data.set is None
 
     @property
     def updates(self) -> int:
-        """How many updates follow on stage 0: 1, or more in a chain."""
+        """How many updates follow stage 0: 1, or more in a chain."""
         return len(self.stages) - 1
 
     def hash(self) -> str:
-        """Return 16 hex digits over all that is asked; title and target, which change no trial, do not count."""
+        """Return 16 hex digits over all fields but title and target, which change no trial."""
         return digest(self.model_dump(mode="json", exclude={"title", "target"}))
 
     def base_hash(self) -> str:
-        """Return 16 hex digits over what a base model depends on: all but title, target and evaluation."""
+        """Return 16 hex digits over what a base model depends on: all fields but title, target and evaluation."""
         return digest(self.model_dump(mode="json", exclude={"title", "target", "evaluation"}))
 
 
@@ -254,12 +256,12 @@ def load_scenario(path: Path) -> Scenario:
     except (OSError, UnicodeDecodeError) as cause:
         raise ScenarioError(f"{path}: cannot be read ({cause}). Give a readable UTF-8 TOML file.") from cause
     except tomllib.TOMLDecodeError as cause:
-        raise ScenarioError(f"{path}: not valid TOML: {cause}. Mend that place in the file.") from cause
+        raise ScenarioError(f"{path}: not valid TOML: {cause}. Fix the syntax there.") from cause
 
 
 def parse_scenario(content: dict[str, Any], where: str) -> Scenario:
     """Build a Scenario from plain values; `where` names their origin in errors. Raises ScenarioError."""
-    if "root" in content:  # a field, but none of the file's
+    if "root" in content:  # a field, but not a key of the file
         raise ScenarioError(f"{where}: root: unknown key. Remove it.")
     try:
         return Scenario.model_validate(content)
@@ -277,7 +279,7 @@ def _explain(cause: ValidationError, where: str) -> str:
         nested = ": " if said.startswith("found") else "."  # some begin with a field's name
         return f"{where}: {key}{nested if key else ''}{said}{rest}"
     if complaint["type"] == "extra_forbidden":
-        return f"{where}: {key}: unknown key. Remove it, or mend its spelling{rest}."
+        return f"{where}: {key}: unknown key. Remove it, or fix its spelling{rest}."
     if complaint["type"] == "missing":
         return f"{where}: {key}: missing. Add it{rest}."
     expected = complaint["msg"].removeprefix("Input should be ").removeprefix("Input ")
@@ -289,7 +291,7 @@ def _first_repeated(values: Sequence[str | None]) -> str | None:
 
 
 def canonical(value: Any) -> str:
-    """Return the one JSON text of a plain value: sorted keys, no spaces. What hashes are taken over."""
+    """Return the canonical JSON text of a plain value: sorted keys, no spaces. Hashes are taken over it."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 

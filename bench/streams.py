@@ -1,6 +1,6 @@
-"""Random streams that never touch: each is derived from a seed and a name, and nothing reseeds a global generator.
+"""Independent random streams: each is derived from a seed and a name, and nothing reseeds a global generator.
 
-Without torch until a stream of it is asked for: what looks at data only starts in a moment.
+torch is imported only when one of its generators is requested, so commands that only look at data start quickly.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def numpy_stream(seed: int, *names: str | int) -> np.random.Generator:
 
 @contextmanager
 def borrowed_generator(seed: int, *names: str | int) -> Iterator[None]:
-    """Run library code that knows only torch's global CPU generator on a stream of ours, and put the global one back."""
+    """Run library code that uses torch's global CPU generator on a stream of ours, then restore the global state."""
     import torch
 
     with torch.random.fork_rng(devices=[]):

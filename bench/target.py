@@ -1,4 +1,4 @@
-"""A published target: how well scratch does on a scenario, frozen with the seeds that it was found with."""
+"""A published target: scratch's accuracy on a scenario, frozen with the seeds it was measured with."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-# RULES 9: fewer seeds are no more than what a run brings along itself.
+# RULES 9: with fewer seeds it is no better than a run's own provisional target.
 LEAST_SEEDS = 5
 
 
 class TargetPart(BaseModel):
-    """The target of one update, from trials of scratch that are then not scored.
+    """The target of one update, from trials of scratch that are not scored themselves.
 
     accuracy: mean validation accuracy at the end of horizon 1, a fraction. std: over seeds, with n - 1. seeds: of those trials.
-    source: where it was published or how it was found, in words. convergence_steps: the steps at which each of these seeds
-    came to a share of `accuracy` for good (bench.analysis.guards.guard says which), in the order of `seeds`; what a run that
-    converges too fast is held against.
+    source: where it was published or how it was measured, as text. convergence_steps: for each seed, in the order of
+    `seeds`, the step from which its accuracy stays at or above a share of `accuracy` (bench.analysis.guards.guard sets it);
+    a run that converges too fast is detected against them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -32,19 +32,19 @@ class TargetPart(BaseModel):
         if len(self.seeds) < LEAST_SEEDS:
             raise ValueError(f"seeds: {len(self.seeds)} found, expected at least {LEAST_SEEDS}. Run more.")
         if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
-            raise ValueError(f"seeds: {list(self.seeds)} found, expected distinct ones from 0 on. Change some.")
+            raise ValueError(f"seeds: {list(self.seeds)} found, expected distinct ones, 0 or more. Change some.")
         steps = self.convergence_steps
         if steps is not None and (len(steps) != len(self.seeds) or min(steps) < 1):
             raise ValueError(
                 f"convergence_steps: {list(steps)} found, expected a step above 0 for each of {len(self.seeds)} seeds. "
-                "Change them, or leave them out."
+                "Change or remove them."
             )
         return self
 
 
 def check_targets(targets: Sequence[TargetPart], updates: int) -> None:
-    """Raise ValueError where a scenario's targets are not one for each update, all from the same seeds."""
+    """Raise ValueError unless a scenario has one target per update, all from the same seeds."""
     if len(targets) != updates:
         raise ValueError(f"target: {len(targets)} found for {updates} updates, expected one each. Add or remove some.")
     if len({frozenset(target.seeds) for target in targets}) > 1:
-        raise ValueError("target: of unlike seeds at the updates, expected the same at each. Change them.")
+        raise ValueError("target: found different seeds, expected the same for every update. Change them.")

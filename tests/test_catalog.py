@@ -37,7 +37,7 @@ def test_a_missing_file_is_named():
         find_strategy("./nowhere.py")
 
 
-def test_each_shipped_ablation_differs_from_the_recipe_in_one_piece_and_all_four_are_there():
+def test_each_shipped_ablation_differs_from_the_recipe_in_one_piece_and_all_four_exist():
     described = {
         path.stem: load_strategy(path).describe() for path in shipped_folder("baselines").rglob("optimized*.py")
     }
@@ -49,5 +49,5 @@ def test_each_shipped_ablation_differs_from_the_recipe_in_one_piece_and_all_four
     assert all(mine.get(name) == recipe.get(name) for mine in described.values() for name in others)
 
 
-def test_ablations_are_no_entrants_of_a_plain_run():
+def test_ablations_are_not_entrants_of_a_plain_run():
     assert not any("optimized-" in name for name in strategy_names())

@@ -27,7 +27,7 @@ def test_the_headline_is_what_the_study_asks_for():
     assert headline.training.precision == "bf16"
 
 
-# scenario -> (hash, base hash). Records that are published hold the first, their base models' keys the second.
+# scenario -> (hash, base hash). Published records hold the first, their base models' keys the second.
 _HASHES = {
     "cifar10-5-5": ("716c2ac5449c8907", "41a5441f0e54f410"),
     "cifar100-70-30": ("5357dc4bc75f3ec9", "dac07415a94222b2"),
@@ -68,7 +68,7 @@ def test_a_validation_share_outside_its_range_is_refused(content: dict[str, Any]
         parse_scenario(content, "mine.toml")
 
 
-def test_one_stage_is_no_update(content: dict[str, Any]):
+def test_one_stage_is_refused(content: dict[str, Any]):
     content["stages"] = content["stages"][:1]
     with pytest.raises(ScenarioError, match=r"stages"):
         parse_scenario(content, "mine.toml")
@@ -82,7 +82,7 @@ def test_broken_toml_is_one_line_with_the_file(tmp_path: Path):
     assert "\n" not in str(caught.value)
 
 
-def test_the_hash_is_of_what_is_asked_not_of_the_title(content: dict[str, Any]):
+def test_the_hash_covers_the_training_settings_but_not_the_title(content: dict[str, Any]):
     first = parse_scenario(content, "").hash()
     content["title"] = "Another title"
     assert parse_scenario(content, "").hash() == first
@@ -135,7 +135,7 @@ OWN = {"set": None, "class_order_seed": None, "test_share": 0.2, "image_size": 3
             r"stages\[1\]: found none of classes, domain, share, folder, expected exactly",
         ),
         ({"stages": [{"classes": 7}, {"classes": 3, "share": 0.1}]}, r"stages\[1\]: found classes and share of"),
-        ({"stages": [{"classes": 7}, {"folder": "x"}]}, "stages: classes and folder mixed"),
+        ({"stages": [{"classes": 7}, {"folder": "x"}]}, "stages: classes and folder are mixed"),
         ({"stages": [{"classes": 7, "old_share": 0.5}, {"classes": 3}]}, r"stages\[0\]\.old_share: found in the first"),
         (
             {"stages": [{"classes": 7}, {"classes": 3, "old_share": 0.0}]},
@@ -144,24 +144,24 @@ OWN = {"set": None, "class_order_seed": None, "test_share": 0.2, "image_size": 3
         ({"kind": "data-incremental", "stages": [{"share": 0.6}, {"share": 0.5}]}, r"stages: shares sum to 1\.1"),
         (
             {"kind": "domain-incremental", "stages": [{"domain": "a"}, {"domain": "a"}]},
-            "stages: 'a' stands there twice",
+            "stages: 'a' is listed twice",
         ),
-        ({"stages": FOLDERS}, r"data\.set: found 'digits' beside stages of folders"),
+        ({"stages": FOLDERS}, r"data\.set: found 'digits', but the stages name folders"),
         (
             {"stages": FOLDERS, "data": {**OWN, "test_share": None}},
-            r"data\.test_share: missing; stages of folders need",
+            r"data\.test_share: missing, but required when stages name folders",
         ),
         ({"stages": FOLDERS, "data": {**OWN, "image_size": None}}, r"data\.image_size: missing"),
         (
             {"stages": FOLDERS, "data": {**OWN, "class_order_seed": 1}},
-            r"data\.class_order_seed: found, but the stages'",
+            r"data\.class_order_seed: found, but the folders determine",
         ),
-        ({"data": {"classes": ["a", "b"]}}, r"data\.classes: 2 names found, the stages ask for 10"),
-        ({"data": {"classes": ["a", "a"]}}, r"data\.classes: 'a' stands there twice"),
-        ({"training": {"crop_scale": 0.5}}, r"training\.crop_padding: found 1 beside crop_scale, expected 0"),
+        ({"data": {"classes": ["a", "b"]}}, r"data\.classes: found 2 names, but the stages ask for 10"),
+        ({"data": {"classes": ["a", "a"]}}, r"data\.classes: 'a' is listed twice"),
+        ({"training": {"crop_scale": 0.5}}, r"training\.crop_padding: found 1 together with crop_scale, expected 0"),
     ],
 )
-def test_what_does_not_hold_together_is_one_line(content: dict[str, Any], changes: dict[str, Any], line: str):
+def test_an_inconsistent_scenario_is_one_line(content: dict[str, Any], changes: dict[str, Any], line: str):
     for key, value in changes.items():
         content[key] = {**content[key], **value} if isinstance(value, dict) else value
     with pytest.raises(ScenarioError, match=rf"^mine\.toml: {line}") as caught:
@@ -178,7 +178,7 @@ def test_what_does_not_hold_together_is_one_line(content: dict[str, Any], change
         {"stages": FOLDERS, "data": OWN, "model": {"checkpoint": "old.pt"}},
     ],
 )
-def test_every_kind_of_stage_can_be_asked_for_and_goes_through_plain_values(content, changes):
+def test_every_kind_of_stage_is_valid_and_survives_plain_values(content, changes):
     for key, value in changes.items():
         content[key] = {**content[key], **value} if isinstance(value, dict) else value
     scenario = parse_scenario(content, "")

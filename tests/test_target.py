@@ -44,7 +44,7 @@ def test_a_target_is_in_the_copy_that_a_record_keeps_and_none_leaves_no_trace(co
         ({"std": -0.1}, r"std: found -0\.1, expected greater than or equal to 0"),
         ({"seeds": [0, 1, 2, 3]}, r"target\[0\]\.seeds: 4 found, expected at least 5"),
         ({"seeds": [0, 1, 2, 3, 3]}, r"seeds: \[0, 1, 2, 3, 3\] found, expected distinct ones"),
-        ({"seeds": [-1, 1, 2, 3, 4]}, r"expected distinct ones from 0 on"),
+        ({"seeds": [-1, 1, 2, 3, 4]}, r"expected distinct ones, 0 or more"),
         ({"seeds": [0.5, 1, 2, 3, 4]}, r"seeds\[0\]: found 0\.5, expected a valid integer"),
         ({"seeds": 5}, r"seeds: found 5, expected a valid tuple"),
         ({"source": ""}, r"source: found '', expected"),
@@ -56,7 +56,7 @@ def test_a_target_is_in_the_copy_that_a_record_keeps_and_none_leaves_no_trace(co
         ({"convergence_steps": [0, 1, 2, 3, 4]}, r"expected a step above 0"),
     ],
 )
-def test_a_target_that_is_none_is_refused_by_key(content: dict[str, Any], change: dict[str, Any], complaint: str):
+def test_an_invalid_target_is_refused_by_key(content: dict[str, Any], change: dict[str, Any], complaint: str):
     with pytest.raises(ScenarioError, match=complaint):
         parse_scenario(content | {"target": TARGET | change}, "mine.toml")
 
@@ -71,5 +71,5 @@ def test_a_chain_has_a_target_for_each_update_all_from_the_same_seeds(chain: dic
     with pytest.raises(ScenarioError, match="target: 1 found for 3 updates, expected one each"):
         parse_scenario(chain | {"target": TARGET}, "mine.toml")
     other = TARGET | {"seeds": [5, 6, 7, 8, 9]}
-    with pytest.raises(ScenarioError, match="target: of unlike seeds at the updates"):
+    with pytest.raises(ScenarioError, match="target: found different seeds"):
         parse_scenario(chain | {"target": [TARGET, TARGET, other]}, "mine.toml")

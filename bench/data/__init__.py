@@ -1,1 +1,1 @@
-"""Images: where they come from, how they are cut into stages, how batches reach the device. Knows no strategy."""
+"""Images: where they come from, how they are split into stages, how batches reach the device. Independent of strategies."""

@@ -1,4 +1,4 @@
-"""A data set as bench holds it: pixels in memory or on the disk, labels, names of classes and domains."""
+"""A data set as bench holds it: pixels in memory or on disk, labels, class and domain names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CHUNK_BYTES = 32 << 20
 
 @dataclass(frozen=True)
 class MappedPixels:
-    """A memory-mapped array: uint8 (images, height, width, channels). digest: of its content, in hex."""
+    """A memory-mapped array: uint8 (images, height, width, channels). digest: hex digest of its content."""
 
     pixels: np.ndarray
     digest: str
@@ -23,7 +23,7 @@ class MappedPixels:
 class ImageRows:
     """Rows of memory-mapped arrays, in any order, as one array that is never read as a whole.
 
-    parts: alike in height, width and channels. part, row: int64 (images,), which array, and which of its rows.
+    parts: arrays of equal height, width and channels. part, row: int64 (images,), the array and row of each image.
     """
 
     dtype = np.dtype(np.uint8)
@@ -45,19 +45,19 @@ class ImageRows:
         return out
 
     def take(self, indices: np.ndarray, out: np.ndarray) -> None:
-        """Read images number `indices` into `out`, uint8 (len(indices), height, width, channels)."""
+        """Read the images at `indices` into `out`, uint8 (len(indices), height, width, channels)."""
         part, row = self._part[indices], self._row[indices]
         for number, array in enumerate(self._parts):
             there = part == number
             if there.all():
-                # A mode other than "raise" spares a second buffer; rows come from files whose lengths were checked.
+                # A mode other than "raise" avoids a second buffer; rows come from files whose lengths were checked.
                 np.take(array.pixels, row, axis=0, out=out, mode="clip")
                 return
             if there.any():
                 out[there] = array.pixels[row[there]]
 
     def identity(self) -> bytes:
-        """Return what the images are, by their arrays' digests: a run does not read gigabytes before it starts."""
+        """Identify the images by their arrays' digests, so that a run need not read gigabytes before it starts."""
         digests = repr([array.digest for array in self._parts]).encode()
         return digests + self._part.astype(">i8").tobytes() + self._row.astype(">i8").tobytes()
 
@@ -66,7 +66,7 @@ Pixels = np.ndarray | ImageRows
 
 
 def take(pixels: Pixels, indices: np.ndarray, out: np.ndarray) -> None:
-    """Copy images number `indices` into `out`."""
+    """Copy the images at `indices` into `out`."""
     if isinstance(pixels, ImageRows):
         pixels.take(indices, out)
     else:
@@ -74,7 +74,7 @@ def take(pixels: Pixels, indices: np.ndarray, out: np.ndarray) -> None:
 
 
 def in_chunks(pixels: Pixels, indices: np.ndarray | None = None) -> Iterator[np.ndarray]:
-    """Yield the images (number `indices`, or all) in order, a few megabytes at a time."""
+    """Yield the images (those at `indices`, or all) in order, a few megabytes at a time."""
     if indices is None:
         indices = np.arange(len(pixels))
     size = max(1, _CHUNK_BYTES // max(1, int(np.prod(pixels.shape[1:]))))
@@ -87,8 +87,8 @@ class ImageSet:
     """A whole data set.
 
     x_train, x_test: uint8 (images, height, width, channels), in memory or rows of memory-mapped files.
-    y_train, y_test: int64 (images,), 0..classes-1. source: where it was found, in words without a path.
-    domains: names; empty where the set has none. domain_train, domain_test: int64 (images,), index into `domains`.
+    y_train, y_test: int64 (images,), 0..classes-1. source: where it was found, as text without a path.
+    domains: names; empty if the set has none. domain_train, domain_test: int64 (images,), index into `domains`.
     """
 
     x_train: Pixels
@@ -102,9 +102,9 @@ class ImageSet:
     domain_test: np.ndarray | None = None
 
     def hash(self) -> str:
-        """Return 16 hex digits over every pixel, label and, where there are some, domain.
+        """Return 16 hex digits over every pixel, label and, if the set has domains, domain.
 
-        Pixels in memory-mapped files count by the digests that were taken when the files were written;
+        Memory-mapped pixels are represented by the digests taken when their files were written;
         `bench data verify` reads them again.
         """
         running = hashlib.sha256()

@@ -1,1 +1,1 @@
-"""FLOPs, clock, energy, and the ledger that adds them up. Knows no strategy."""
+"""FLOPs, clock, energy, and the ledger that adds them up. Independent of strategies."""

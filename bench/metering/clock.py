@@ -14,7 +14,7 @@ PHASES: tuple[Phase, ...] = ("build", "prepare", "train", "evaluate", "io")
 
 
 class PhaseMeter(Protocol):
-    """What is read where a phase begins and ends, beside the clock. Must not touch what is trained."""
+    """A meter read together with the clock, when a phase begins and ends. Must not affect what is trained."""
 
     name: str
 
@@ -29,14 +29,14 @@ class PhaseMeter(Protocol):
         ...
 
     def restore(self, state: dict[str, Any] | None) -> None:
-        """Add the totals of an earlier sitting of the same trial to this one's; None: that one had no such meter."""
+        """Add the totals of an earlier session of the same trial to this one's; None: that session had no such meter."""
 
 
 class PhaseClock:
-    """Adds up seconds by phase. The device is synchronized where a phase begins and ends, never in between.
+    """Adds up seconds by phase. The device is synchronized when a phase begins and ends, never in between.
 
-    seconds: phase -> seconds. wall_seconds: since the clock was made, plus what `restore` brought.
-    meters: read at the same moments, inside the seconds that they measure.
+    seconds: phase -> seconds. wall_seconds: since the clock was created, plus what `restore` added.
+    meters: read at the same moments; reading them counts as part of the phase.
     """
 
     def __init__(self, device: torch.device, meters: Sequence[PhaseMeter] = ()) -> None:
@@ -76,12 +76,12 @@ class PhaseClock:
         return (wall - sum(self.seconds.values())) / wall
 
     def state(self) -> dict[str, Any]:
-        """Return what `restore` needs: seconds by phase and in all, and the meters' totals."""
+        """Return what `restore` needs: seconds by phase and in total, and the meters' totals."""
         meters = {meter.name: meter.state() for meter in self._meters}
         return {**self.seconds, "wall": self.wall_seconds, "meters": meters}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Add the seconds of an earlier sitting of the same trial to this one's."""
+        """Add the seconds of an earlier session of the same trial to this one's."""
         for name in PHASES:
             self.seconds[name] += state[name]
         self._earlier += state["wall"]

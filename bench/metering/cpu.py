@@ -1,4 +1,4 @@
-"""What the CPUs spent: this process' seconds, others' seconds, and the packages' energy. Each a PhaseMeter."""
+"""What the CPUs spent: this process's seconds, other processes' seconds, and package energy. Each is a PhaseMeter."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:  # the clock needs torch, meters do not
     from bench.metering.clock import Phase
 
 _POWERCAP = Path("/sys/class/powercap")
-# More than a socket draws: a counter that could be full in less than a segment's time may have gone round unseen.
+# More than a socket draws: a counter that could fill up within a segment at this power may have wrapped unnoticed.
 _MOST_WATTS = 1000.0
 
 
 class CpuSeconds:
-    """CPU seconds by phase: this process' own, all its threads together, and everybody else's on the CPUs that it may use.
+    """CPU seconds by phase: this process's own, over all its threads, and everything else's on the CPUs that it may use.
 
-    others: None where the system does not tell. On Linux it does, and what a virtual machine's host took away is among them.
+    others: None if the system does not report them. Linux does; they include time stolen by a virtual machine's host.
     """
 
     name = "cpu_seconds"
@@ -31,11 +31,11 @@ class CpuSeconds:
         self._begun: tuple[float, float | None] = (0.0, None)
 
     def own(self, phase: Phase) -> float:
-        """Return this process' CPU seconds in a phase."""
+        """Return this process's CPU seconds in a phase."""
         return self._own.get(phase, 0.0)
 
     def others(self, phase: Phase) -> float | None:
-        """Return everybody else's CPU seconds in a phase."""
+        """Return everything else's CPU seconds in a phase, or None if they are unknown."""
         return None if self._others is None else self._others.get(phase, 0.0)
 
     def begin(self, phase: Phase) -> None:
@@ -48,7 +48,7 @@ class CpuSeconds:
         if self._others is None or busy is None or busy_before is None:
             self._others = None
         else:
-            # The system counts in hundredths of a second, so a quiet machine may come out below nothing.
+            # The system counts in hundredths of a second, so a quiet machine may come out below zero.
             self._others[phase] = self._others.get(phase, 0.0) + max(0.0, busy - busy_before - own)
 
     def state(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class CpuSeconds:
         self._others = None if self._others is None or earlier is None else _added(self._others, earlier)
 
     def _busy(self) -> float | None:
-        """Return the seconds that the CPUs this process may use were busy since the machine started."""
+        """Return how many seconds the CPUs that this process may use have been busy since the machine started."""
         own = {f"cpu{number}" for number in os.sched_getaffinity(0)} if hasattr(os, "sched_getaffinity") else set()
         total = 0
         try:
@@ -76,9 +76,9 @@ class CpuSeconds:
 
 
 class PackageEnergy:
-    """Joules of the CPU packages by phase, everybody's work on them together, from RAPL's counters.
+    """Joules of the CPU packages by phase, for all processes together, from RAPL's counters.
 
-    What cannot be read is void from then on: every total is None, and `reason` says why.
+    After a reading fails the meter is void: every total is None, and `reason` says why.
     """
 
     name = "cpu_energy"
@@ -98,7 +98,7 @@ class PackageEnergy:
             self.reason = "this machine has no RAPL counter"
 
     def joules(self, phase: Phase) -> float | None:
-        """Return a phase's total, or None where it is void."""
+        """Return a phase's total, or None if the meter is void."""
         return None if self.reason else self._joules.get(phase, 0.0)
 
     def begin(self, phase: Phase) -> None:
@@ -120,9 +120,9 @@ class PackageEnergy:
             self._void(cause)
             return
         if (self._now() - moment) * _MOST_WATTS > min(self._full) / 1e6:
-            self.reason = "a segment so long that RAPL's counter may have gone round more than once"
+            self.reason = "a segment was so long that RAPL's counter may have wrapped more than once"
             return
-        # A counter that is full starts again from nothing.
+        # A full counter starts again from zero.
         spent = [(late - early) % (full + 1) for early, late, full in zip(before, after, self._full, strict=True)]
         self._joules[phase] = self._joules.get(phase, 0.0) + sum(spent) / 1e6
 
@@ -142,7 +142,7 @@ class PackageEnergy:
 
 
 def _packages(powercap: Path) -> list[Path]:
-    """Return the zones of whole CPU packages; those inside them (cores, memory) would be counted twice."""
+    """Return the zones of whole CPU packages; zones inside them (cores, memory) would be counted twice."""
     zones = sorted(powercap.glob("intel-rapl:*"))
     return [zone for zone in zones if (zone / "name").read_text().startswith("package")]
 

@@ -12,7 +12,7 @@ from bench.metering.nvml import Gpu, GpuSample, UnmeasuredError
 if TYPE_CHECKING:  # the clock needs torch, meters do not
     from bench.metering.clock import Phase
 
-# NVML's energy counter is refreshed about every 100 ms, so a segment shorter than this is off by up to a hundredth.
+# NVML's energy counter is refreshed about every 100 ms, so a segment shorter than this may be off by more than 1 %.
 SHORT_SEGMENT_SECONDS = 10.0
 _LONGEST_GAP_SECONDS = 1.0
 _POWER_INTERVAL_SECONDS = 0.1
@@ -21,13 +21,13 @@ _METERED = ("train", "evaluate")
 
 
 def integrate_power(seconds: Sequence[float], watts: Sequence[float]) -> float:
-    """Return the energy of sampled power by the trapezoid rule, in joules.
+    """Integrate sampled power by the trapezoidal rule, and return joules.
 
-    seconds, watts: same length, at least two, in order of time.
-    Raises UnmeasuredError for fewer samples, and where two neighbours are more than a second apart.
+    seconds, watts: same length, at least two, in time order.
+    Raises UnmeasuredError for fewer samples, and if two consecutive samples are more than a second apart.
     """
     if len(seconds) < 2:
-        raise UnmeasuredError(f"{len(seconds)} samples of power, expected at least 2")
+        raise UnmeasuredError(f"power samples: {len(seconds)}, expected at least 2")
     total = 0.0
     for place in range(1, len(seconds)):
         gap = seconds[place] - seconds[place - 1]
@@ -38,9 +38,9 @@ def integrate_power(seconds: Sequence[float], watts: Sequence[float]) -> float:
 
 
 class GpuEnergy:
-    """Joules by phase, from the GPU's own counter; by sampled power where it has none. A PhaseMeter.
+    """Joules by phase, from the GPU's own counter, or from sampled power if it has none. A PhaseMeter.
 
-    What cannot be trusted is void from then on: every total is None, and `reason` says why, in the words of the first cause.
+    After a reading that cannot be trusted the meter is void: every total is None, and `reason` holds the first cause.
     source: "energy counter", "sampled power" or None.
     """
 
@@ -61,11 +61,11 @@ class GpuEnergy:
         self.source: str | None = self._choose_source()
 
     def joules(self, phase: Phase) -> float | None:
-        """Return a phase's total, or None where it is void."""
+        """Return a phase's total, or None if the meter is void."""
         return None if self.reason else self._joules.get(phase, 0.0)
 
     def short_share(self) -> float | None:
-        """Return the share of training that was measured in segments under 10 s; None before any was."""
+        """Return the share of training seconds measured in segments under 10 s; None if nothing was measured yet."""
         return self._short_seconds / self._train_seconds if self._train_seconds else None
 
     def begin(self, phase: Phase) -> None:
@@ -96,7 +96,7 @@ class GpuEnergy:
             self._short_seconds += seconds if seconds < SHORT_SEGMENT_SECONDS else 0.0
 
     def sample(self) -> None:
-        """Note the power now; called by a thread of its own where power is sampled."""
+        """Record the current power; called by a separate thread if power is sampled."""
         try:
             point = (self._now(), self._gpu.power_watts())
         except UnmeasuredError as cause:
@@ -119,7 +119,7 @@ class GpuEnergy:
 
     def restore(self, state: dict[str, Any] | None) -> None:
         if state is None:
-            self._void("not measured before the trial was cut off")
+            self._void("not measured before the trial was interrupted")
             return
         for phase, joules in state["joules"].items():
             self._joules[phase] = self._joules.get(phase, 0.0) + joules
@@ -129,11 +129,11 @@ class GpuEnergy:
         if state["reason"]:
             self.reason = state["reason"]
         elif state["source"] != self.source and not self.reason:
-            self._void(f"measured by {state['source']} before it was cut off, by {self.source} after")
+            self._void(f"measured by {state['source']} before the interruption, by {self.source} after")
 
     def _choose_source(self) -> str | None:
         if self._gpu.sliced():
-            self._void("the GPU is cut into MIG slices: its counter is that of all of them")
+            self._void("the GPU is split into MIG slices: its counter covers all of them")
             return None
         try:
             self._gpu.total_joules()
@@ -147,7 +147,7 @@ class GpuEnergy:
                 return None
 
     def _reading(self) -> float:
-        """Return the counter; for sampled power start a new trace."""
+        """Return the energy counter; for sampled power start a new trace and return 0."""
         if self.source == "energy counter":
             return self._gpu.total_joules()
         with self._lock:
@@ -161,7 +161,7 @@ class GpuEnergy:
         if self.source == "energy counter":
             spent = self._gpu.total_joules() - before
             if spent < 0:
-                raise UnmeasuredError(f"the energy counter went back by {-spent:.0f} J: it was reset")
+                raise UnmeasuredError(f"the energy counter went backwards by {-spent:.0f} J: it was reset")
             return spent
         self.sample()
         with self._lock:
@@ -174,7 +174,7 @@ class GpuEnergy:
             self._thread = None
 
     def _refuse_company(self) -> None:
-        """Raise UnmeasuredError where others compute on the GPU; where it does not say who does, nobody is known to."""
+        """Raise UnmeasuredError if other processes compute on the GPU; if it does not report them, assume there are none."""
         try:
             others = self._gpu.foreign_processes()
         except UnmeasuredError:
@@ -187,7 +187,7 @@ class GpuEnergy:
 
 
 class GpuWatch:
-    """What the GPU was doing while it trained, once a second. A PhaseMeter."""
+    """What the GPU was doing during training, sampled once a second. A PhaseMeter."""
 
     name = "gpu_watch"
 
@@ -205,7 +205,7 @@ class GpuWatch:
         self.close()
 
     def sample(self) -> None:
-        """Note what the GPU is doing now; called by a thread of its own."""
+        """Record what the GPU is doing now; called by a separate thread."""
         self._samples.append(self._gpu.sample())
 
     def close(self) -> None:
@@ -221,7 +221,7 @@ class GpuWatch:
         self._samples += [GpuSample(**each) for each in (state or {"samples": []})["samples"]]
 
     def summary(self) -> dict[str, Any] | None:
-        """Return the fields of GpuUse, or None without a sample."""
+        """Return the fields of GpuUse, or None if there are no samples."""
         if not self._samples:
             return None
         told = [sample for sample in self._samples if sample.slowed_by is not None]
@@ -238,7 +238,7 @@ class GpuWatch:
 
 
 class _Repeated:
-    """Calls something at an interval, on a thread of its own, until it is stopped."""
+    """Calls a function at an interval, on a separate thread, until it is stopped."""
 
     def __init__(self, action: Callable[[], None], interval: float) -> None:
         self._action = action
@@ -248,7 +248,7 @@ class _Repeated:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop, and wait for a call that is under way."""
+        """Stop, and wait for a call in progress."""
         self._stopped.set()
         self._thread.join()
 

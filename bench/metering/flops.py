@@ -1,4 +1,4 @@
-"""Counting a model's floating-point operations: analytic, exact, and without touching the model."""
+"""Counting a model's floating-point operations: analytic, exact, and without changing the model."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from bench.errors import MeterError
 from bench.metering.formulas import exact_counter
 
 _AGREEMENT = 0.01
-# Layers that look a weight up, or scale by it, and multiply no matrix with it.
+# Layers that look weights up or scale by them, without a matrix product.
 _WITHOUT_PRODUCTS = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm)
-# fvcore counts these by element; a multiply-add they are not.
+# fvcore counts these per element, but they are not multiply-adds.
 _FREE_IN_FVCORE = (
     "batch_norm",
     "group_norm",
@@ -36,13 +36,13 @@ _FREE_IN_FVCORE = (
 
 @dataclass(frozen=True)
 class FlopCount:
-    """What one image costs, a multiply-add being 2.
+    """What one image costs; a multiply-add counts as 2.
 
-    forward: one forward pass, as in evaluation. step: forward and backward as in training, no gradient of the image itself,
-    and of frozen parts only what is really computed.
+    forward: one forward pass, as in evaluation. step: forward and backward pass as in training, without the gradient of the
+    image itself, and for frozen parts only what is actually computed.
     forward_fvcore: fvcore's forward count, doubled, with normalization, pooling and resizing set to zero.
-    batch: what each forward and backward costs besides, whatever its images (Swin V2 computes its position biases once a
-    batch); 0 for most models. forward and forward_fvcore hold what that is of a batch of one.
+    batch: what each forward and backward pass costs in addition, whatever the batch size (Swin V2 computes its position
+    biases once per batch); 0 for most models. forward and forward_fvcore include its forward part, for a batch of one.
     """
 
     forward: int
@@ -53,7 +53,7 @@ class FlopCount:
 
 @dataclass(frozen=True)
 class LayerFlops:
-    """One module's own forward FLOPs for one image, those of its children apart. name: "" for the model itself."""
+    """One module's own forward FLOPs for one image, without its children's. name: "" for the model itself."""
 
     name: str
     kind: str
@@ -62,12 +62,12 @@ class LayerFlops:
 
 
 def count_flops(model: nn.Module, image_shape: tuple[int, int, int]) -> FlopCount:
-    """Count one image's forward and training step.
+    """Count one image's forward pass and training step.
 
     Runs on copies, PyTorch's counter on the meta device and fvcore, which traces, on the CPU: weights, buffers, random state and
-    compiled graphs stay as they were.
+    compiled graphs stay unchanged.
     image_shape: (channels, height, width).
-    Raises MeterError, naming the layer, for one with weights whose work cannot be counted, and where PyTorch's and fvcore's
+    Raises MeterError, naming the layer, for one with weights whose FLOPs cannot be counted, and if PyTorch's and fvcore's
     forward counts differ by more than 1 %.
     Source: ResNet-18 with a CIFAR stem is 555,422,720 multiply-adds forward; tests/metering/test_flops.py.
     """
@@ -76,7 +76,7 @@ def count_flops(model: nn.Module, image_shape: tuple[int, int, int]) -> FlopCoun
 
 
 def count_layers(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[FlopCount, list[LayerFlops]]:
-    """Do as count_flops, and return beside it every module with FLOPs of its own, in the model's order."""
+    """Count as count_flops does, and also return every module with FLOPs of its own, in the model's order."""
     count, (torch_by_name, fvcore_by_name) = _count_all(model, image_shape)
     kinds = {name: type(module).__name__ for name, module in _plain(model).named_modules()}
     layers = [
@@ -94,7 +94,7 @@ def _count_all(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[Flo
         raise MeterError(f"{type(ghost).__name__}: no parameter is trained, so a step has no cost. Unfreeze some.")
     with _without_fast_path(), torch.random.fork_rng(devices=[]):
         by_name = _count_forward(ghost, image_shape)
-        # Not one image, for batch normalization refuses to train on a single value per channel.
+        # Not one image: batch normalization refuses to train on a single value per channel.
         pair, double = (_count_step(ghost, images, image_shape) for images in (2, 4))
         fvcore_by_name = _count_fvcore(_on_cpu(_plain(model)), image_shape)
     forward, step = sum(by_name.values()), (double - pair) // 2
@@ -102,7 +102,7 @@ def _count_all(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[Flo
     if abs(other - forward) > _AGREEMENT * max(forward, 1):
         raise MeterError(
             f"{type(_plain(model)).__name__}: forward FLOPs differ: PyTorch counts {forward:,}, fvcore {other:,}, expected "
-            f"within {_AGREEMENT:.0%}. {_widest_gap(by_name, fvcore_by_name)} Do not trust either; report it, with the model."
+            f"within {_AGREEMENT:.0%}. {_widest_gap(by_name, fvcore_by_name)} Trust neither; report this together with the model."
         )
     return FlopCount(forward, step, other, pair - 2 * step), (by_name, fvcore_by_name)
 
@@ -113,10 +113,10 @@ def _plain(model: nn.Module) -> nn.Module:
 
 
 def _count_forward(ghost: nn.Module, image_shape: tuple[int, int, int]) -> _ByName:
-    """Count one image's evaluation pass by module; its own work, without its children's."""
+    """Count one image's evaluation pass by module, without the children's FLOPs."""
     ghost.eval()
     own: dict[nn.Module, int] = {}
-    entered: list[tuple[int, int]] = []  # total on entry, and what children did since
+    entered: list[tuple[int, int]] = []  # total on entry, and the children's FLOPs since
     handles = []
     with exact_counter() as counter, torch.no_grad():
 
@@ -143,7 +143,7 @@ def _count_forward(ghost: nn.Module, image_shape: tuple[int, int, int]) -> _ByNa
 
 
 def _refuse_uncounted(model: str, name: str, module: nn.Module, flops: int) -> None:
-    """Raise MeterError for a layer whose work is not seen, or is seen on some devices only."""
+    """Raise MeterError for a layer whose FLOPs are not counted, or only on some devices."""
     kind = type(module).__name__
     if isinstance(module, nn.RNNBase | nn.RNNCellBase):
         raise MeterError(
@@ -155,13 +155,13 @@ def _refuse_uncounted(model: str, name: str, module: nn.Module, flops: int) -> N
         parameter.dim() > 1 and parameter.numel() > max(parameter.shape) for parameter in module.parameters()
     ):
         raise MeterError(
-            f"{model}: layer {name or '(the model)'} ({kind}) has weights, and no FLOPs of it are counted: it uses an operator "
-            "that PyTorch's counter does not know. Choose another model, or count it and add the formula."
+            f"{model}: layer {name or '(the model)'} ({kind}) has weights, but its FLOPs are not counted: it uses an operator "
+            "that PyTorch's counter does not know. Choose another model, or add a formula for the operator."
         )
 
 
 def _count_step(ghost: nn.Module, images: int, image_shape: tuple[int, int, int]) -> int:
-    """Count forward and backward of a batch."""
+    """Count a batch's forward and backward pass."""
     ghost.train()
     with exact_counter() as counter:
         _sum(ghost(torch.empty(images, *image_shape, device="meta"))).backward()
@@ -169,14 +169,14 @@ def _count_step(ghost: nn.Module, images: int, image_shape: tuple[int, int, int]
 
 
 def _sum(output: Any) -> Tensor:
-    """Add everything that a model returns, auxiliary heads too."""
+    """Sum everything that a model returns, including auxiliary heads."""
     return sum(
         (leaf.sum() for leaf in tree_leaves(output) if isinstance(leaf, Tensor)), start=torch.zeros((), device="meta")
     )
 
 
 def _on_cpu(model: nn.Module) -> nn.Module:
-    """Return a float32 copy on the CPU, in evaluation mode; of a model on the meta device, with zeros for weights."""
+    """Return a float32 copy on the CPU, in evaluation mode; for a model on the meta device, with zeros for weights."""
     shadow = copy.deepcopy(model).eval()
     if not any(tensor.is_meta for tensor in shadow.state_dict().values()):
         return shadow.to("cpu").float()
@@ -188,13 +188,13 @@ def _on_cpu(model: nn.Module) -> nn.Module:
 
 
 def _count_fvcore(shadow: nn.Module, image_shape: tuple[int, int, int]) -> _ByName:
-    """Count one image's forward FLOPs by fvcore, module by module, without their children's."""
+    """Count one image's forward FLOPs with fvcore, by module, without the children's FLOPs."""
     with warnings.catch_warnings(), _quiet("fvcore"):
-        warnings.simplefilter("ignore")  # fvcore builds on torch.jit, which newer versions call deprecated
+        warnings.simplefilter("ignore")  # fvcore builds on torch.jit, which is deprecated in newer versions
         from fvcore.nn import FlopCountAnalysis
 
         analysis = FlopCountAnalysis(shadow, torch.zeros(1, *image_shape))
-        # A handle is needed, for None leaves fvcore's own one in place.
+        # An explicit handle is needed: None leaves fvcore's own in place.
         for name in _FREE_IN_FVCORE:
             analysis.set_op_handle(f"aten::{name}", _free)
         analysis.set_op_handle("aten::scaled_dot_product_attention", _attention)
@@ -212,7 +212,7 @@ def _free(inputs: list[Any], outputs: list[Any]) -> int:
 
 
 def _attention(inputs: list[Any], outputs: list[Any]) -> int:
-    """Count the multiply-adds of attention's two products, an operator that fvcore does not know."""
+    """Count the multiply-adds of attention's two matrix products, an operator that fvcore does not know."""
     query, key, value = (list(tensor.type().sizes()) for tensor in inputs[:3])
     return prod(query) * key[-2] + prod(query[:-1]) * key[-2] * value[-1]
 

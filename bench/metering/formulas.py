@@ -1,4 +1,4 @@
-"""What PyTorch's counter gets wrong, put right: formulas for single operators."""
+"""Corrections to PyTorch's FLOP counter: formulas for single operators."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Shape = Sequence[int]
 
 
 def exact_counter() -> FlopCounterMode:
-    """Return PyTorch's counter with the formulas of this module in place of its own."""
+    """Return PyTorch's counter with this module's formulas in place of its own."""
     return FlopCounterMode(display=False, custom_mapping=_corrections())
 
 
 def _corrections() -> dict[Any, Callable[..., int]]:
-    """Operator -> formula, of the operators that this version of PyTorch has."""
+    """Operator -> formula, for the operators that this version of PyTorch has."""
     formulas: dict[Callable[..., int], tuple[str, ...]] = {
         convolution_backward_flops: ("convolution_backward",),
         attention_flops: ("_scaled_dot_product_flash_attention_for_cpu",),  # not counted before torch 2.7
@@ -53,11 +53,11 @@ def convolution_backward_flops(
     output_mask: Sequence[bool],
     **_: Any,
 ) -> int:
-    """Count a convolution's backward: as much as its forward for each gradient that is asked for.
+    """Count a convolution's backward pass: as much as its forward pass for each requested gradient.
 
-    PyTorch's formula takes the gradient of a grouped weight as if every input channel met every output channel, so it is
-    `groups` times too high. A weight is (out, in / groups, *kernel); every element of it meets every pixel of the
-    output (transposed: of the input) once, forward and in either gradient.
+    PyTorch's formula computes the gradient of a grouped weight as if every input channel met every output channel, so it
+    is `groups` times too high. A weight is (out, in / groups, *kernel); every element of it meets every pixel of the
+    output (transposed: of the input) once, in the forward pass and in either gradient.
     """
     pixels = (x if transposed else grad_out)[2:]
     forward = 2 * x[0] * prod(weight) * prod(pixels)
@@ -65,25 +65,25 @@ def convolution_backward_flops(
 
 
 def attention_flops(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
-    """Count attention's two products, of (batch, heads, queries, width) with (batch, heads, keys, width)."""
+    """Count attention's two matrix products, of (batch, heads, queries, width) with (batch, heads, keys, width)."""
     batch, heads, queries, width = query
     return 2 * batch * heads * queries * key[-2] * (width + value[-1])
 
 
 def attention_backward_flops(_grad_out: Shape, query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
-    """Count attention's backward as two forwards: what its gradients need.
+    """Count attention's backward pass as two forward passes: what its gradients need.
 
-    Fused kernels compute the scores once more, PyTorch's formula counts it (2.5 forwards), plain attention does not: the
-    same model would cost less or more by the kernel that a machine happens to pick.
+    Fused kernels recompute the scores, which PyTorch's formula counts (2.5 forward passes); plain attention does not.
+    So the same model would cost less or more depending on the kernel that a machine happens to pick.
     """
     return 2 * attention_flops(query, key, value)
 
 
 def matrix_vector_flops(matrix: Shape, _vector: Shape, *_: Any, **__: Any) -> int:
-    """Count a matrix times a vector, which PyTorch's counter leaves out."""
+    """Count a matrix-vector product, which PyTorch's counter omits."""
     return 2 * prod(matrix)
 
 
 def added_matrix_vector_flops(_added: Shape, matrix: Shape, _vector: Shape, *_: Any, **__: Any) -> int:
-    """Count a matrix times a vector, added to another vector."""
+    """Count a matrix-vector product that is added to another vector."""
     return 2 * prod(matrix)

@@ -9,11 +9,11 @@ from bench.metering.flops import FlopCount
 
 @dataclass
 class Ledger:
-    """Totals since the start of a trial, in every currency but seconds, which the clock keeps.
+    """Totals since the start of a trial, in every currency but seconds and joules, which the clock and the meters keep.
 
     images: forward+backward passes of one image, extra passes included. train_flops: model passes of training and of
     the strategy. aux_flops: element-wise work on the parameters; regularizer_flops: the regularizer's part of it.
-    evaluate_flops: measuring, no part of any cost.
+    evaluate_flops: evaluations, not part of any cost.
     """
 
     flops: FlopCount
@@ -38,7 +38,7 @@ class Ledger:
         self.train_flops += images * self.flops.step + self.flops.batch
 
     def charge_scoring(self, images: int) -> None:
-        """Charge a forward pass that the strategy asked for."""
+        """Charge a forward pass that the strategy requested."""
         self.train_flops += images * self.flops.forward
 
     def charge_parameters(self, passes: int) -> None:
@@ -46,7 +46,7 @@ class Ledger:
         self.aux_flops += passes * self.parameters
 
     def charge_evaluation(self, images: int) -> None:
-        """Charge a forward pass of measuring."""
+        """Charge the forward pass of an evaluation."""
         self.evaluate_flops += images * self.flops.forward
 
     def state(self) -> dict[str, int]:

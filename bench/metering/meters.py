@@ -1,4 +1,4 @@
-"""All meters of a trial but the clock and the ledger, behind one door."""
+"""All of a trial's meters except the clock and the ledger, behind one interface."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:  # the clock needs torch, meters do not
 
 
 class Meters:
-    """What is read beside the clock. `all` are handed to it; a GPU's are among them where there is one to ask.
+    """The meters read together with the clock, which gets `all` of them; a GPU's only if there is one to query.
 
-    gpu: None with the reason in `gpu_reason`.
+    gpu: None if there is none, with the reason in `gpu_reason`.
     """
 
     def __init__(self, gpu: Gpu | None, gpu_reason: str | None) -> None:
@@ -31,11 +31,11 @@ class Meters:
 
     @property
     def all(self) -> list[PhaseMeter]:
-        """Return every meter, in the order of reading."""
+        """Return every meter, in reading order."""
         return [meter for meter in (self.cpu, self.packages, self.energy, self.watch) if meter is not None]
 
     def totals(self) -> dict[str, float | None]:
-        """Return what an evaluation's line holds."""
+        """Return the totals for an evaluation's line."""
         return {
             "gpu_joules": self.energy.joules("train") if self.energy else None,
             "evaluate_gpu_joules": self.energy.joules("evaluate") if self.energy else None,
@@ -44,7 +44,7 @@ class Meters:
         }
 
     def summary(self) -> dict[str, Any]:
-        """Return what a finished trial's summary holds: the totals, and how they came to be."""
+        """Return the fields for a finished trial's summary: the totals, and how they were measured."""
         energy = self.energy
         return {
             **self.totals(),
@@ -57,7 +57,7 @@ class Meters:
         }
 
     def gpu_facts(self) -> dict[str, Any] | None:
-        """Return what is fixed about the GPU, or None where there is none to ask."""
+        """Return the GPU's fixed properties, or None if there is no GPU to query."""
         try:
             return asdict(self._gpu.facts()) if self._gpu else None
         except UnmeasuredError:
@@ -72,9 +72,9 @@ class Meters:
 
 @contextmanager
 def open_meters(gpu_uuid: str | None) -> Iterator[Meters]:
-    """Give the meters of a trial on the GPU of this UUID, or on the CPU for None, and stop them at the end.
+    """Yield the meters of a trial on the GPU with this UUID, or on the CPU for None, and stop them at the end.
 
-    A GPU that cannot be asked is no error: its joules are None, with the reason.
+    A GPU that cannot be queried is not an error: its joules are None, with the reason.
     """
     with ExitStack() as stack:
         gpu, reason = None, "a CPU trial"

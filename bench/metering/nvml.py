@@ -1,4 +1,4 @@
-"""One GPU, asked through NVML. Every question is answered, or refused with a reason that a record can hold."""
+"""One GPU, queried through NVML. Every query is answered, or fails with a reason that a record can hold."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pynvml
 
 _Answer = TypeVar("_Answer")
 
-# Bits of NVML's clock event reasons that slow a busy GPU down. Idle (1) and the user's own clocks (2) are none of them.
+# Bits of NVML's clock event reasons that slow a busy GPU down. Idle (1) and the user's own clock settings (2) do not count.
 _SLOWED_BY = {
     0x04: "power cap",
     0x08: "hardware slowdown",
@@ -24,12 +24,12 @@ _SLOWED_BY = {
 
 
 class UnmeasuredError(Exception):
-    """A question that NVML does not answer here; the message says why, in few words."""
+    """A quantity that cannot be measured here; the message briefly says why."""
 
 
 @dataclass(frozen=True)
 class GpuFacts:
-    """What does not change during a trial. Clocks in MHz, power in watts; None where the driver does not tell."""
+    """What does not change during a trial. Clocks in MHz, power in watts; None if the driver does not report it."""
 
     name: str
     driver: str
@@ -41,9 +41,9 @@ class GpuFacts:
 
 @dataclass(frozen=True)
 class GpuSample:
-    """What the GPU is doing at one moment. None where the driver does not tell.
+    """What the GPU is doing at one moment. None if the driver does not report it.
 
-    utilization: share of the last sampling period in which any kernel ran. slowed_by: why clocks are held back.
+    utilization: share of the last sampling period in which any kernel ran. slowed_by: why clocks are reduced.
     """
 
     utilization: float | None
@@ -54,16 +54,16 @@ class GpuSample:
 
 
 class Gpu:
-    """One GPU by its UUID. Made by `open_gpu`."""
+    """One GPU. Created by `open_gpu`."""
 
     def __init__(self, handle: Any) -> None:
         self._handle = handle
 
     def facts(self) -> GpuFacts:
-        """Return what is fixed. Raises UnmeasuredError where even the name cannot be read."""
+        """Return the fixed properties. Raises UnmeasuredError if the name or the driver's version cannot be read."""
         limit = _optional(lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(self._handle))
         return GpuFacts(
-            name=_ask("its name", lambda: _text(pynvml.nvmlDeviceGetName(self._handle))),
+            name=_ask("the GPU's name", lambda: _text(pynvml.nvmlDeviceGetName(self._handle))),
             driver=_ask("the driver's version", lambda: _text(pynvml.nvmlSystemGetDriverVersion())),
             max_sm_clock_mhz=_optional(lambda: pynvml.nvmlDeviceGetMaxClockInfo(self._handle, pynvml.NVML_CLOCK_SM)),
             max_memory_clock_mhz=_optional(
@@ -74,7 +74,7 @@ class Gpu:
         )
 
     def sliced(self) -> bool:
-        """Return whether the GPU is cut into MIG slices: its counters are then those of all of them."""
+        """Return whether the GPU is split into MIG slices: its counters then cover all of them."""
         mode = _optional(lambda: pynvml.nvmlDeviceGetMigMode(self._handle))
         return mode is not None and mode[0] == pynvml.NVML_DEVICE_MIG_ENABLE
 
@@ -83,7 +83,7 @@ class Gpu:
         return _ask("energy", lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)) / 1000
 
     def power_watts(self) -> float:
-        """Return the power drawn now: instantaneous where the driver gives that, else its own average. Raises UnmeasuredError."""
+        """Return the power drawn now: instantaneous if the driver reports it, else its average. Raises UnmeasuredError."""
         instant = _optional(lambda: _field(self._handle, pynvml.NVML_FI_DEV_POWER_INSTANT))
         milliwatts = (
             instant if instant is not None else _ask("power", lambda: pynvml.nvmlDeviceGetPowerUsage(self._handle))
@@ -93,8 +93,8 @@ class Gpu:
     def foreign_processes(self) -> int:
         """Return how many other processes compute on the GPU. Raises UnmeasuredError.
 
-        In a container our own process may be listed under a number that we do not know; one process that is not us by number is
-        then taken for us.
+        In a container our own process may be listed under a PID that we do not know; one process with an unknown PID is then
+        assumed to be ours.
         """
         listed = _ask("processes", lambda: pynvml.nvmlDeviceGetComputeRunningProcesses(self._handle))
         numbers = {process.pid for process in listed}
@@ -123,12 +123,12 @@ class Gpu:
 
 @contextmanager
 def open_gpu(uuid: str) -> Iterator[Gpu]:
-    """Give the GPU of a UUID as CUDA names it, with or without "GPU-" before it. Raises UnmeasuredError.
+    """Yield the GPU with a UUID as CUDA names it, with or without the prefix "GPU-". Raises UnmeasuredError.
 
-    By UUID, not by number: CUDA_VISIBLE_DEVICES renumbers CUDA's devices, NVML's stay.
+    By UUID, not by number: CUDA_VISIBLE_DEVICES renumbers CUDA's devices, but not NVML's.
     """
     bare = uuid.removeprefix("GPU-").removeprefix("MIG-")
-    _ask("the library", pynvml.nvmlInit)
+    _ask("any GPU", pynvml.nvmlInit)
     try:
         slice_ = _optional(lambda: pynvml.nvmlDeviceGetHandleByUUID(f"MIG-{bare}".encode()))
         if slice_ is not None:
@@ -142,7 +142,7 @@ def _ask(what: str, question: Callable[[], _Answer]) -> _Answer:
     try:
         return question()
     except pynvml.NVMLError as cause:
-        raise UnmeasuredError(f"NVML does not give {what}: {cause}") from cause
+        raise UnmeasuredError(f"NVML does not report {what}: {cause}") from cause
 
 
 def _optional(question: Callable[[], _Answer]) -> _Answer | None:

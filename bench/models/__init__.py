@@ -1,4 +1,4 @@
-"""Models by name, finding and growing a head, reading checkpoints. Trains nothing."""
+"""Building models by name, finding and growing heads, reading checkpoints. Trains nothing."""
 
 from bench.models.build import build_model
 from bench.models.zoo import ZOO, Shortcut

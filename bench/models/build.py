@@ -1,4 +1,4 @@
-"""Building a model by name: bench's own, torchvision's classifiers, timm's."""
+"""Building a model by name: from bench's own zoo, torchvision's classifiers or timm."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def build_model(
 ) -> nn.Module:
     """Build a newly initialized model on the CPU, in float32 and channels_last, from the stream (seed, stream).
 
-    name: of bench's own zoo, or of a torchvision classifier ("resnet50", or "torchvision:resnet50" where both have one),
-    or "timm:<name>". channels: of the images. classes: width of the head. image_size: pixels, for transformers, which
-    are built for one size. The global generator stays as it was.
-    Raises ScenarioError for a name that nobody knows, and for channels that the model does not take.
+    name: a model of bench's zoo, a torchvision classifier ("resnet50", or "torchvision:resnet50" if both have it), or
+    "timm:<name>". channels: of the images. classes: width of the head. image_size: pixels, for transformers, which are
+    built for one size. The global generator is left unchanged.
+    Raises ScenarioError for an unknown name, and for a number of channels that the model does not accept.
     """
     make = find_model(name, image_size)
     with borrowed_generator(seed, "initialization", stream):
@@ -36,7 +36,7 @@ def build_model(
 
 
 def head_keys(name: str, channels: int, classes: int, image_size: int | None = None) -> frozenset[str]:
-    """Return the keys of a model's state dict that have a row for every class.
+    """Return the keys of a model's state dict that have one row per class.
 
     Found by building the model twice, on the meta device, with heads of two widths.
     """
@@ -47,7 +47,7 @@ def head_keys(name: str, channels: int, classes: int, image_size: int | None = N
 
 
 def find_model(name: str, image_size: int | None = None) -> Make:
-    """Return what builds the model of that name. Raises ScenarioError."""
+    """Return a function that builds the named model. Raises ScenarioError for an unknown name."""
     if name in ZOO:
         return ZOO[name]
     if name.startswith("timm:"):
@@ -58,7 +58,7 @@ def find_model(name: str, image_size: int | None = None) -> Make:
     known = models.list_models(module=models)
     if plain not in known:
         near = difflib.get_close_matches(plain, [*ZOO, *known], 3)
-        hint = f"Did you mean {' or '.join(near)}?" if near else "Mend the scenario."
+        hint = f"Did you mean {' or '.join(near)}?" if near else "Fix the scenario."
         raise ScenarioError(
             f"model.name {name!r}: unknown, expected one of {', '.join(ZOO)}, a torchvision classifier like resnet50, "
             f"or timm:<name>. {hint}"
@@ -66,7 +66,7 @@ def find_model(name: str, image_size: int | None = None) -> Make:
     options: dict[str, Any] = {"weights": None}
     if plain.startswith("vit_") and image_size is not None:
         options["image_size"] = image_size
-    if plain in ("googlenet", "inception_v3"):  # their second heads would be trained, but nobody asked for them
+    if plain in ("googlenet", "inception_v3"):  # without auxiliary heads, which would be trained too
         options |= {"aux_logits": False, "init_weights": True}
     return partial(_torchvision, plain, options)
 
@@ -76,7 +76,7 @@ def _torchvision(name: str, options: dict[str, Any], channels: int, classes: int
 
     if channels != 3:
         raise ScenarioError(
-            f"model.name {name!r}: takes images of 3 channels, these have {channels}. "
+            f"model.name {name!r}: found {channels}-channel images, expected 3 channels. "
             f"Choose one of {', '.join(ZOO)}, or a timm model."
         )
     try:
@@ -96,7 +96,7 @@ def _timm(name: str, image_size: int | None) -> Make:
     if name not in timm.list_models() and configuration is None:
         near = difflib.get_close_matches(name, timm.list_models(), 3)
         hint = f"Did you mean {' or '.join(near)}?" if near else "See timm.list_models()."
-        raise ScenarioError(f"model.name 'timm:{name}': unknown to the timm installed here. {hint}")
+        raise ScenarioError(f"model.name 'timm:{name}': unknown to the installed timm. {hint}")
     options: dict[str, Any] = {"pretrained": False}
     if image_size is not None and getattr(configuration, "fixed_input_size", False):
         options["img_size"] = image_size
@@ -104,7 +104,7 @@ def _timm(name: str, image_size: int | None) -> Make:
 
 
 def optional_package(name: str, asked_by: str) -> Any:
-    """Import a package that bench does without until it is asked for. Raises ScenarioError where it is not installed."""
+    """Import an optional package. Raises ScenarioError if it is not installed."""
     try:
         return importlib.import_module(name)
     except ImportError as cause:

@@ -1,4 +1,4 @@
-"""A user's own old model: reading its file without running code from it, and fitting it to the model of a scenario."""
+"""A user's own old model: reading its file without running code from it, and fitting it to a scenario's model."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from torch import Tensor
 from bench.errors import ScenarioError
 from bench.models.build import build_model, head_keys, optional_package
 
-# Under which key training scripts put the state dict, and what wrappers put before its keys.
+# Keys under which training scripts save the state dict, and prefixes that wrappers add to its keys.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.")
 _SHOWN = 3
 
 
 def checkpoint_sha256(path: Path) -> str:
-    """Return the SHA-256 of a checkpoint's file. Raises ScenarioError where it cannot be read."""
+    """Return the SHA-256 of a checkpoint file. Raises ScenarioError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as cause:
         raise ScenarioError(
-            f"{path}: model.checkpoint: cannot be read ({cause.strerror}). Mend the path; it is relative to the "
-            "scenario's file."
+            f"{path}: model.checkpoint: cannot be read ({cause.strerror}). Fix the path; it is relative to the "
+            "scenario file."
         ) from cause
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Read a state dict: .safetensors, or what torch.save wrote. Runs no code from the file.
+    """Read a state dict from a .safetensors file or one written by torch.save. Runs no code from the file.
 
-    One wrapped as {"state_dict": ...}, {"model_state_dict": ...} or {"model": ...}, or with "module." before its keys,
-    is unwrapped. Raises ScenarioError for a pickle that would run code, and for what holds no state dict.
+    One wrapped as {"state_dict": ...}, {"model_state_dict": ...} or {"model": ...} is unwrapped; "module." or "_orig_mod."
+    before its keys is removed. Raises ScenarioError for a pickle that would run code, and for a file without a state dict.
     """
     content = _read(path)
     for wrapper in _WRAPPERS:
@@ -58,11 +58,11 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 def fit_checkpoint(
     path: Path, name: str, image_shape: tuple[int, int, int], old: int, classes: int, seed: int
 ) -> dict[str, Tensor]:
-    """Return the state dict of an old model, its head grown to `classes` rows: those known first, the others fresh.
+    """Return the state dict of an old model, its head grown to `classes` rows: the known ones first, the others fresh.
 
-    name: of the model. image_shape: (channels, height, width). old: classes that the old model knows. seed: of the fresh
-    rows, which are those of a base model before its training.
-    Raises ScenarioError, naming keys, where the file is of another architecture or its head of another width.
+    name: of the model. image_shape: (channels, height, width). old: how many classes the old model knows. seed: of the
+    fresh rows, which equal those of a base model before its training.
+    Raises ScenarioError, naming keys, if the file has another architecture or its head another width.
     """
     given = read_state_dict(path)
     channels, height, _ = image_shape
@@ -73,14 +73,14 @@ def fit_checkpoint(
     if rows - {old, classes} or len(rows) != 1:
         expected = f"{old} (the old classes)" + (f" or {classes} (all)" if classes != old else "")
         raise ScenarioError(
-            f"{path}: model.checkpoint: a head of {min(rows)} rows ({', '.join(sorted(heads))}), expected {expected}. "
-            "Its rows are the old folder's class names, sorted; mend the folder, or cut the head."
+            f"{path}: model.checkpoint: found a head of {min(rows)} rows ({', '.join(sorted(heads))}), expected {expected}. "
+            "Its rows are the old folder's class names, sorted; fix the folder, or trim the head."
         )
     fitted = {}
     for key, value in fresh.items():
         known = given[key].to(value.dtype)
         if not known.isfinite().all():
-            raise ScenarioError(f"{path}: model.checkpoint: {key} holds values that are not finite. Give another file.")
+            raise ScenarioError(f"{path}: model.checkpoint: {key} holds non-finite values. Give another file.")
         fitted[key] = torch.cat([known, value[len(known) :]]) if key in heads else known
     return fitted
 
@@ -92,7 +92,7 @@ def _read(path: Path) -> Any:
             return optional_package("safetensors.torch", str(path)).load_file(str(path))
         except (safetensors.SafetensorError, OSError, ValueError) as cause:
             raise ScenarioError(
-                f"{path}: model.checkpoint: not a readable safetensors file ({_line(cause)})."
+                f"{path}: model.checkpoint: not a readable safetensors file ({_line(cause)}). Save it again."
             ) from cause
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -108,14 +108,14 @@ def _read(path: Path) -> Any:
 
 
 def _is_pickle(path: Path) -> bool:
-    """Whether a file is a pickle, by itself or in torch's zip archive, by how it begins."""
+    """Whether a file's first bytes are those of a pickle, or of torch's zip archive, which holds one."""
     with path.open("rb") as file:
         return file.read(2).startswith((b"\x80", b"PK"))
 
 
 def _not_a_checkpoint(path: Path, cause: Exception) -> ScenarioError:
     return ScenarioError(
-        f"{path}: model.checkpoint: not a file that torch.save wrote ({_line(cause)}). Give a .pt state dict, or .safetensors."
+        f"{path}: model.checkpoint: not written by torch.save ({_line(cause)}). Give a .pt state dict or a .safetensors file."
     )
 
 
@@ -124,15 +124,15 @@ def _check_keys(
 ) -> None:
     missing, unknown = sorted(fresh.keys() - given.keys()), sorted(given.keys() - fresh.keys())
     shapes = [
-        f"{key} {tuple(given[key].shape)} for {tuple(value.shape)}"
+        f"{key} {tuple(given[key].shape)} instead of {tuple(value.shape)}"
         for key, value in fresh.items()
         if key in given and given[key].shape[key in heads :] != value.shape[key in heads :]
     ]
-    complaints = (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
+    complaints = (("missing", missing), ("unknown", unknown), ("wrong shape", shapes))
     said = "; ".join(f"{what}: {_some(keys)}" for what, keys in complaints if keys)
     if said:
         raise ScenarioError(
-            f"{path}: model.checkpoint: of another architecture than model.name {name!r} ({said}). Change one of them."
+            f"{path}: model.checkpoint: architecture differs from model.name {name!r} ({said}). Change one of them."
         )
 
 

@@ -1,4 +1,4 @@
-"""The models of bench's own: ResNets for small images."""
+"""bench's own models: ResNets for small images."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch.nn import functional as F
 class Shortcut(nn.Module):
     """A 1 x 1 convolution at every `stride`-th pixel, and batch normalization.
 
-    The same as a strided convolution, whose backward is slow on a CPU: in ResNet-8 at batch 128 one profile gave 7.6 and
-    1.1 ms a step for the two strided ones, 0.6 and 0.6 for these.
+    Equivalent to a strided convolution, whose backward pass is slow on a CPU: in ResNet-8 at batch 128 one profile gave
+    7.6 and 1.1 ms per step for the two strided ones, 0.6 and 0.6 for these.
     """
 
     def __init__(self, entering: int, leaving: int, stride: int) -> None:

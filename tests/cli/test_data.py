@@ -86,7 +86,7 @@ def test_a_given_checkpoint_is_the_old_model_and_nothing_is_trained_for_it(
     ("classes", "strategy", "complaint"),
     [
         (7, "optimized", "optimized: LearningSpeed needs each old image's learning speed, which a given checkpoint"),
-        (12, "naive", "old.pt: model.checkpoint: a head of 12 rows"),
+        (12, "naive", "old.pt: model.checkpoint: found a head of 12 rows"),
         (None, "naive", "old.pt: model.checkpoint: cannot be read"),
     ],
 )
@@ -119,10 +119,10 @@ def spoil_text(digits: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "complaint"),
     [
-        (spoil_empty_class, "empty: an empty class folder"),
-        (spoil_same_class, "class '3' is both in digits/old and in digits/new"),
-        (spoil_zero_bytes, "1 broken of 952 images (0/broken.png: 0 bytes)"),
-        (spoil_text, "1 broken of 952 images (0/text.jpg: not an image)"),
+        (spoil_empty_class, "empty: a class folder without images"),
+        (spoil_same_class, "class '3' is in both digits/old and digits/new"),
+        (spoil_zero_bytes, "1 of 952 images broken (0/broken.png: 0 bytes)"),
+        (spoil_text, "1 of 952 images broken (0/text.jpg: not an image)"),
     ],
 )
 def test_folders_that_are_not_what_they_should_be_are_one_line(
@@ -148,7 +148,7 @@ def test_status_says_what_is_there_and_how_to_get_the_rest(tmp_path: Path):
     assert "ready" in rows["digits"]
     assert "embedded" in rows["digits"]
     assert str(tmp_path / "mnist.npz") in rows["mnist"]
-    assert "missing: put there imagenet/train/<wordnet id>/*.JPEG" in rows["imagenet"]
+    assert "missing: add imagenet/train/<wordnet id>/*.JPEG" in rows["imagenet"]
     assert "MIT" in rows["fashion-mnist"]
 
 

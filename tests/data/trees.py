@@ -15,14 +15,14 @@ WNIDS = ("n01443537", "n01629819", "n01641577")
 
 
 def write_image(path: Path, number: int, size: tuple[int, int] = (12, 10)) -> None:
-    """Write noise that depends on `number`; the ending says the format. size: (width, height)."""
+    """Write noise that depends on `number`; the suffix sets the format. size: (width, height)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(number).integers(256, size=(size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
 
 
 def class_folders(tree: Path, classes: Sequence[str], each: int = 5, ending: str = ".png", first: int = 0) -> Path:
-    """Write an ImageFolder tree of `each` images a class, of unlike sizes."""
+    """Write an ImageFolder tree of `each` images per class, of different sizes."""
     for place, name in enumerate(classes):
         for number in range(each):
             write_image(tree / name / f"{number}{ending}", first + place * each + number, (12 + number, 10))
@@ -30,7 +30,7 @@ def class_folders(tree: Path, classes: Sequence[str], each: int = 5, ending: str
 
 
 def tiny_imagenet(root: Path, classes: Sequence[str] = WNIDS) -> Path:
-    """Write tiny-imagenet-200/ with five training and two validation images a class."""
+    """Write tiny-imagenet-200/ with five training and two validation images per class."""
     folder = root / "tiny-imagenet-200"
     for place, name in enumerate(classes):
         for number in range(5):
@@ -45,7 +45,7 @@ def tiny_imagenet(root: Path, classes: Sequence[str] = WNIDS) -> Path:
 
 
 def scenario_of(kind: str, stages: list[dict], root: Path | None = None, **data: object) -> Scenario:
-    """digits-7-3 with another kind, other stages and data. root: what folders are relative to."""
+    """digits-7-3 with another kind, other stages and data. root: the folder that stages' folders are relative to."""
     content = load_scenario(find_scenario("digits-7-3")).model_dump(mode="json")
     content |= {"kind": kind, "stages": stages, "data": {"validation_share": 0.2, **data}}
     return parse_scenario(content, "test").model_copy(update={"root": root})

@@ -10,7 +10,7 @@ from bench.metering.clock import PhaseClock
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A clock's hand that tests move."""
+    """The time on a clock, which tests advance."""
     hand = [100.0]
     monkeypatch.setattr(time, "perf_counter", lambda: hand[0])
     return hand
@@ -27,7 +27,7 @@ def test_every_second_belongs_to_its_phase(now: list[float]):
     assert clock.unaccounted_share() == pytest.approx(1 / 12)
 
 
-def test_an_earlier_sittings_seconds_are_added(now: list[float]):
+def test_an_earlier_sessions_seconds_are_added(now: list[float]):
     first = PhaseClock(torch.device("cpu"))
     with first.phase("train"):
         now[0] += 4.0
@@ -87,5 +87,5 @@ def test_a_gpu_is_drained_on_both_sides_and_meters_are_read_in_between(monkeypat
     with clock.phase("train"):
         said.append("training")
     assert said == ["drained", "begin train", "training", "drained", "end train"]
-    clock.restore({**clock.state(), "meters": {}})  # an earlier sitting without this meter
+    clock.restore({**clock.state(), "meters": {}})  # an earlier session without this meter
     assert said[-1] == "restore None"

@@ -34,25 +34,23 @@ def test_packages_are_added_and_their_parts_are_not(tmp_path: Path):
     assert meter.reason is None
 
 
-def test_a_counter_that_was_full_starts_again(tmp_path: Path):
+def test_a_full_counter_starts_again(tmp_path: Path):
     rapl(tmp_path, {"package-0": 99_000_000, "core": 0, "package-1": 5}, full=99_999_999)
     meter = PackageEnergy(tmp_path)
     spend(meter, tmp_path, {"package-0": 2_000_000, "core": 0, "package-1": 5})
     assert meter.joules("train") == pytest.approx(3.0)
 
 
-def test_a_counter_that_may_have_gone_round_twice_is_void(tmp_path: Path):
+def test_a_counter_that_may_have_wrapped_twice_is_void(tmp_path: Path):
     rapl(tmp_path, {"package-0": 0, "core": 0, "package-1": 0}, full=60_000_000_000)
     moments = iter([0.0, 61.0])
     meter = PackageEnergy(tmp_path, now=lambda: next(moments))
     spend(meter, tmp_path, {"package-0": 1_000_000, "core": 0, "package-1": 0})
     assert meter.joules("train") is None
-    assert "gone round more than once" in str(meter.reason)
+    assert "wrapped more than once" in str(meter.reason)
 
 
-def test_no_counter_and_a_counter_that_is_forbidden_are_null_with_a_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_missing_counter_and_a_forbidden_one_are_null_with_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     nothing = PackageEnergy(tmp_path / "nowhere")
     assert (nothing.joules("train"), nothing.reason) == (None, "this machine has no RAPL counter")
     rapl(tmp_path, {"package-0": 0, "core": 0, "package-1": 0})
@@ -65,7 +63,7 @@ def test_no_counter_and_a_counter_that_is_forbidden_are_null_with_a_reason(
     assert (meter.joules("train"), meter.reason) == (None, "RAPL's counter cannot be read: Permission denied")
 
 
-def test_a_trial_that_goes_on_adds_its_earlier_joules(tmp_path: Path):
+def test_a_resumed_trial_adds_its_earlier_joules(tmp_path: Path):
     rapl(tmp_path, {"package-0": 0, "core": 0, "package-1": 0})
     first = PackageEnergy(tmp_path)
     spend(first, tmp_path, {"package-0": 5_000_000, "core": 0, "package-1": 0})
@@ -84,7 +82,7 @@ def test_cpu_seconds_are_ours_and_the_rest_is_others(tmp_path: Path):
     meter = CpuSeconds(stat)
     meter.begin("train")
     sum(range(300_000))
-    # 800 more, idle and waiting left out; and on a CPU that is not ours, which does not count.
+    # 800 more, without idle and iowait; the CPU that is not ours does not count.
     stat.write_text(f"cpu{mine} 1400 100 700 9100 50 10 20 70 0 0\ncpu{foreign} 9000 0 0 0 0 0 0 0 0 0\n{rest}")
     meter.end("train")
     assert 0 < meter.own("train") < 8
@@ -92,7 +90,7 @@ def test_cpu_seconds_are_ours_and_the_rest_is_others(tmp_path: Path):
     assert meter.others("evaluate") == 0
 
 
-def test_a_system_that_does_not_tell_gives_no_figure_for_others(tmp_path: Path):
+def test_a_system_that_does_not_report_it_gives_no_figure_for_others(tmp_path: Path):
     meter = CpuSeconds(tmp_path / "nothing")
     meter.begin("train")
     meter.end("train")

@@ -1,4 +1,4 @@
-"""GPU energy against a stub of NVML, through the real ctypes binding, each time in a process of its own."""
+"""GPU energy against a stub of NVML, through the real ctypes binding, in a separate process each time."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def build_stub(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def run(build_stub: Callable[..., Path]) -> Run:
-    """Run lines of Python against the stub; what they put into `found` comes back."""
+    """Run lines of Python against the stub; return what they put into `found`."""
     stubs: dict[tuple[str, ...], Path] = {}
 
     def run(lines: str, *without: str) -> dict:
@@ -129,8 +129,8 @@ def test_trapezoids_by_hand():
     assert integrate_power([0, 0.5, 1.5], [100, 200, 300]) == 0.5 * 150 + 1.0 * 250
 
 
-@pytest.mark.parametrize(("seconds", "message"), [([0, 1.5], "a gap of 1.5 s"), ([0], "1 samples of power")])
-def test_a_gap_in_sampled_power_is_no_energy(seconds: list[float], message: str):
+@pytest.mark.parametrize(("seconds", "message"), [([0, 1.5], "a gap of 1.5 s"), ([0], "power samples: 1")])
+def test_a_gap_in_sampled_power_is_refused(seconds: list[float], message: str):
     with pytest.raises(UnmeasuredError, match=message):
         integrate_power(seconds, [100.0] * len(seconds))
 
@@ -148,9 +148,9 @@ def test_a_gap_makes_the_trial_void(run: Run):
 
 # What goes wrong in the middle of training, and what the record then says.
 _FAILURES = {
-    "GPU is lost": ("energy_result=15", "NVML does not give energy: GPU is lost"),
-    "no permission": ("energy_result=4", "NVML does not give energy: Insufficient Permissions"),
-    "counter reset": ("energy=1_000_000", "the energy counter went back by 4000 J: it was reset"),
+    "GPU is lost": ("energy_result=15", "NVML does not report energy: GPU is lost"),
+    "no permission": ("energy_result=4", "NVML does not report energy: Insufficient Permissions"),
+    "counter reset": ("energy=1_000_000", "the energy counter went backwards by 4000 J: it was reset"),
     "other processes": ("energy=9_000_000, processes=3", "2 other processes computed on the GPU"),
 }
 
@@ -175,16 +175,16 @@ _REFUSALS = {
     "not supported": (
         "energy_result=3, power_result=3, instant_result=3",
         (),
-        "NVML does not give energy: Not Supported; NVML does not give power: Not Supported",
+        "NVML does not report energy: Not Supported; NVML does not report power: Not Supported",
     ),
-    "MIG": ("mig=1, mig_result=0", (), "the GPU is cut into MIG slices: its counter is that of all of them"),
+    "MIG": ("mig=1, mig_result=0", (), "the GPU is split into MIG slices: its counter covers all of them"),
     "a MIG slice": ("slice=1", (), "a MIG slice has no energy counter of its own"),
-    "driver not loaded": ("init=9", (), "NVML does not give the library: Driver Not Loaded"),
-    "GPU not found": ("handle=6", (), "NVML does not give this GPU: Not Found"),
+    "driver not loaded": ("init=9", (), "NVML does not report any GPU: Driver Not Loaded"),
+    "GPU not found": ("handle=6", (), "NVML does not report this GPU: Not Found"),
     "missing symbols": (
         "energy=0",
         ("ENERGY", "POWER", "FIELDS"),
-        "NVML does not give energy: Function Not Found; NVML does not give power: Function Not Found",
+        "NVML does not report energy: Function Not Found; NVML does not report power: Function Not Found",
     ),
 }
 
@@ -227,7 +227,7 @@ def test_without_a_counter_power_is_sampled_by_a_thread(run: Run):
     assert 180 < found["watts"] <= 200  # the power is constant; only the ends of the segment are missing
 
 
-def test_a_gpu_is_found_by_its_uuid_not_by_its_place(run: Run):
+def test_a_gpu_is_found_by_its_uuid_not_by_its_index(run: Run):
     found = run("""
         put(energy=7_000)
         for uuid in ("first", "second", "GPU-second"):
@@ -239,10 +239,10 @@ def test_a_gpu_is_found_by_its_uuid_not_by_its_place(run: Run):
         except UnmeasuredError as cause:
             found["third"] = str(cause)
     """)
-    assert found == {"first": 0, "second": 7, "GPU-second": 7, "third": "NVML does not give this GPU: Not Found"}
+    assert found == {"first": 0, "second": 7, "GPU-second": 7, "third": "NVML does not report this GPU: Not Found"}
 
 
-def test_our_own_process_is_no_company(run: Run):
+def test_our_own_process_is_not_foreign(run: Run):
     found = run("""
         with open_gpu("second") as gpu:
             put(processes=2, own_pid=os.getpid())
@@ -266,7 +266,7 @@ def test_short_segments_are_flagged(run: Run):
     assert found["share"] == 10 / 40
 
 
-def test_a_trial_that_goes_on_adds_its_earlier_joules(run: Run):
+def test_a_resumed_trial_adds_its_earlier_joules(run: Run):
     found = run("""
         with open_gpu("second") as gpu:
             first = GpuEnergy(gpu, clock)
@@ -283,7 +283,7 @@ def test_a_trial_that_goes_on_adds_its_earlier_joules(run: Run):
     """)
     assert found["both"] == 3000
     assert found["by another way"] is None
-    assert found["reason"] == "measured by energy counter before it was cut off, by sampled power after"
+    assert found["reason"] == "measured by energy counter before the interruption, by sampled power after"
 
 
 @pytest.mark.parametrize("without", [(), ("EVENT_REASONS",)], ids=["driver 535", "older driver"])
@@ -313,7 +313,7 @@ def test_a_throttled_run_is_visible(run: Run, without: tuple[str, ...]):
     }
 
 
-def test_facts_that_records_hold(run: Run):
+def test_facts_for_records(run: Run):
     found = run("""
         from bench.records.schema import GpuFacts
         with open_meters("second") as meters:

@@ -62,7 +62,7 @@ def test_a_compiled_model_is_counted_as_it_was_and_stays_compiled():
 
 
 def test_a_grouped_convolution_s_backward_is_two_forwards():
-    """PyTorch's own formula takes the gradient of the weights to cost `groups` times as much."""
+    """PyTorch's own formula makes the gradient of the weights cost `groups` times as much."""
     model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, groups=8), nn.Flatten(), nn.Linear(8 * 9, 2))
     pointwise, depthwise, linear = 2 * 3 * 8 * 25, 2 * 8 * 9 * 9, 2 * 72 * 2
     count = count_flops(model, (3, 5, 5))
@@ -79,7 +79,7 @@ def test_a_transposed_convolution_by_hand():
     assert count.step == 2 * pointwise + 3 * spread + 3 * linear
 
 
-def test_frozen_parts_cost_what_is_really_computed():
+def test_frozen_parts_cost_what_is_actually_computed():
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.Linear(8, 16), nn.Linear(16, 2))
     first, second, last = 2 * 4 * 8, 2 * 8 * 16, 2 * 16 * 2
     assert count_flops(model, (1, 2, 2)).step == 2 * first + 3 * second + 3 * last
@@ -128,7 +128,7 @@ def test_a_transformer_s_fast_path_is_counted():
 
 
 @pytest.mark.parametrize("kernel", [SDPBackend.MATH, SDPBackend.FLASH_ATTENTION])
-def test_attention_costs_the_same_by_whatever_kernel(kernel: SDPBackend):
+def test_attention_costs_the_same_with_any_kernel(kernel: SDPBackend):
     query, key, value = (torch.randn(2, 2, 16, 8, requires_grad=True) for _ in range(3))
     with sdpa_kernel(kernel), exact_counter() as counter:
         F.scaled_dot_product_attention(query, key, value).sum().backward()
@@ -162,7 +162,7 @@ def test_a_recurrent_layer_is_refused_by_name(kind: type[nn.Module]):
         count_flops(Around(kind(8, 8, batch_first=True)), (1, 8, 8))
 
 
-def test_a_layer_whose_work_is_not_seen_is_refused_by_name():
+def test_a_layer_whose_flops_are_not_counted_is_refused_by_name():
     class Fourier(nn.Module):
         """Multiplies by its weights in an operator that no counter knows."""
 
@@ -173,11 +173,11 @@ def test_a_layer_whose_work_is_not_seen_is_refused_by_name():
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.cdist(x, self.weight)
 
-    with pytest.raises(MeterError, match=r"Around: layer inner \(Fourier\) has weights, and no FLOPs"):
+    with pytest.raises(MeterError, match=r"Around: layer inner \(Fourier\) has weights, but its FLOPs"):
         count_flops(Around(Fourier()), (1, 8, 8))
 
 
-def test_an_embedding_is_no_uncounted_layer():
+def test_an_embedding_is_not_refused_as_uncounted():
     class Positions(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -36,7 +36,7 @@ def test_an_extra_pass_is_images_and_flops_but_no_step():
     assert (book.train_flops, book.images, book.steps) == (2900, 10, 0)
 
 
-def test_evaluating_is_no_cost_of_training():
+def test_evaluation_is_not_a_training_cost():
     book = ledger()
     book.charge_evaluation(10)
     assert (book.evaluate_flops, book.train_flops, book.images) == (1000, 0, 0)
@@ -52,7 +52,7 @@ def test_the_ledger_is_additive(steps: list[tuple[int, int]]):
         assert value == sum(part.state()[key] for part in parts)
 
 
-def test_a_restored_ledger_goes_on():
+def test_a_restored_ledger_continues():
     first, second = ledger(), ledger()
     first.charge_step(5, 1)
     second.restore(first.state())

@@ -9,7 +9,7 @@ from torchvision import models
 
 from bench.metering.flops import FlopCount, count_flops
 
-# Of different make: plain, bottleneck, grouped, depthwise, inception, dense, transformer, hierarchical transformer. Each is
+# Of different kinds: plain, bottleneck, grouped, depthwise, inception, dense, transformer, hierarchical transformer. Each is
 # over a gigaflop, so that the three digits after the point that torchvision prints are finer than 0.1 %.
 PUBLISHED = [
     "vgg11",
@@ -31,7 +31,7 @@ _WITHOUT_DRAWING = {"googlenet": {"init_weights": False}, "inception_v3": {"init
 
 
 def build(name: str) -> nn.Module:
-    # RegNet computes its widths with tensors, which the meta device cannot; it is small.
+    # RegNet computes its widths from tensor values, which the meta device does not have; it is small.
     with torch.device("cpu" if name.startswith("regnet") else "meta"):
         return models.get_model(name, weights=None, **_WITHOUT_DRAWING.get(name, {}))
 
@@ -53,7 +53,7 @@ def test_forward_multiply_adds_are_the_published_ones(name: str):
 def test_a_step_of_resnet18_is_three_forwards_less_its_stems_input_gradient():
     stem = 3 * 64 * 7 * 7 * 112 * 112
     group_1 = 4 * 64 * 64 * 9 * 56 * 56
-    # The first block of each further group: half the resolution, twice the channels, and a 1 x 1 convolution beside.
+    # The first block of each further group: half the resolution, twice the channels, and a parallel 1 x 1 convolution.
     group = 64 * 128 * 9 * 28 * 28 + 3 * 128 * 128 * 9 * 28 * 28 + 64 * 128 * 28 * 28
     forward = stem + group_1 + 3 * group + 512 * 1000
     counted, _ = count("resnet18")
@@ -65,7 +65,7 @@ def test_a_step_of_a_vision_transformer_is_three_forwards_less_its_patches_input
     tokens, width, hidden, layers = 7 * 7 + 1, 768, 3072, 12
     patches = 3 * width * 32 * 32 * 7 * 7
     projections = tokens * (4 * width * width + 2 * width * hidden)
-    attention = 2 * tokens * tokens * width  # scores, and values by them, of all heads together
+    attention = 2 * tokens * tokens * width  # scores, and values weighted by them, for all heads together
     forward = patches + layers * (projections + attention) + width * 1000
     counted, _ = count("vit_b_32")
     assert counted.forward == 2 * forward
@@ -92,8 +92,8 @@ def test_a_step_of_mobilenet_counts_depthwise_convolutions_by_their_own_channels
     assert counted.step == 2 * (3 * forward - stem)
 
 
-def test_what_a_batch_costs_once_is_counted_apart():
-    """Swin V2 computes its relative position biases once a batch; with two images a half of them would be each one's."""
+def test_what_a_batch_costs_once_is_counted_separately():
+    """Swin V2 computes its relative position biases once per batch; of two images, each would be charged half of them."""
     counted, published = count("swin_v2_t")
     assert counted.forward / 2e9 == pytest.approx(published, rel=1e-3)
     assert counted.batch > 0

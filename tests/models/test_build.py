@@ -13,7 +13,7 @@ from bench.models.build import find_model, head_keys
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_every_model_gives_one_logit_a_class(name: str):
+def test_every_model_gives_one_logit_per_class(name: str):
     model = build_model(name, 3, 17, 0, "update")
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 17)
 
@@ -79,18 +79,18 @@ def test_a_near_miss_is_named():
 
 
 def test_grey_images_do_not_fit_torchvisions_models():
-    with pytest.raises(ScenarioError, match="'resnet18': takes images of 3 channels, these have 1"):
+    with pytest.raises(ScenarioError, match="'resnet18': found 1-channel images, expected 3 channels"):
         build_model("resnet18", 1, 10, 0, "base")
 
 
-def test_timm_is_asked_for_only_when_named_and_missing_is_one_line(monkeypatch: pytest.MonkeyPatch):
+def test_timm_is_imported_only_when_named_and_missing_is_one_line(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ScenarioError, match=r"'timm:resnet26': needs the package timm.*pip install 'compute-to-acc"):
         build_model("timm:resnet26", 3, 10, 0, "base")
 
 
 class FakeTimm:
-    """Stands for the package, by the three calls that bench makes: their signatures are timm 1.0's."""
+    """Stands in for the package in the three calls that bench makes: their signatures are timm 1.0's."""
 
     def __init__(self) -> None:
         self.asked: dict[str, object] = {}
@@ -114,7 +114,5 @@ def test_a_timm_model_is_asked_for_its_head_channels_and_fixed_size(monkeypatch:
     assert fake.asked == {"name": "resnet26", "pretrained": False, "num_classes": 10, "in_chans": 1}
     build_model("timm:vit_tiny_patch16_224", 3, 10, 0, "base", 96)
     assert fake.asked["img_size"] == 96
-    with pytest.raises(
-        ScenarioError, match=r"'timm:resnet27': unknown to the timm installed here\. Did you mean resnet26"
-    ):
+    with pytest.raises(ScenarioError, match=r"'timm:resnet27': unknown to the installed timm\. Did you mean resnet26"):
         build_model("timm:resnet27", 3, 10, 0, "base")

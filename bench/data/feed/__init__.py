@@ -1,1 +1,1 @@
-"""Batches, crops and flips on their way to the device. Knows no strategy."""
+"""Batches, crops and flips on their way to the device. Independent of strategies."""

@@ -1,4 +1,4 @@
-"""Augmentation on the device: which crops and flips an epoch draws, and cutting them out of raw pixels."""
+"""Augmentation on the device: drawing an epoch's crops and flips, and cutting them out of raw pixels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-# Width over height of a random resized crop, as in the field.
+# Aspect ratio (width / height) of a random resized crop; the usual range.
 _RATIOS = (3 / 4, 4 / 3)
 
 
@@ -24,16 +24,16 @@ class Augmentation(Protocol):
     def cut(self, pixels: Tensor, *drawn: Tensor) -> Tensor:
         """Turn uint8 (batch, height, width, channels) into (batch, channels, height, width), in new memory.
 
-        drawn: this batch's rows of what `draw` gave, on the device. Raw pixel values, uint8 or float32.
+        drawn: this batch's rows of what `draw` returned, on the device. Returns raw pixel values, uint8 or float32.
         """
         ...
 
 
 @dataclass(frozen=True)
 class PaddedCrop:
-    """Crops of the whole size that move over a padding of zeros, and mirrored halves.
+    """Full-size crops of zero-padded images, and horizontal flips.
 
-    padding: pixels on each side. flip: mirror half of the images. What is drawn: crop rows, crop columns, flips.
+    padding: pixels on each side. flip: mirror half of the images. Drawn values: crop rows, crop columns, flips.
     """
 
     padding: int
@@ -63,12 +63,12 @@ class PaddedCrop:
 
 @dataclass(frozen=True)
 class ResizedCrop:
-    """Crops of random area and shape, resampled to the whole size, and mirrored halves.
+    """Crops of random area and aspect ratio, resampled to full size, and horizontal flips.
 
-    scale: the least share of the area. Area uniform in scale..1, width over height log-uniform in 3/4..4/3, as in the
-    field (Szegedy et al. 2015); a side that would stick out is cut to the image's, where others draw again. Bilinear,
-    at the pixels' own resolution: a crop is only ever enlarged, so nothing is aliased.
-    What is drawn: float32 (count, 4) in 0..1: area, ratio, left, top; and flips.
+    scale: the smallest share of the area. Area is uniform in scale..1, aspect ratio log-uniform in 3/4..4/3, as usual
+    (Szegedy et al. 2015); a side longer than the image's is clipped to it, where others draw again. Bilinear, at the
+    pixels' own resolution: a crop is only ever enlarged, so nothing is aliased.
+    Drawn values: float32 (count, 4) in 0..1: area, ratio, left, top; and flips.
     """
 
     scale: float

@@ -15,12 +15,12 @@ from bench.streams import torch_stream
 
 @dataclass(frozen=True)
 class Pool:
-    """What a strategy may know of the training images of an update: no pixels, no validation, no test.
+    """What a strategy may know about an update's training images: no pixels, no validation, no test.
 
     All on the CPU, all of shape (images,), old images first.
     labels: int64. new: bool, whether the image arrived with this update.
-    learning_speed: float32, the share of the base training's epochs in which the image was predicted right, NaN for
-    new images; None where no base model was asked for.
+    learning_speed: float32, the share of the base training's epochs in which the image was predicted correctly, NaN for
+    new images; None if no base model was requested.
     """
 
     labels: Tensor
@@ -32,7 +32,7 @@ class Pool:
 
 
 class Normalization:
-    """Turns raw pixels into what a model sees: (pixel - mean) / std by channel.
+    """Turns raw pixels into what a model sees: (pixel - mean) / std per channel.
 
     mean, std: float32 (channels,), of pixels in 0..255.
     """
@@ -49,8 +49,8 @@ class Normalization:
 class TrainingImages:
     """The training images of one trial, and their augmentation on the device.
 
-    pixels: uint8 (images, height, width, channels): on the device; or streamed, from a memory map, batch by batch. Either
-    way the same images give the same bits. labels: int64 (images,).
+    pixels: uint8 (images, height, width, channels), on the device or streamed from a memory map, batch by batch. Both give
+    bit-identical batches. labels: int64 (images,).
     image_shape: (channels, height, width), as the model sees them.
     """
 
@@ -64,7 +64,7 @@ class TrainingImages:
     ) -> None:
         height, width, channels = pixels.shape[1:]
         self._pixels = pixels
-        # Images on the device are padded once, for every crop is then a view of them.
+        # Images on the device are padded once: every crop is then a view of them.
         self._windows: Tensor | None = None
         if isinstance(pixels, Tensor) and isinstance(augmentation, PaddedCrop):
             self._windows = augmentation.windows(pixels)
@@ -86,7 +86,7 @@ class TrainingImages:
     def batch(self, indices: Tensor, *drawn: Tensor) -> Tensor:
         """Cut, flip and normalize a batch: float32 (batch, channels, height, width), channels_last.
 
-        indices: int64 (batch,). drawn: this batch's rows of what `draw` gave. All on the device.
+        indices: int64 (batch,). drawn: this batch's rows of what `draw` returned. All on the device.
         """
         if self._windows is not None:
             assert isinstance(self._augmentation, PaddedCrop)
@@ -100,7 +100,7 @@ class TrainingImages:
         return tuple(values.to(self.device) for values in drawn)
 
     def expect(self, batches: Sequence[Tensor]) -> None:
-        """Say which batches will be asked for, and in which order, so that streamed ones can be fetched ahead."""
+        """Announce the batches to come, in order, so that streamed ones can be prefetched."""
         if isinstance(self._pixels, StreamedPixels):
             self._pixels.expect(batches)
 
@@ -109,7 +109,7 @@ class HeldOutImages:
     """Validation or test images: never augmented, never shown to a strategy.
 
     pixels: uint8 (images, height, width, channels), on the device or streamed. labels: int64 (images,).
-    new: bool (images,), whether the class arrived with this update.
+    new: bool (images,), whether the image arrived with this update.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class HeldOutImages:
         return len(self.labels)
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield (pixels, labels, new) in order; pixels as TrainingImages.batch gives them."""
+        """Yield (pixels, labels, new) in order; pixels as TrainingImages.batch returns them."""
         pixels, start = self._pixels, 0
         for raw in pixels.in_order(size) if isinstance(pixels, StreamedPixels) else pixels.split(size):
             part = slice(start, start + len(raw))
@@ -142,8 +142,8 @@ class HeldOutImages:
 def pixel_statistics(images: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     """Return each channel's mean and standard deviation in 0..255, both float32 (channels,).
 
-    images: uint8 tensors of (images, height, width, channels), or one such tensor. Exact: from a histogram, so the same on
-    every machine, and in whatever chunks they come.
+    images: uint8 tensors of (images, height, width, channels), or one such tensor. Exact, from a histogram: the same on
+    every machine and for any division into chunks.
     """
     counts: Tensor | None = None
     for chunk in [images] if isinstance(images, Tensor) else images:

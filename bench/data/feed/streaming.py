@@ -1,4 +1,4 @@
-"""Pixels that stay in a memory map: gathered batch by batch, ahead of time, on a thread of their own."""
+"""Pixels that stay in a memory map: gathered batch by batch, ahead of time, on a separate thread."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _AHEAD = 3  # batches
 
 
 def fits(pixels: Pixels, image_bytes: int, residence: Residence, device: torch.device) -> bool:
-    """Return whether images are laid on the device whole, rather than streamed batch by batch.
+    """Return whether all images are kept on the device, rather than streamed batch by batch.
 
-    image_bytes: what they take there. Unless `residence` decides: on a GPU they are resident when they take at most half
-    of its free memory; on the CPU arrays in memory are resident, and memory-mapped files are streamed, for there the
-    system's page cache holds what fits, and gives it back when others need it.
+    image_bytes: the memory they take there. With residence "auto", images are resident on a GPU if they take at most half
+    of its free memory. On the CPU, arrays in memory are resident and memory-mapped files are streamed: the system's page
+    cache holds what fits, and gives it back when others need it.
     """
     if residence != "auto":
         return residence == "resident"
@@ -33,7 +33,7 @@ def fits(pixels: Pixels, image_bytes: int, residence: Residence, device: torch.d
 
 
 def lay_on(device: torch.device, pixels: Pixels, indices: np.ndarray) -> Tensor:
-    """Copy images number `indices` to the device, uint8 (images, height, width, channels), without a second copy here."""
+    """Copy the images at `indices` to the device, uint8 (images, height, width, channels), without a second copy on the host."""
     laid = torch.empty((len(indices), *pixels.shape[1:]), dtype=torch.uint8, device=device)
     start = 0
     for chunk in in_chunks(pixels, indices):
@@ -43,10 +43,10 @@ def lay_on(device: torch.device, pixels: Pixels, indices: np.ndarray) -> Tensor:
 
 
 class Ahead:
-    """Gathers batches ahead of time, in the order given, and hands each out once.
+    """Gathers batches ahead of time, in the order given, and hands out each once.
 
-    Up to three batches wait; a few may be gathered while the clock stands still for an evaluation, as a few that the
-    clock paid for wait at its end. Into pinned memory for a GPU, so that copying there does not hold the host up.
+    Up to three batches wait. A few may be gathered while the clock is stopped for an evaluation, just as a few gathered
+    on the clock still wait when it stops. For a GPU they go into pinned memory, so that the copy does not block the host.
     """
 
     def __init__(self, pixels: Pixels, batches: Sequence[np.ndarray], device: torch.device) -> None:
@@ -65,13 +65,13 @@ class Ahead:
         self._thread.start()
 
     def next(self, indices: np.ndarray | None = None) -> Tensor:
-        """Return the next batch on the device, uint8 (batch, height, width, channels); `indices`, where given, must be its.
+        """Return the next batch on the device, uint8 (batch, height, width, channels); `indices`, if given, must be its.
 
-        On the CPU it is a buffer that is valid until the next call.
+        On the CPU it is a buffer, valid until the next call.
         """
         expected = self._batches[self._taken]
         if indices is not None and not np.array_equal(indices, expected):
-            raise AssertionError("another batch was asked for than the one gathered ahead")
+            raise AssertionError("the requested batch is not the one gathered ahead")
         self._taken += 1
         if self._held is not None:
             self._free.put((self._held, None))
@@ -88,7 +88,7 @@ class Ahead:
         return batch
 
     def close(self) -> None:
-        """End the thread; what was gathered is dropped."""
+        """Stop the thread and drop what was gathered."""
         self._free.put(None)
         while self._thread.is_alive():
             self._thread.join(timeout=0.1)
@@ -104,12 +104,12 @@ class Ahead:
                     copied.synchronize()  # the GPU may still be reading the buffer's last batch
                 take(self._pixels, batch, buffer[: len(batch)].numpy())
                 self._ready.put(buffer)
-        except BaseException as cause:  # the thread that waits for the batch raises it
+        except BaseException as cause:  # raised by the thread that waits for the batch
             self._ready.put(cause)
 
 
 class StreamedPixels:
-    """Some images of a memory map, by their place among those chosen. chosen: int64 (images,), rows of `pixels`."""
+    """Some images of a memory map, indexed by position in `chosen`. chosen: int64 (images,), rows of `pixels`."""
 
     def __init__(self, pixels: Pixels, chosen: np.ndarray, device: torch.device) -> None:
         self._pixels = pixels
@@ -119,17 +119,17 @@ class StreamedPixels:
         self.shape = (len(chosen), *pixels.shape[1:])
 
     def expect(self, batches: Sequence[Tensor]) -> None:
-        """Say which batches will be asked for, and in which order."""
+        """Announce the batches to come, in order."""
         self._close()
         if batches:
             rows = [self._chosen[batch.cpu().numpy()] for batch in batches]
             self._ahead = Ahead(self._pixels, rows, self._device)
 
     def take(self, indices: Tensor) -> Tensor:
-        """Return images on the device, uint8 (batch, height, width, channels): the next of those that are expected."""
+        """Return images on the device, uint8 (batch, height, width, channels): the next batch, if any were announced."""
         if self._ahead is None:
             return lay_on(self._device, self._pixels, self._chosen[indices.cpu().numpy()])
-        # Asking a GPU for the indices would wait for all that it has yet to do.
+        # Copying the indices from a GPU would wait for all of its queued work.
         asked = self._chosen[indices.numpy()] if indices.device.type == "cpu" else None
         return self._ahead.next(asked)
 

@@ -1,4 +1,4 @@
-"""One update of a scenario, ready on a device: old + new images to train on, validation and test to measure on."""
+"""One update of a scenario, ready on a device: old + new images to train on, validation and test images to measure on."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bench.scenario import Scenario, TrainingPart
 
 @dataclass(frozen=True)
 class Update:
-    """The data of stage `number` and all before it. Stage 0 alone is what a base model is trained on.
+    """The data of stage `number` and all earlier stages. A base model is trained on stage 0 alone.
 
-    classes: how many are seen by now; they are the first of the head. head: its final width.
-    indices: int64 (images,), the place of each image of the pool among the set's training images.
-    reference_images: how many scratch is trained on: all of stages 0..number. old_share: of those of the stages before,
-    how much is in the pool. pool has no learning speeds yet.
-    new_is_apart: whether held-out images tell old from new; not where more of the same arrives.
+    classes: how many have been seen so far; they come first in the head. head: its final width.
+    indices: int64 (images,), the index of each image of the pool among the set's training images.
+    reference_images: how many scratch trains on: all of stages 0..number. old_share: how much of the earlier stages' images
+    is in the pool. pool has no learning speeds yet.
+    new_is_apart: whether held-out images separate old from new; false for data-incremental updates.
     """
 
     number: int
@@ -51,8 +51,8 @@ def build_update(
 ) -> Update:
     """Bring the images of stages 0..number to `device`, normalized by the old (stage 0) training images' statistics.
 
-    whole: take all old images, as scratch does, also where only a share of them is still at hand.
-    residence: whether images are laid on the device whole, or streamed; see bench.data.feed.streaming.fits.
+    whole: use all old images, as scratch does, even if only a share of them is still at hand.
+    residence: whether images are kept on the device or streamed; see bench.data.feed.streaming.fits.
     """
     labels_train, labels_test = split.relabel(images.y_train), split.relabel(images.y_test)
     old = in_chunks(images.x_train, split.train[0])
@@ -104,5 +104,5 @@ def padded_bytes(image_shape: tuple[int, int, int], padding: int) -> int:
 
 
 def _last(parts: tuple[np.ndarray, ...]) -> torch.Tensor:
-    """Return, for each image of all parts in turn, whether it is of the last: bool (images,)."""
+    """Return, for each image of the concatenated parts, whether it belongs to the last part: bool (images,)."""
     return torch.from_numpy(np.repeat(np.arange(len(parts)) == len(parts) - 1, [len(part) for part in parts]))

@@ -1,1 +1,1 @@
-"""Image files: how folders are laid out, decoding them once, the prepared cache. Knows no scenario."""
+"""Image files: folder layouts, decoding once, the prepared cache. Independent of scenarios."""

@@ -1,4 +1,4 @@
-"""From image files to square uint8 pixels: what runs in the processes of `bench data prepare`. Without torch."""
+"""Decoding image files to square uint8 pixels, in the worker processes of `bench data prepare`. Does not import torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-# Raised when the same file would give other pixels.
+# Raised when the same file would give different pixels.
 METHOD_VERSION = 1
 METHOD = "RGB; centre square resampled to size x size, bilinear with antialiasing; JPEG decoded at 2 x size or more"
 CHANNELS = 3
@@ -27,9 +27,9 @@ _DEEP = ("I", "F")  # modes of more than 8 bits, and those that begin with "I;"
 
 @dataclass(frozen=True)
 class Chunk:
-    """Consecutive images of a tree, and where their pixels belong.
+    """Consecutive images of a tree, and where their pixels go.
 
-    target: the array's file. offset: of the first image's first byte in it.
+    target: the array file. offset: where the first image starts in it, in bytes.
     """
 
     number: int
@@ -42,7 +42,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A chunk that is safe on the disk. broken: file -> why it could not be decoded; its pixels are zeros."""
+    """A chunk that has been flushed to disk. broken: file -> why it could not be decoded; its pixels are zeros."""
 
     number: int
     images: int
@@ -51,7 +51,7 @@ class Decoded:
 
 
 def decode_chunk(chunk: Chunk) -> Decoded:
-    """Decode a chunk, write its pixels into the array's file, and make sure that they are on the disk."""
+    """Decode a chunk, write its pixels into the array file, and flush them to disk."""
     pixels = np.zeros((len(chunk.files), chunk.size, chunk.size, CHANNELS), np.uint8)
     broken = {}
     for place, name in enumerate(chunk.files):
@@ -71,16 +71,16 @@ def decode_chunk(chunk: Chunk) -> Decoded:
 def decode_image(path: Path, size: int) -> np.ndarray:
     """Return one file's centre square as uint8 (size, size, 3).
 
-    The same as resizing the shorter side to `size` and cropping the centre. An image of that size already keeps its
-    pixels. Transparency is dropped; the orientation that a camera noted is not applied, as in torchvision's ImageFolder.
-    Raises OSError or ValueError for what is no whole image of 8 bits a channel.
+    Equivalent to resizing the shorter side to `size` and cropping the centre. An image that already has that size keeps
+    its pixels. Transparency is dropped; EXIF orientation is not applied, as in torchvision's ImageFolder.
+    Raises OSError or ValueError for anything but a complete image of 8 bits per channel.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on large images and odd metadata
+        warnings.simplefilter("ignore")  # Pillow warns about large images and odd metadata
         with Image.open(path, formats=_FORMATS) as image:
             if image.mode in _DEEP or image.mode.startswith("I;"):
-                raise ValueError(f"pixels of mode {image.mode}, expected 8 bits a channel")
-            # Twice the size leaves the resampling filter something to average over. Only JPEG has a draft mode.
+                raise ValueError(f"pixels of mode {image.mode}, expected 8 bits per channel")
+            # Twice the size leaves the resampling filter enough pixels to average. Only JPEG has a draft mode.
             image.draft("RGB", (2 * size, 2 * size))
             picture = image.convert("RGB")
     width, height = picture.size
@@ -104,8 +104,8 @@ def _reason(path: Path, cause: Exception) -> str:
 
 
 def start_worker() -> None:
-    """Make a decoding process end with the one that started it, even when that one is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told, and ends its workers
+    """Make a decoding process exit with its parent, even if the parent is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and stops its workers
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()

@@ -1,4 +1,4 @@
-"""What lies in a folder of images: its files, and the class of each, in the layouts that people have."""
+"""Listing a folder of images: its files and the class of each, in the common layouts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from bench.data.files.decode import ENDINGS
 from bench.errors import DataError
 
-# "cut": no test part of its own, so data.test_share says how much is cut off.
+# "cut": has no test part, so data.test_share says how much is split off.
 Use = Literal["train", "test", "cut"]
 _LITTER = ("Thumbs.db", "desktop.ini")
 
@@ -24,8 +24,8 @@ class Listing:
     """The image files of one tree, class by class, each sorted by name.
 
     files: POSIX paths relative to folder. labels: int64 (files,), index into class_names.
-    left_out: files in class folders whose ending is no image's. digest: 16 hex digits over every file's name, class,
-    size and time of change: a tree that has the same one is not decoded again.
+    left_out: files in class folders without an image extension. digest: 16 hex digits over every file's name, class,
+    size and modification time: a tree with the same digest is not decoded again.
     """
 
     folder: Path
@@ -37,24 +37,24 @@ class Listing:
 
 
 def list_class_folders(folder: Path, classes: Sequence[str] | None = None, inner: str = "") -> Listing:
-    """List a tree of one folder a class (torchvision's ImageFolder). classes: those taken, in this order; None: all, sorted.
+    """List a tree of one folder per class (torchvision's ImageFolder). classes: those used, in this order; None: all, sorted.
 
-    inner: a folder inside each class' folder that holds its images, as in Tiny-ImageNet.
-    Raises DataError where the tree, a class or every image of a class is missing, or images lie outside of a class.
+    inner: a folder inside each class folder that holds its images, as in Tiny-ImageNet.
+    Raises DataError if the tree, a class or all images of a class are missing, or if images are outside the class folders.
     """
     present, loose = _subfolders(folder)
     if loose:
         raise DataError(
-            f"{folder / loose[0]}: an image outside of a class' folder, expected one folder a class. Move it into one."
+            f"{folder / loose[0]}: an image outside the class folders, expected one folder per class. Move it into one."
         )
     names = tuple(present if classes is None else classes)
     if not names:
-        raise DataError(f"{folder}: no class folder, expected one a class with its images. Name another folder.")
+        raise DataError(f"{folder}: no class folders, expected one per class with its images. Name another folder.")
     absent = [name for name in names if name not in present]
     if absent:
         raise DataError(
-            f"{folder}: no folder of class {absent[0]!r}{_more(absent)}, expected one a class. "
-            "Add it, or mend data.classes."
+            f"{folder}: no folder for class {absent[0]!r}{_more(absent)}, expected one per class. "
+            "Add it, or fix data.classes."
         )
     entries: list[tuple[str, int, os.stat_result]] = []
     left_out: list[str] = []
@@ -68,16 +68,16 @@ def list_class_folders(folder: Path, classes: Sequence[str] | None = None, inner
                 left_out.append(relative)
         if len(entries) == before:
             raise DataError(
-                f"{folder / name}: an empty class folder, expected images ({', '.join(ENDINGS)}). "
-                "Fill it, or remove it."
+                f"{folder / name}: a class folder without images, expected some ({', '.join(ENDINGS)}). "
+                "Add some, or remove it."
             )
     return _listing(folder, entries, names, left_out)
 
 
 def list_annotated(folder: Path, classes: Sequence[str] | None = None) -> Listing:
-    """List Tiny-ImageNet's validation part: <folder>/images, and the class of each in val_annotations.txt.
+    """List Tiny-ImageNet's validation part: <folder>/images, and the class of each image in val_annotations.txt.
 
-    classes: those taken, in this order; None: all, sorted. Raises DataError where a file or an annotation is missing.
+    classes: those used, in this order; None: all, sorted. Raises DataError if a file or an annotation is missing.
     """
     notes = folder / "val_annotations.txt"
     try:
@@ -85,18 +85,18 @@ def list_annotated(folder: Path, classes: Sequence[str] | None = None) -> Listin
     except (OSError, UnicodeDecodeError) as cause:
         raise DataError(f"{notes}: cannot be read ({type(cause).__name__}). Unpack the set again.") from cause
     if not rows or any(len(row) < 2 for row in rows):
-        raise DataError(f"{notes}: expected lines of file, class and box, parted by tabs. Unpack the set again.")
+        raise DataError(f"{notes}: expected tab-separated lines of file, class and box. Unpack the set again.")
     class_of = {row[0]: row[1] for row in rows}
     names = tuple(sorted(set(class_of.values())) if classes is None else classes)
     place = {name: label for label, name in enumerate(names)}
     absent = [name for name in names if name not in set(class_of.values())]
     if absent:
-        raise DataError(f"{notes}: no image of class {absent[0]!r}{_more(absent)}. Mend data.classes.")
+        raise DataError(f"{notes}: no images of class {absent[0]!r}{_more(absent)}. Fix data.classes.")
     states = {path.name: state for path, state in _files(folder / "images")}
     unknown = sorted(name for name in states if name not in class_of and name.lower().endswith(ENDINGS))
     missing = sorted(name for name in class_of if name not in states)
     if missing or unknown:
-        found, what = (missing, "annotated, but not there") if missing else (unknown, "there, but not annotated")
+        found, what = (missing, "annotated, but missing") if missing else (unknown, "present, but not annotated")
         raise DataError(f"{folder}: images/{found[0]}{_more(found)}: {what}. Unpack the set again.")
     entries = [
         (f"images/{name}", place[class_of[name]], state)
@@ -108,10 +108,10 @@ def list_annotated(folder: Path, classes: Sequence[str] | None = None) -> Listin
 
 
 def list_tree(folder: Path, classes: Sequence[str] | None = None) -> list[tuple[Use, Listing]]:
-    """List a folder of the user's own: class folders; or train/ and test/ (or val/) of class folders inside.
+    """List a user's own folder: class folders, or train/ and test/ (or val/) that hold class folders.
 
-    Tiny-ImageNet's validation folder is known, too. Raises DataError as list_class_folders does, and where the train and
-    test parts are of unlike classes.
+    Tiny-ImageNet's validation folder is recognized too. Raises DataError as list_class_folders does, and if the train and
+    test parts have different classes.
     """
     if (folder / "val_annotations.txt").is_file():
         return [("cut", list_annotated(folder, classes))]
@@ -120,31 +120,31 @@ def list_tree(folder: Path, classes: Sequence[str] | None = None) -> list[tuple[
     if "train" not in inside or not tests or inside - {"train", "test", "val"}:
         return [("cut", list_class_folders(folder, classes))]
     if len(tests) == 2:
-        raise DataError(f"{folder}: test/ and val/ beside train/, expected one of them. Remove or merge the other.")
+        raise DataError(f"{folder}: found both test/ and val/ next to train/, expected one. Remove or merge the other.")
     train = list_class_folders(folder / "train", classes)
     test = list_class_folders(folder / tests.pop(), classes)
     apart = sorted(set(train.class_names) ^ set(test.class_names))
     if apart:
         raise DataError(
-            f"{folder}: class {apart[0]!r}{_more(apart)} only in one of train/ and {test.folder.name}/, expected in both. "
-            "Add it, or remove it."
+            f"{folder}: class {apart[0]!r}{_more(apart)} in only one of train/ and {test.folder.name}/, expected in both. "
+            "Add or remove it."
         )
     return [("train", train), ("test", test)]
 
 
 def _subfolders(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the names of the folders, and of the image files, that lie right in `folder`; hidden ones do not count."""
+    """Return the names of the folders and of the image files directly in `folder`, without hidden ones."""
     try:
         with os.scandir(folder) as found:
             entries = sorted((entry.name, entry.is_dir()) for entry in found if not entry.name.startswith("."))
     except OSError as cause:
-        raise DataError(f"{folder}: no readable folder of images ({cause.strerror}). Mend the path.") from cause
+        raise DataError(f"{folder}: not a readable folder of images ({cause.strerror}). Fix the path.") from cause
     folders = [name for name, is_folder in entries if is_folder]
     return folders, [name for name, is_folder in entries if not is_folder and name.lower().endswith(ENDINGS)]
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Yield every file below `folder`, sorted by path, hidden ones and a system's litter aside."""
+    """Yield every file below `folder`, sorted by path, except hidden files and operating-system clutter."""
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
@@ -153,7 +153,7 @@ def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
                 try:
                     yield path, path.stat()
                 except OSError as cause:
-                    raise DataError(f"{path}: cannot be read ({cause.strerror}). Mend or remove it.") from cause
+                    raise DataError(f"{path}: cannot be read ({cause.strerror}). Fix or remove it.") from cause
 
 
 def _listing(

@@ -2,9 +2,9 @@
 
 A prepared tree is a folder <data-root>/prepared/<key>:
 
-    images.npy     uint8 (files, size, size, 3), a row for every file of the tree
-    done.jsonl     a line for every chunk of rows that is safe on the disk: its SHA-256, and which files were broken
-    files.txt      the files' names, in the order of the rows
+    images.npy     uint8 (files, size, size, 3), one row per file of the tree
+    done.jsonl     one line per chunk of rows that is flushed to disk: its SHA-256, and which files were broken
+    files.txt      the file names, in row order
     manifest.json  written last; without it the tree is not prepared
 """
 
@@ -34,15 +34,15 @@ _CHUNK_IMAGES = 1024
 _CHUNK_BYTES = 16 << 20
 _SHOWN = 5
 
-# Told of images that are done, how many at a time.
+# Called with the number of images that were just completed.
 Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared tree. listing: of the files; rows: int64, those that hold an image (broken ones were skipped).
+    """A prepared tree. listing: its files. rows: int64, those that hold an image (broken ones were skipped).
 
-    skipped: broken file -> why. mapped: the rows of every file.
+    skipped: broken file -> why. mapped: the rows of all files.
     """
 
     folder: Path
@@ -54,14 +54,14 @@ class Prepared:
 
 
 def prepared_folder(listing: Listing, size: int, root: Path) -> Path:
-    """Return where a tree's pixels belong: the same folder for every scenario of that tree and resolution."""
+    """Return the folder for a tree's pixels: the same for every scenario with that tree and resolution."""
     return root / "prepared" / f"{listing.digest}-{size}-v{METHOD_VERSION}"
 
 
 def find_prepared(listing: Listing, size: int, root: Path) -> Prepared | None:
-    """Return a tree that is prepared, or None. Reads no pixel.
+    """Return the prepared tree, or None if it is not prepared. Reads no pixels.
 
-    Raises DataError where the array is not what the manifest says.
+    Raises DataError if the array is unreadable or of the wrong shape.
     """
     folder = prepared_folder(listing, size, root)
     try:
@@ -76,7 +76,7 @@ def find_prepared(listing: Listing, size: int, root: Path) -> Prepared | None:
         found, pixels = type(cause).__name__, None
     if pixels is None or found != expected:
         raise DataError(
-            f"{folder / 'images.npy'}: found {found}, expected {expected}. Remove the folder, prepare again."
+            f"{folder / 'images.npy'}: found {found}, expected {expected}. Remove the folder and prepare again."
         )
     skipped = manifest["skipped"]
     rows = np.array([row for row, name in enumerate(listing.files) if name not in skipped], dtype=np.int64)
@@ -93,10 +93,10 @@ def prepare(
     skip_broken: bool = False,
     progress: Progress | None = None,
 ) -> Prepared:
-    """Decode what is not decoded yet, on `workers` processes, and return the prepared tree.
+    """Decode what is not decoded yet, in `workers` processes, and return the prepared tree.
 
-    skip_broken: leave broken images out, keeping their names in the manifest; otherwise they are refused, once all
-    others are decoded. Raises DataError that names them.
+    skip_broken: leave broken images out, keeping their names in the manifest; otherwise a DataError names them, once all
+    others are decoded.
     """
     folder, there = prepared_folder(listing, size, root), find_prepared(listing, size, root)
     if there is not None:
@@ -115,8 +115,8 @@ def prepare(
             _close(listing, size, done, broken, folder)
     except OSError as cause:
         raise DataError(
-            f"{folder}: cannot be written ({cause.strerror}), expected room for {len(listing.files):,} images of {size} "
-            "pixels. Make room, or name another folder with --data-root."
+            f"{folder}: cannot be written ({cause.strerror}), expected space for {len(listing.files):,} images of {size} "
+            "pixels. Free some space, or name another folder with --data-root."
         ) from cause
     prepared = find_prepared(listing, size, root)
     assert prepared is not None
@@ -124,24 +124,24 @@ def prepare(
 
 
 def read_manifest(folder: Path) -> dict[str, object]:
-    """Return what is known of a prepared tree: files, classes, size, method, chunks' checksums, skipped files."""
+    """Return the manifest of a prepared tree: files, classes, size, method, chunk checksums, skipped files."""
     return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
 
 
 def chunk_rows(files: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield (first row, end) of every chunk; it depends on nothing else, so that a cut-off tree can be gone on with."""
+    """Yield (first row, end) of every chunk; depends on nothing else, so that an interrupted preparation can resume."""
     images = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // (size * size * CHANNELS)))
     for start in range(0, files, images):
         yield start, min(start + images, files)
 
 
 def _chunks(listing: Listing, size: int, folder: Path) -> list[Chunk]:
-    """Lay out the array's file, where it is not laid out yet, and return all chunks."""
+    """Create the array file, unless a suitable one exists, and return all chunks."""
     target, shape = folder / "images.npy", (len(listing.files), size, size, CHANNELS)
     try:
         start = _data_offset(target, shape)
     except (OSError, ValueError):
-        (folder / "done.jsonl").unlink(missing_ok=True)  # what it says is done lay in another file
+        (folder / "done.jsonl").unlink(missing_ok=True)  # its entries refer to another array file
         part = folder / "images.part"
         open_memmap(part, mode="w+", dtype=np.uint8, shape=shape).flush()
         part.replace(target)
@@ -154,7 +154,7 @@ def _chunks(listing: Listing, size: int, folder: Path) -> list[Chunk]:
 
 
 def _data_offset(path: Path, shape: tuple[int, ...]) -> int:
-    """Return where an array's data begins in its file. Raises ValueError where it is of another shape."""
+    """Return where an array's data begins in its file. Raises ValueError if it has another shape or type."""
     mapped = np.load(path, mmap_mode="r")
     if not isinstance(mapped, np.memmap) or mapped.shape != shape or mapped.dtype != np.uint8:
         raise ValueError(path)
@@ -162,7 +162,7 @@ def _data_offset(path: Path, shape: tuple[int, ...]) -> int:
 
 
 def _decode(chunks: Sequence[Chunk], folder: Path, workers: int, progress: Progress) -> list[Decoded]:
-    """Decode the chunks that the journal does not hold, and return all, in order."""
+    """Decode the chunks that are not in the journal, and return all of them, in order."""
     journal = folder / "done.jsonl"
     done = {part.number: part for part in _read_journal(journal)}
     for part in done.values():
@@ -179,7 +179,7 @@ def _run(chunks: Sequence[Chunk], workers: int) -> Iterator[Decoded]:
     if workers <= 1:
         yield from map(decode_chunk, chunks)
         return
-    # Spawned, not forked: whoever prepares may hold threads of torch. The workers import neither torch nor pandas.
+    # Spawned, not forked: the calling process may have torch threads. The workers import neither torch nor pandas.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=start_worker)
     try:
@@ -187,15 +187,15 @@ def _run(chunks: Sequence[Chunk], workers: int) -> Iterator[Decoded]:
             yield future.result()
     except BrokenProcessPool as cause:
         raise DataError(
-            "a decoding process was ended from outside, perhaps for lack of memory. "
-            "Prepare again, with fewer --workers; what is done is kept."
+            "a decoding process was killed, perhaps for lack of memory. "
+            "Prepare again with fewer --workers; finished chunks are kept."
         ) from cause
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _read_journal(path: Path) -> Iterator[Decoded]:
-    """Yield the chunks that are done; a line torn by a kill does not count."""
+    """Yield the finished chunks; a line that a kill left incomplete is skipped."""
     try:
         lines = path.read_bytes().splitlines(keepends=True)
     except FileNotFoundError:
@@ -205,7 +205,7 @@ def _read_journal(path: Path) -> Iterator[Decoded]:
             try:
                 yield Decoded(**json.loads(line))
             except (ValueError, TypeError):
-                continue  # the rest of a torn line, which a later one was appended to
+                continue  # an incomplete line that a later one was appended to
 
 
 def _refusal(listing: Listing, broken: dict[str, str], folder: Path) -> DataError:
@@ -214,8 +214,8 @@ def _refusal(listing: Listing, broken: dict[str, str], folder: Path) -> DataErro
     shown = "; ".join(f"{name}: {why}" for name, why in list(broken.items())[:_SHOWN])
     more = f"; and {len(broken) - _SHOWN} more, see {folder / 'broken.txt'}" if len(broken) > _SHOWN else ""
     return DataError(
-        f"{listing.folder}: {len(broken)} broken of {len(listing.files)} images ({shown}{more}). "
-        "Mend or remove them, or leave them out: bench data prepare --skip-broken."
+        f"{listing.folder}: {len(broken)} of {len(listing.files)} images broken ({shown}{more}). "
+        "Fix or remove them, or skip them: bench data prepare --skip-broken."
     )
 
 
@@ -242,9 +242,9 @@ def _check_classes(listing: Listing, rows: np.ndarray) -> None:
     counts = np.bincount(listing.labels[rows], minlength=len(listing.class_names))
     if not counts.all():
         name = listing.class_names[int(np.argmin(counts))]
-        raise DataError(f"{listing.folder}: every image of class {name!r} is broken. Mend them, or remove the class.")
+        raise DataError(f"{listing.folder}: every image of class {name!r} is broken. Fix them, or remove the class.")
 
 
 def default_workers() -> int:
-    """Return how many processors this process may use."""
+    """Return how many CPUs this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

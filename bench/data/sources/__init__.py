@@ -1,1 +1,1 @@
-"""Where a set of images comes from: by name, or the user's own. Knows no stage."""
+"""Where a set of images comes from: known sets by name, or the user's own. Independent of stages."""

@@ -1,4 +1,4 @@
-"""Data sets as arrays: .npz archives, idx files, torchvision's own files; and whether they are what they should be."""
+"""Data sets as arrays: reading .npz archives, idx files and torchvision's own files, and checking their content."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 def read_npz(path: Path, needed: Sequence[str] = KEYS, optional: Sequence[str] = ("classes",)) -> Arrays:
-    """Read arrays of an archive by name. Runs no code from it. Raises DataError where one is missing or unreadable."""
+    """Read arrays of an archive by name. Runs no code from it. Raises DataError if one is missing or unreadable."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             missing = [key for key in needed if key not in archive.files]
@@ -30,7 +30,7 @@ def read_npz(path: Path, needed: Sequence[str] = KEYS, optional: Sequence[str] =
 
 
 def npz_names(path: Path) -> list[str]:
-    """Return the names of an archive's arrays. Raises DataError where it cannot be read."""
+    """Return the names of an archive's arrays. Raises DataError if it cannot be read."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             return list(archive.files)
@@ -60,16 +60,16 @@ def _read_idx(path: Path) -> np.ndarray:
 
 
 def from_torchvision(kind: str, root: Path, *, download: bool) -> Arrays | None:
-    """Read torchvision's own files of a set, or return None where they are not there.
+    """Read torchvision's own files of a set, or return None if they do not exist.
 
-    kind: the name of its class in torchvision.datasets. A failed download raises whatever torchvision does.
+    kind: the name of its class in torchvision.datasets. A failed download raises whatever torchvision raises.
     """
     from torchvision import datasets
 
     build = getattr(datasets, kind)
     try:
         parts = {part: build(str(root), train=part == "train", download=download) for part in ("train", "test")}
-    except (RuntimeError, FileNotFoundError):  # torchvision's ways to say that its files are not there
+    except (RuntimeError, FileNotFoundError):  # how torchvision reports missing files
         if download:
             raise
         return None
@@ -86,7 +86,7 @@ def check_arrays(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return images as (images, height, width, channels) and labels as int64 (images,).
 
-    part: "train" or "test". classes: labels are below it; None: any from 0.
+    part: "train" or "test". classes: labels must be below it; None: any label of 0 or more.
     Raises DataError naming the array, what was found and what was expected.
     """
     if x.dtype != np.uint8:
@@ -110,13 +110,13 @@ def check_arrays(
 
 
 def check_set(arrays: Arrays, classes: int, shape: tuple[int, int, int] | None, where: str) -> Arrays:
-    """Hold a whole set against what is known of it, and return it with `classes`, its names.
+    """Check a whole set against what is known about it, and return it with `classes`, its class names.
 
     shape: (height, width, channels); None: any. Raises DataError naming the array, what was found and expected.
     """
     checked: Arrays = {}
     for part in ("train", "test"):
-        # The shape first: an archive of other images is best told by them.
+        # The shape first: it is the clearest sign that an archive holds another set.
         found = arrays[f"x_{part}"]
         height_width_channels = (*found.shape[1:], 1) if found.ndim == 3 else found.shape[1:]
         if shape is not None and found.dtype == np.uint8 and height_width_channels != shape:
@@ -133,7 +133,7 @@ def check_set(arrays: Arrays, classes: int, shape: tuple[int, int, int] | None, 
 
 
 def resize_grey(images: np.ndarray, size: int) -> np.ndarray:
-    """Bring grey images to another size, bilinearly: uint8 (images, height, width, 1) to (images, size, size, 1)."""
+    """Resize grey images bilinearly: uint8 (images, height, width, 1) to (images, size, size, 1)."""
     resized = [
         np.asarray(Image.fromarray(image[..., 0]).resize((size, size), Image.Resampling.BILINEAR)) for image in images
     ]

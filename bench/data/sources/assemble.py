@@ -1,4 +1,4 @@
-"""Putting the parts of a data set together: trees, archives, domains; and cutting off a test part where there is none."""
+"""Assembling a data set from its parts (trees, archives, domains), and splitting off a test part if it has none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.streams import numpy_stream
 
 @dataclass(frozen=True)
 class Tree:
-    """Image files that are yet to be prepared, or are. domain: its name; None where the set has no domains."""
+    """Image files, prepared or not. domain: its name; None if the set has no domains."""
 
     listing: Listing
     use: Use
@@ -28,7 +28,8 @@ class Tree:
 class Part:
     """Images of one origin and use. labels: int64 (images,), index into class_names.
 
-    pixels: uint8 (images, height, width, channels), or mapped ones of which `rows` are the images. where: for errors.
+    pixels: uint8 (images, height, width, channels), or mapped pixels, of which only `rows` are images of the part.
+    where: their location, for error messages.
     """
 
     pixels: np.ndarray | MappedPixels
@@ -54,17 +55,17 @@ def part_of(tree: Tree, prepared: Prepared) -> Part:
 def assemble(
     parts: Sequence[Part], class_names: tuple[str, ...], source: str, test_share: float | None, split_seed: int
 ) -> ImageSet:
-    """Make one set of all parts, labelled by position in `class_names`; images of other classes are left out.
+    """Combine all parts into one set, labelled by position in `class_names`; images of other classes are left out.
 
-    test_share: of every class of every part without a test part of its own, drawn by `split_seed`.
-    Raises DataError where shapes differ, a test_share is needed and missing, or a class has no training or test image.
+    test_share: the test share of every class of every part that comes without a test part, drawn with `split_seed`.
+    Raises DataError if shapes differ, a test_share is needed but missing, or a class has no training or test images.
     """
     first = parts[0]
     for part in parts[1:]:
         if part.shape != first.shape:
             raise DataError(
-                f"{part.where}: images of {part.shape}, those of {first.where} are {first.shape} (height, width, channels). "
-                "Bring them to one shape."
+                f"{part.where}: images of {part.shape}, but {first.where} has {first.shape} (height, width, channels). "
+                "Resize them to one shape."
             )
     domains = tuple(dict.fromkeys(part.domain for part in parts if part.domain is not None))
     found: dict[str, _Side] = {"train": _Side(), "test": _Side()}
@@ -89,7 +90,7 @@ def assemble(
 
 
 class _Side:
-    """The training, or the test, images in the making."""
+    """Collects the training images, or the test images."""
 
     def __init__(self) -> None:
         self._chosen: list[tuple[int, np.ndarray]] = []
@@ -117,7 +118,7 @@ def _rows(part: Part, members: np.ndarray) -> np.ndarray:
 
 
 def _in_memory(pixels: np.ndarray) -> MappedPixels:
-    """Let an archive's images stand beside mapped ones."""
+    """Wrap an archive's images so that they can be combined with mapped ones."""
     return MappedPixels(pixels, hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest())
 
 
@@ -129,14 +130,14 @@ def _relabel(part: Part, class_names: tuple[str, ...]) -> np.ndarray:
 def _sides(
     part: Part, labels: np.ndarray, class_names: tuple[str, ...], test_share: float | None, split_seed: int
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield ("train" or "test", which images of the part), sorted."""
+    """Yield ("train" or "test", indices of the part's images), sorted."""
     known = np.flatnonzero(labels >= 0)
     if part.use != "cut":
         yield part.use, known
         return
     if test_share is None:
         raise DataError(
-            f"{part.where}: has no test part of its own, and data.test_share is missing, expected a share like 0.2. Add it."
+            f"{part.where}: has no test part, and data.test_share is missing, expected a share such as 0.2. Add it."
         )
     test = np.zeros(len(labels), dtype=bool)
     for label, name in enumerate(class_names):
@@ -147,7 +148,7 @@ def _sides(
                 f"{part.where}: class {name!r} has {len(members)} images, too few for a test share of {test_share}. "
                 "Raise data.test_share, or add images."
             )
-        # By name, not by place: another choice or order of classes leaves each class' own cut as it is.
+        # By name, not by position: another choice or order of classes does not change any class's own split.
         test[numpy_stream(split_seed, "test", part.domain or "", name).permutation(members)[:count]] = True
     yield "train", known[~test[known]]
     yield "test", known[test[known]]
@@ -158,4 +159,4 @@ def _check_whole(part: Part, labels: np.ndarray, class_names: tuple[str, ...], u
     counts = np.bincount(labels, minlength=len(class_names))
     missing = [name for name, count in zip(class_names, counts, strict=True) if name in own and not count]
     if missing:
-        raise DataError(f"{part.where}: no {use} image of class {missing[0]!r}. Add some, or remove the class.")
+        raise DataError(f"{part.where}: no {use} images of class {missing[0]!r}. Add some, or remove the class.")

@@ -1,16 +1,16 @@
-"""How large a scenario is, by its sets' published counts: for a list that reads no data."""
+"""How large a scenario is, from published image counts: for listings that read no data."""
 
 from __future__ import annotations
 
 from bench.data.sources.known import SETS
 from bench.scenario import Scenario
 
-# Set -> domain, or "" for a set without domains -> training images; of sets without a test part of their own, all images.
+# Set -> domain, or "" for a set without domains -> training images; for sets without a test part, all images.
 _PUBLISHED: dict[str, dict[str, int]] = {
     "adaptiope": {"product_images": 12_300, "real_life": 12_300, "synthetic": 12_300},
     "cifar10": {"": 50_000},
     "cifar100": {"": 50_000},
-    "digits": {"": 1_352},  # of 1,797, a quarter of every class being the test part
+    "digits": {"": 1_352},  # of 1,797; a quarter of every class is the test part
     "fashion-mnist": {"": 60_000},
     "imagenet": {"": 1_281_167},
     "mnist": {"": 60_000},
@@ -22,7 +22,7 @@ _PUBLISHED: dict[str, dict[str, int]] = {
 
 
 def expected_size(scenario: Scenario) -> tuple[int | None, int | None]:
-    """Return (training images of all stages, about; classes), None where only the data themselves would tell."""
+    """Return (approximate training images of all stages, classes); None for what only the data themselves can tell."""
     data, stages = scenario.data, scenario.stages
     if data.set is None or data.set not in SETS:
         return None, None

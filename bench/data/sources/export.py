@@ -1,4 +1,4 @@
-"""Writing a set as folders of PNG files: what a user's own data look like, to try things out with."""
+"""Writing a set as folders of PNG files, laid out like a user's own data, to try things out."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from bench.errors import DataError
 
 
 def export_folders(images: ImageSet, folder: Path, old_classes: int) -> list[Path]:
-    """Write <folder>/old and <folder>/new, each with train/ and test/ of one folder a class; return these two.
+    """Write <folder>/old and <folder>/new, each with train/ and test/ of one folder per class; return these two.
 
     old_classes: how many of the set's classes, in its own order, go to old. Grey images stay grey.
-    Raises DataError where the numbers do not fit, or the folder holds something already.
+    Raises DataError if old_classes is out of range or the folder is not empty.
     """
     names = images.class_names
     if not 0 < old_classes < len(names):
         raise DataError(
-            f"--old-classes {old_classes}: expected 1..{len(names) - 1}, the set has {len(names)}. Change it."
+            f"--old-classes {old_classes}: expected 1..{len(names) - 1}, the set has {len(names)} classes. Change it."
         )
     if folder.exists() and any(folder.iterdir()):
         raise DataError(f"{folder}: not empty; nothing is overwritten. Name another folder with --to.")

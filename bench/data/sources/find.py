@@ -1,4 +1,4 @@
-"""The images of a scenario: a set by name, or the user's own folders, wherever on this machine they may lie."""
+"""Finding a scenario's images on this machine: a set by name, or the user's own folders."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from bench.scenario import Scenario
 
 
 def load_images(scenario: Scenario, root: Path, *, download: bool = True) -> ImageSet:
-    """Find, check and put together the images that a scenario asks for; of a set with domains, those of its stages.
+    """Find, check and assemble the images that a scenario asks for; for a set with domains, those of its stages.
 
-    Sets of files must be prepared. root: the folder of sets, and of what is prepared.
+    Sets of files must be prepared. root: the folder that holds the sets and the prepared trees.
     Raises DataError or ScenarioError that says what to put where, or what to change.
     """
     data = scenario.data
@@ -72,7 +72,7 @@ def load_set(name: str, root: Path, *, download: bool = True) -> ImageSet:
 def prepare_images(
     scenario: Scenario, root: Path, *, workers: int, skip_broken: bool = False, progress: Progress | None = None
 ) -> list[Prepared]:
-    """Decode what is not decoded yet of a scenario's image files; nothing where it has none."""
+    """Decode those of a scenario's image files that are not decoded yet; do nothing if it has none."""
     trees = trees_of(scenario, root)
     size = image_size(scenario) if trees else 0
     return [
@@ -81,7 +81,7 @@ def prepare_images(
 
 
 def trees_of(scenario: Scenario, root: Path) -> list[Tree]:
-    """List the image files of a scenario; none where its data come as arrays."""
+    """List a scenario's trees of image files; empty if its data come as arrays."""
     name = scenario.data.set
     if name is not None and (not _facts(name).comes_in_parts or _domain_archive(name, _facts(name), root)):
         return []
@@ -89,20 +89,20 @@ def trees_of(scenario: Scenario, root: Path) -> list[Tree]:
 
 
 def image_size(scenario: Scenario) -> int:
-    """Return the resolution that files are decoded to. Raises ScenarioError where nothing says it."""
+    """Return the resolution that files are decoded to. Raises ScenarioError if it is not specified."""
     size = scenario.data.image_size
     if size is None and scenario.data.set is not None:
         size = _facts(scenario.data.set).size
     if size is None:
         raise ScenarioError(
-            f"{scenario.name}: data.image_size: missing; {scenario.data.set} comes as files of various sizes, expected pixels "
-            "like 64. Add it."
+            f"{scenario.name}: data.image_size: missing; {scenario.data.set} comes as files of various sizes, expected a size "
+            "in pixels such as 64. Add it."
         )
     return size
 
 
 def data_ready(scenario: Scenario, root: Path) -> str:
-    """Return "ready", or in few words what is missing. Decodes nothing, and does not import torch."""
+    """Return "ready", or briefly what is missing. Decodes nothing, and does not import torch."""
     name = scenario.data.set
     try:
         if name is not None and not _facts(name).comes_in_parts:
@@ -112,12 +112,12 @@ def data_ready(scenario: Scenario, root: Path) -> str:
         lacking = sum(find_prepared(tree.listing, size, root) is None for tree in trees)
     except BenchError as cause:
         there = name is not None and _facts(name).tree_folder(root) is not None
-        return f"not whole: {cause}" if name is None or there else f"missing: {name}, see bench data status"
+        return f"incomplete: {cause}" if name is None or there else f"missing: {name}, see bench data status"
     return f"not prepared: {lacking} of {len(trees)} trees" if lacking else "ready"
 
 
 def arrays_ready(name: str, root: Path) -> str:
-    """Return "ready", or what is missing, of a set that comes as arrays."""
+    """Return "ready", or what is missing, for a set that comes as arrays."""
     facts = _facts(name)
     if facts.joined:
         states = {part: arrays_ready(part, root) for part in facts.domains}
@@ -131,7 +131,7 @@ def arrays_ready(name: str, root: Path) -> str:
 
 @dataclass(frozen=True)
 class SetState:
-    """What is there of a set. text: "ready", or what is missing and how to get it. where: in words; bytes: None if unknown."""
+    """What is available of a set. text: "ready", or what is missing and how to get it. where: as text; bytes: None if unknown."""
 
     text: str
     where: str = ""
@@ -139,7 +139,7 @@ class SetState:
 
 
 def set_state(name: str, root: Path) -> SetState:
-    """Look at what is there of a known set. Reads no image, and does not import torch."""
+    """Return what is available of a known set. Reads no images, and does not import torch."""
     facts, packed = _facts(name), root / f"{name}.npz"
     if packed.is_file() and not facts.joined:
         return SetState("ready", str(packed), packed.stat().st_size)
@@ -147,21 +147,21 @@ def set_state(name: str, root: Path) -> SetState:
         text = arrays_ready(name, root)
         if facts.embedded is not None:
             return SetState(text, "embedded")
-        found = "as of its parts" if facts.joined else "torchvision's files, or the system's package"
+        found = "from its parts" if facts.joined else "torchvision's files, or the system's package"
         return SetState(text, found if text == "ready" else "")
     folder = facts.tree_folder(root)
     if folder is None:
-        return SetState(f"missing: put there {facts.remedy}")
-    return SetState("there, prepared by scenario", str(folder))
+        return SetState(f"missing: add {facts.remedy}")
+    return SetState("found, prepared per scenario", str(folder))
 
 
 def find_trees(scenario: Scenario, root: Path) -> list[Prepared]:
-    """Return the prepared trees of a scenario. Raises DataError where one is not prepared."""
+    """Return the prepared trees of a scenario. Raises DataError if one is not prepared."""
     return [_prepared(tree, scenario, root) for tree in trees_of(scenario, root)]
 
 
 def list_parts(scenario: Scenario, root: Path) -> Sequence[Tree | Part]:
-    """List a scenario's trees of files, and read its archives. Raises DataError where something is missing."""
+    """List a scenario's trees of files, and read its archives. Raises DataError if something is missing."""
     if scenario.own_folders:
         return own_parts(scenario)
     name = scenario.data.set or ""
@@ -171,14 +171,14 @@ def list_parts(scenario: Scenario, root: Path) -> Sequence[Tree | Part]:
         return domain_archive_parts(root / f"{name}.npz", facts, domains, scenario)
     folder = facts.tree_folder(root)
     if folder is None or facts.layout is None:
-        raise DataError(f"{name}: not found under {root}. Put there {facts.remedy}, or name another --data-root.")
+        raise DataError(f"{name}: not found under {root}. Add {facts.remedy}, or name another --data-root.")
     return facts.layout(folder, domains, scenario.data.classes)
 
 
 def _facts(name: str) -> SetFacts:
     facts = SETS.get(name)
     if facts is None:
-        raise DataError(f"data.set {name!r}: unknown, expected one of {', '.join(SETS)}. Mend the scenario's data.set.")
+        raise DataError(f"data.set {name!r}: unknown, expected one of {', '.join(SETS)}. Fix the scenario's data.set.")
     return facts
 
 
@@ -187,13 +187,13 @@ def _domain_archive(name: str, facts: SetFacts, root: Path) -> bool:
 
 
 def _asked_domains(scenario: Scenario, facts: SetFacts) -> tuple[str, ...]:
-    """Return the domains of the stages in their order; all where no stage names one."""
+    """Return the stages' domains, in order; all of the set's domains if no stage names one."""
     asked = tuple(stage.domain for stage in scenario.stages if stage.domain is not None)
     for place, domain in enumerate(asked):
         if domain not in facts.domains:
             known = ", ".join(facts.domains) or "no domains"
             raise ScenarioError(
-                f"{scenario.name}: stages[{place}].domain: found {domain!r}, {scenario.data.set} has {known}. Change it."
+                f"{scenario.name}: stages[{place}].domain: found {domain!r}, but {scenario.data.set} has {known}. Change it."
             )
     return asked or facts.domains
 
@@ -201,7 +201,7 @@ def _asked_domains(scenario: Scenario, facts: SetFacts) -> tuple[str, ...]:
 def _check_no_test_share(scenario: Scenario, facts: SetFacts) -> None:
     if facts.has_test and scenario.data.test_share is not None:
         raise ScenarioError(
-            f"{scenario.name}: data.test_share: found, but {scenario.data.set} comes with a test part of its own. Remove it."
+            f"{scenario.name}: data.test_share: found, but {scenario.data.set} comes with its own test part. Remove it."
         )
 
 
@@ -224,14 +224,14 @@ def _load_arrays(name: str, facts: SetFacts, root: Path, scenario: Scenario, dow
     size = scenario.data.image_size
     if size is not None and images.x_train.shape[1:3] != (size, size):
         raise ScenarioError(
-            f"{scenario.name}: data.image_size: found {size}, {name} comes as arrays of {images.x_train.shape[1]} pixels. "
+            f"{scenario.name}: data.image_size: found {size}, but {name} comes as arrays of {images.x_train.shape[1]} pixels. "
             "Remove it."
         )
     return images
 
 
 def _join(facts: SetFacts, root: Path, domains: Sequence[str], download: bool) -> ImageSet:
-    """Make one set of several, one a domain, each brought to the facts' size."""
+    """Combine several sets into one, each of them a domain, resized to the facts' shape."""
     assert facts.shape is not None
     parts, sources = [], []
     uses: tuple[Literal["train", "test"], ...] = ("train", "test")
@@ -248,10 +248,10 @@ def _join(facts: SetFacts, root: Path, domains: Sequence[str], download: bool) -
 
 
 def _find_arrays(name: str, facts: SetFacts, root: Path, download: bool) -> tuple[Arrays, str, str]:
-    """Return (arrays, where they are for errors, source in words)."""
+    """Return (arrays, their location for error messages, their source as text)."""
     packed = root / f"{name}.npz"
     if facts.shape is None or facts.joined:
-        raise DataError(f"{name}: no set of arrays. Use it by a scenario.")
+        raise DataError(f"{name}: not a set of arrays. Use it through a scenario.")
     if packed.is_file():
         return read_npz(packed), str(packed), f"{name}.npz"
     if facts.embedded is not None:
@@ -265,23 +265,23 @@ def _find_arrays(name: str, facts: SetFacts, root: Path, download: bool) -> tupl
     if arrays is None and facts.torchvision and download:
         try:
             arrays, source = from_torchvision(facts.torchvision, root, download=True), "torchvision download"
-        except Exception as cause:  # every mirror's own kind of failure; the reason goes into the one error below
+        except Exception as cause:  # mirrors fail in many ways; the reason goes into the error below
             reason = f" (download failed: {type(cause).__name__})"
     if arrays is None:
         remedy = f", {facts.remedy}" if facts.remedy else ""
         raise DataError(
             f"{name}: not found under {root}{reason}. Put {name}.npz there (uint8 x_train, y_train, x_test, y_test), "
-            f"or torchvision's files of {facts.torchvision}{remedy}, or name another folder with --data-root."
+            f"or torchvision's files for {facts.torchvision}{remedy}, or name another folder with --data-root."
         )
     return arrays, name, source
 
 
 def _only(images: ImageSet, classes: tuple[str, ...]) -> ImageSet:
-    """Return the images of some classes, relabelled in that order. Raises DataError where there is no such class."""
+    """Return the images of some classes, relabelled in that order. Raises DataError if the set lacks one."""
     unknown = [name for name in classes if name not in images.class_names]
     if unknown:
         raise DataError(
-            f"data.classes: {unknown[0]!r} is no class of the set ({', '.join(images.class_names[:8])}, ...)."
+            f"data.classes: {unknown[0]!r} is not a class of the set ({', '.join(images.class_names[:8])}, ...). Fix it."
         )
     place = np.full(len(images.class_names), -1, dtype=np.int64)
     place[[images.class_names.index(name) for name in classes]] = np.arange(len(classes))

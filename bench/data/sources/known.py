@@ -1,4 +1,4 @@
-"""The data sets that bench knows by name: what each must look like, and where it may lie."""
+"""The data sets that bench knows by name: what each must look like, and where to find it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Layout = Callable[[Path, Sequence[str], Sequence[str] | None], list[Tree]]
 
 @dataclass(frozen=True)
 class SetFacts:
-    """What a known set must look like, and where it may be, in the order in which it is looked for.
+    """What a known set must look like, and where it may be, in search order.
 
-    shape: (height, width, channels) of arrays; None for a set that comes as files only. `<root>/<name>.npz` is always
-    looked for where there is a shape. torchvision: the name of its class in torchvision.datasets. system: a folder that
-    the operating system's package fills. embedded: comes with a declared dependency.
-    domains: their names. joined: the sets that it is made of, one a domain, resized to shape.
-    folders: where its trees may lie, relative to the root. layout: lists them. size: pixels of its files; None: various.
-    has_test: whether it comes with a test part of its own.
+    shape: (height, width, channels) of arrays; None for a set that comes as files only. If there is a shape,
+    `<root>/<name>.npz` is always tried. torchvision: the name of its class in torchvision.datasets. system: a folder that
+    an operating-system package fills. embedded: loads it from a declared dependency.
+    domains: their names. joined: whether it is made of one set per domain, resized to shape.
+    folders: where its trees may be, relative to the root. layout: lists them. size: pixels of its files; None: various.
+    has_test: whether it comes with its own test part.
     """
 
     classes: int
@@ -46,11 +46,11 @@ class SetFacts:
 
     @property
     def comes_in_parts(self) -> bool:
-        """Whether it has to be put together: of trees of files, or of an archive's domains."""
+        """Whether it has to be assembled, from trees of files or from an archive's domains."""
         return self.layout is not None
 
     def tree_folder(self, root: Path) -> Path | None:
-        """Return the folder of the set's trees under `root`, or None where there is none."""
+        """Return the folder of the set's trees under `root`, or None if there is none."""
         return next((root / name for name in self.folders if (root / name).is_dir()), None)
 
 
@@ -70,7 +70,7 @@ def _digits() -> Arrays:
 
 
 def _tiny_imagenet(folder: Path, domains: Sequence[str], classes: Sequence[str] | None) -> list[Tree]:
-    """train/<wordnet id>/images/*.JPEG, and val/ with its annotations, which is the test part."""
+    """train/<wordnet id>/images/*.JPEG, and val/ with its annotations as the test part."""
     return _train_and_test(
         folder,
         [
@@ -81,7 +81,7 @@ def _tiny_imagenet(folder: Path, domains: Sequence[str], classes: Sequence[str] 
 
 
 def _imagenet(folder: Path, domains: Sequence[str], classes: Sequence[str] | None) -> list[Tree]:
-    """train/<wordnet id>/*.JPEG and val/<wordnet id>/*.JPEG, which is the test part."""
+    """train/<wordnet id>/*.JPEG, and val/<wordnet id>/*.JPEG as the test part."""
     parts: tuple[tuple[str, Use], ...] = (("train", "train"), ("val", "test"))
     return _train_and_test(folder, [Tree(list_class_folders(folder / name, classes), use) for name, use in parts])
 
@@ -90,7 +90,7 @@ def _train_and_test(folder: Path, trees: list[Tree]) -> list[Tree]:
     apart = sorted(set(trees[0].listing.class_names) ^ set(trees[1].listing.class_names))
     if apart:
         raise DataError(
-            f"{folder}: class {apart[0]!r} only in one of train/ and val/, expected in both. Unpack it again."
+            f"{folder}: class {apart[0]!r} in only one of train/ and val/, expected in both. Unpack it again."
         )
     return trees
 
@@ -102,7 +102,7 @@ def _one_folder_a_domain(folder: Path, domains: Sequence[str], classes: Sequence
         apart = sorted(set(tree.listing.class_names) ^ set(trees[0].listing.class_names))
         if apart:
             raise DataError(
-                f"{folder}: class {apart[0]!r} only in one of {domains[0]}/ and {tree.domain}/, expected in both. "
+                f"{folder}: class {apart[0]!r} in only one of {domains[0]}/ and {tree.domain}/, expected in both. "
                 "Unpack the set again."
             )
     return trees
@@ -124,7 +124,7 @@ SETS: dict[str, SetFacts] = {
     "cifar100": SetFacts(100, (32, 32, 3), torchvision="CIFAR100", licence="none stated; cite Krizhevsky 2009"),
     "mnist": SetFacts(10, (28, 28, 1), torchvision="MNIST", licence="CC BY-SA 3.0 (LeCun and Cortes)"),
     "usps": SetFacts(10, (16, 16, 1), torchvision="USPS", licence="none stated; cite Hull 1994"),
-    "mnist-usps": SetFacts(10, (28, 28, 1), domains=("mnist", "usps"), joined=True, licence="as of mnist, and of usps"),
+    "mnist-usps": SetFacts(10, (28, 28, 1), domains=("mnist", "usps"), joined=True, licence="those of mnist and usps"),
     "pacs": SetFacts(
         7,
         None,
@@ -164,7 +164,7 @@ SETS: dict[str, SetFacts] = {
     ),
 }
 
-# Where torchvision keeps its files of a set: what is there when it has them.
+# A file that exists when torchvision has the set, relative to the root.
 TORCHVISION_FILES = {
     "FashionMNIST": "FashionMNIST/raw/t10k-images-idx3-ubyte",
     "CIFAR10": "cifar-10-batches-py/test_batch",

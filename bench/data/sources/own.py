@@ -1,4 +1,4 @@
-"""A user's own data: each stage of a scenario a folder of images, or an .npz archive."""
+"""A user's own data: each stage of a scenario is a folder of images or an .npz archive."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.scenario import Scenario, Stage
 def own_parts(scenario: Scenario) -> Sequence[Tree | Part]:
     """List the stages' folders and read their archives, in order; the domain of each is its `folder` as written.
 
-    Raises DataError where one is missing or not what it should be, or where classes do not fit the scenario's kind.
+    Raises DataError if one is missing or invalid, or if the classes do not fit the scenario's kind.
     """
     found = [_stage_parts(scenario, stage) for stage in scenario.stages]
     _check_classes(scenario, [_names(parts) for parts in found])
@@ -23,9 +23,9 @@ def own_parts(scenario: Scenario) -> Sequence[Tree | Part]:
 
 
 def own_class_names(scenario: Scenario, parts: Sequence[Tree | Part]) -> tuple[str, ...]:
-    """Return the classes: data.classes, else in order of the stages, and sorted by name within one.
+    """Return the class names: data.classes, or else in stage order, sorted by name within a stage.
 
-    So the rows of an old model's head are the old folder's class names, sorted (an archive's: its labels, ascending).
+    So the rows of an old model's head are the old folder's class names, sorted (for an archive: its labels, ascending).
     """
     return scenario.data.classes or tuple(dict.fromkeys(name for part in parts for name in class_names(part)))
 
@@ -41,7 +41,7 @@ def _stage_parts(scenario: Scenario, stage: Stage) -> Sequence[Tree | Part]:
     if path.suffix == ".npz":
         return own_archive_parts(scenario, path, stage.folder)
     if not path.is_dir():
-        raise DataError(f"{path}: no such folder of images, nor an .npz archive. Mend the stage's folder.")
+        raise DataError(f"{path}: neither a folder of images nor an .npz archive. Fix the stage's folder.")
     return [Tree(listing, use, stage.folder) for use, listing in list_tree(path, scenario.data.classes)]
 
 
@@ -56,18 +56,18 @@ def _check_classes(scenario: Scenario, names: list[tuple[str, ...]]) -> None:
         absent = chosen - set(found)
         if absent:
             raise DataError(
-                f"{scenario.name}: data.classes: no {min(absent)!r} in {folders[place]}. Mend data.classes."
+                f"{scenario.name}: data.classes: {min(absent)!r} is not in {folders[place]}. Fix data.classes."
             )
         for earlier in range(place):
             both = set(names[earlier]) & set(found)
             if scenario.kind == "class-incremental" and both:
                 raise DataError(
-                    f"{scenario.name}: class {min(both)!r} is both in {folders[earlier]} and in {folders[place]}, expected in "
-                    'one stage of a class-incremental scenario. Remove it from one, or make it kind = "data-incremental".'
+                    f"{scenario.name}: class {min(both)!r} is in both {folders[earlier]} and {folders[place]}, expected in one "
+                    'stage of a class-incremental scenario. Remove it from one, or set kind = "data-incremental".'
                 )
         apart = set(names[0]) ^ set(found)
         if scenario.kind != "class-incremental" and apart and not chosen:
             raise DataError(
-                f"{scenario.name}: class {min(apart)!r} is in one only of {folders[0]} and {folders[place]}, expected the "
-                f"same classes in every stage of a {scenario.kind} scenario. Add it, or remove it."
+                f"{scenario.name}: class {min(apart)!r} is in only one of {folders[0]} and {folders[place]}, expected the "
+                f"same classes in every stage of a {scenario.kind} scenario. Add or remove it."
             )

@@ -1,4 +1,4 @@
-"""Checking a data set that is there: counts, classes, checksums, and images that are in both training and test."""
+"""Checking an available data set: counts, classes, checksums, and images that are in both training and test."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Test images that are byte for byte a training image.
+    """Test images that are byte-identical to a training image.
 
-    pairs: (test, training) places, at most ten. unlike: how many of them have another label there.
+    count: how many. unlike: how many of these have a different label in training. pairs: (test, training) indices, at most ten.
     """
 
     count: int
@@ -50,7 +50,7 @@ def count_images(images: ImageSet) -> list[tuple[str, int, int, int, int]]:
 
 
 def broken_chunks(prepared: Prepared) -> list[str]:
-    """Read a prepared tree again; return, in words, the chunks that are not what they were when they were written."""
+    """Read a prepared tree again; return, as text, the chunks that have changed since they were written."""
     manifest = read_manifest(prepared.folder)
     sums = manifest["sha256"]
     assert isinstance(sums, list)
@@ -63,7 +63,7 @@ def broken_chunks(prepared: Prepared) -> list[str]:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Return the bytes of all files right in a folder or below it; 0 where it is not there."""
+    """Return the bytes of all files in a folder and below it; 0 if it does not exist."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
 
 

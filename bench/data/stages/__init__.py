@@ -1,1 +1,1 @@
-"""What arrives when, and what is training, validation and test. Reads no file."""
+"""Which data arrive in which stage, and what is used for training, validation and test. Reads no files."""

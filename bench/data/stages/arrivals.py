@@ -14,11 +14,11 @@ from bench.streams import numpy_stream
 
 @dataclass(frozen=True)
 class Arrival:
-    """What comes with a stage, before anything is held out.
+    """What arrives with a stage, before anything is held out.
 
-    classes: the set's own labels of all its images. new_classes: those that no stage before had, in order.
-    train, test: bool, (images,) of the set's parts. domain: where it comes from, in words; "" for a part of a set
-    without domains. stream: names the random stream that holds images out.
+    classes: the set's own labels of all its images. new_classes: those that are in no earlier stage, in order.
+    train, test: bool (images,), masks over the set's two parts. domain: its name; "" for a part of a set without domains.
+    stream: names the random stream that holds images out.
     """
 
     classes: np.ndarray
@@ -30,9 +30,9 @@ class Arrival:
 
 
 def arrivals(scenario: Scenario, images: ImageSet) -> list[Arrival]:
-    """Return what arrives in each stage; of a data-incremental scenario of a known set, all of it as one arrival.
+    """Return what arrives in each stage; for a data-incremental scenario on a known set, everything as one arrival.
 
-    Raises ScenarioError for classes or domains that the set has not, DataError where folders do not fit each other.
+    Raises ScenarioError for classes or domains that the set lacks, DataError if the folders do not fit together.
     """
     if scenario.own_folders or scenario.kind == "domain-incremental":
         return _by_domain(scenario, images)
@@ -56,7 +56,7 @@ def _whole(images: ImageSet, classes: np.ndarray) -> Arrival:
 
 
 def _by_domain(scenario: Scenario, images: ImageSet) -> list[Arrival]:
-    """One domain, or one of the user's folders, a stage."""
+    """One arrival per stage: a domain, or one of the user's folders."""
     if images.domain_train is None or images.domain_test is None:
         raise ScenarioError(
             f"{scenario.name}: kind: domain-incremental, but {scenario.data.set} has no domains. Change it."
@@ -68,7 +68,7 @@ def _by_domain(scenario: Scenario, images: ImageSet) -> list[Arrival]:
         name = stage.domain or stage.folder or ""
         if name not in images.domains:
             raise ScenarioError(
-                f"{scenario.name}: stages[{place}].domain: found {name!r}, {scenario.data.set} has "
+                f"{scenario.name}: stages[{place}].domain: found {name!r}, but {scenario.data.set} has "
                 f"{', '.join(images.domains)}. Choose one of these."
             )
         number = images.domains.index(name)
@@ -87,14 +87,14 @@ def _by_domain(scenario: Scenario, images: ImageSet) -> list[Arrival]:
 
 
 def _class_order(scenario: Scenario, images: ImageSet) -> np.ndarray:
-    """Return the set's own labels in the scenario's order: the classes named, or all; shuffled where a seed is given."""
+    """Return the set's own labels in the scenario's order: the named classes, or all; shuffled if a seed is given."""
     order = np.arange(len(images.class_names))
     if scenario.data.classes is not None:
         places = {name: place for place, name in enumerate(images.class_names)}
         unknown = [name for name in scenario.data.classes if name not in places]
         if unknown:
             raise ScenarioError(
-                f"{scenario.name}: data.classes: {unknown[0]!r} is no class of {scenario.data.set or 'the folders'}. Mend it."
+                f"{scenario.name}: data.classes: {unknown[0]!r} is not a class of {scenario.data.set or 'the folders'}. Fix it."
             )
         order = np.array([places[name] for name in scenario.data.classes])
     if scenario.data.class_order_seed is None:
@@ -103,13 +103,13 @@ def _class_order(scenario: Scenario, images: ImageSet) -> np.ndarray:
 
 
 def _refuse_seen(images: ImageSet, classes: np.ndarray, name: str, taken: dict[int, str]) -> None:
-    """Note which folder each class came with. Raises DataError where one came before, or where there is none."""
+    """Record which folder each class came with. Raises DataError if one came before, or if there are none."""
     if not len(classes):
-        raise DataError(f"{name}: no training images, expected some of every class. Fill the folder.")
+        raise DataError(f"{name}: no training images, expected some of every class. Add some.")
     for label in classes.tolist():
         if label in taken:
             raise DataError(
-                f"{name}: class {images.class_names[label]} is in {taken[label]}, too; class-incremental stages share none. "
+                f"{name}: class {images.class_names[label]} is also in {taken[label]}; class-incremental stages share none. "
                 "Remove it from one of them, or change the scenario's kind."
             )
         taken[label] = name
@@ -119,16 +119,16 @@ def _require_all(images: ImageSet, allowed: np.ndarray, there: np.ndarray, name:
     if not there.all():
         missing = images.class_names[allowed[~there][0]]
         raise DataError(
-            f"{name}: no training image of class {missing}, expected the same classes in every stage. Add some."
+            f"{name}: no training images of class {missing}, expected the same classes in every stage. Add some."
         )
 
 
 def _require_tested(images: ImageSet, test: np.ndarray, classes: np.ndarray, name: str) -> None:
     untested = classes[~np.isin(classes, images.y_test[test])]
     if len(untested):
-        raise DataError(f"{name}: no test image of class {images.class_names[untested[0]]}, expected some. Add some.")
+        raise DataError(f"{name}: no test images of class {images.class_names[untested[0]]}, expected some. Add some.")
     strange = np.setdiff1d(images.y_test[test], classes)
     if len(strange):
         raise DataError(
-            f"{name}: class {images.class_names[strange[0]]} has test images, but none to train on. Add some, or remove it."
+            f"{name}: class {images.class_names[strange[0]]} has test but no training images. Add some, or remove the class."
         )

@@ -1,4 +1,4 @@
-"""Cutting a data set into stages, and each stage into training, validation and test images."""
+"""Splitting a data set into stages, and each stage into training, validation and test images."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bench.streams import numpy_stream
 
 @dataclass(frozen=True)
 class Split:
-    """A scenario's cut of a set: the same for every trial, on every machine.
+    """A scenario's split of a set: the same for every trial, on every machine.
 
     class_order: (classes,) the set's own class index at each position of the scenario's order. Labels everywhere else
-    in bench are positions in this order. classes_seen: how many have come by each stage; they are a prefix of the order.
-    train, validation: per stage, indices into x_train. test: per stage, indices into x_test. Where more of the same
-    arrives (data-incremental), all of validation and test belong to stage 0: every update is measured on the same.
-    at_hand: per update, the parts of stages 0..update that a continuing strategy still has; () where it has all.
+    in bench are positions in this order. classes_seen: how many have arrived by each stage; they are a prefix of the order.
+    train, validation: per stage, indices into x_train. test: per stage, indices into x_test. In data-incremental
+    scenarios all validation and test images belong to stage 0: every update is measured on the same images.
+    at_hand: per update, the parts of stages 0..update that a continuing strategy still has; () if it has everything.
     """
 
     class_order: np.ndarray
@@ -34,11 +34,11 @@ class Split:
     at_hand: tuple[tuple[np.ndarray, ...], ...] = ()
 
     def training(self, update: int, *, whole: bool = False) -> tuple[np.ndarray, ...]:
-        """Return the training images of stages 0..update, a part a stage: those still at hand, or all of them."""
+        """Return the training images of stages 0..update, one part per stage: those still at hand, or all of them."""
         return self.at_hand[update] if self.at_hand and not whole else self.train[: update + 1]
 
     def relabel(self, labels: np.ndarray) -> np.ndarray:
-        """Turn the set's own labels into positions in the class order; classes of no stage become -1."""
+        """Turn the set's own labels into positions in the class order; classes in no stage become -1."""
         positions = np.full(int(max(labels.max(), self.class_order.max())) + 1, -1, dtype=np.int64)
         positions[self.class_order] = np.arange(len(self.class_order))
         return positions[labels]
@@ -54,10 +54,10 @@ class Split:
 
 
 def cut(scenario: Scenario, images: ImageSet) -> Split:
-    """Cut `images` as `scenario` says, and check that parts are disjoint and complete.
+    """Split `images` as `scenario` says, and check that the parts are disjoint and complete.
 
-    Raises ScenarioError where it asks for classes or domains that are not there, DataError where a class is too small
-    to be cut.
+    Raises ScenarioError if it asks for classes or domains that do not exist, DataError if a class is too small to be
+    split.
     """
     arriving = arrivals(scenario, images)
     order = np.concatenate([arrival.new_classes for arrival in arriving])
@@ -85,7 +85,7 @@ def cut(scenario: Scenario, images: ImageSet) -> Split:
 
 
 def _hold_out(scenario: Scenario, images: ImageSet, arrival: Arrival) -> tuple[np.ndarray, np.ndarray]:
-    """Part an arrival's training images into those trained on and those held out, class by class, both sorted."""
+    """Split an arrival's training images into those trained on and those held out, class by class, both sorted."""
     kept, held = [], []
     for label in arrival.classes:
         members = np.flatnonzero((images.y_train == label) & arrival.train)
@@ -105,7 +105,7 @@ def _hold_out(scenario: Scenario, images: ImageSet, arrival: Arrival) -> tuple[n
 
 
 def _deal(scenario: Scenario, images: ImageSet, kept: np.ndarray) -> list[np.ndarray]:
-    """Deal each class' training images to the stages by their shares; the last part is what no stage asks for."""
+    """Divide each class's training images among the stages by share; the last part is what no stage asks for."""
     bounds = np.cumsum([stage.share or 0 for stage in scenario.stages])
     parts: list[list[np.ndarray]] = [[] for _ in range(len(bounds) + 1)]
     for label in np.unique(images.y_train[kept]):
@@ -124,7 +124,7 @@ def _deal(scenario: Scenario, images: ImageSet, kept: np.ndarray) -> list[np.nda
 
 
 def _at_hand(scenario: Scenario, images: ImageSet, train: Sequence[np.ndarray]) -> tuple[tuple[np.ndarray, ...], ...]:
-    """Return Split.at_hand. What is gone at one update stays gone: an image is there while no later share leaves it out."""
+    """Return Split.at_hand. Discarded images stay discarded: an image is at hand until a later stage's share excludes it."""
     shares = [stage.old_share for stage in scenario.stages]
     if all(share == 1 for share in shares):
         return ()
@@ -138,7 +138,7 @@ def _at_hand(scenario: Scenario, images: ImageSet, train: Sequence[np.ndarray]) 
 
 
 def _remember(scenario: Scenario, images: ImageSet, indices: np.ndarray, stage: int, share: float) -> np.ndarray:
-    """Return `share` of each class of a stage's training images, at least one, sorted; of a smaller share, a part."""
+    """Return `share` of each class of a stage's training images, at least one, sorted; smaller shares are subsets."""
     kept = []
     for label in np.unique(images.y_train[indices]):
         members = indices[images.y_train[indices] == label]

@@ -37,7 +37,7 @@ def test_without_flip_no_crop_is_mirrored():
     assert torch.allclose(cut, images().permute(0, 3, 1, 2).float(), atol=1e-3)
 
 
-def test_a_crop_is_what_torchvision_gives_for_the_same_box():
+def test_a_crop_equals_torchvisions_for_the_same_box():
     from torchvision.transforms import v2
 
     raw, crop = images(1, 32), ResizedCrop(0.25, False)
@@ -47,11 +47,11 @@ def test_a_crop_is_what_torchvision_gives_for_the_same_box():
         raw.permute(0, 3, 1, 2).float(), 12, 0, 16, 16, [32, 32], v2.InterpolationMode.BILINEAR, antialias=False
     )
     found = crop.cut(raw, drawn, torch.tensor([False]))
-    # At the crop's own border torchvision repeats its pixels, where the image goes on; inside they are the same.
+    # At the crop's border torchvision repeats its pixels, where ours uses the image beyond; inside they are the same.
     assert torch.allclose(found[..., 1:-1, 1:-1], expected[..., 1:-1, 1:-1], atol=1e-2)
 
 
-def test_boxes_lie_inside_and_have_the_area_and_shape_that_are_asked_for():
+def test_boxes_lie_inside_and_have_the_requested_area_and_shape():
     crop = ResizedCrop(0.25, True)
     drawn, flips = crop.draw(20_000, torch_stream(0, "a"))
     width, height, left, top = crop.boxes(drawn)
@@ -66,7 +66,7 @@ def test_boxes_lie_inside_and_have_the_area_and_shape_that_are_asked_for():
     assert abs(flips.float().mean() - 0.5) < 4.5 * 0.5 / math.sqrt(20_000)
 
 
-def test_no_image_of_a_batch_sees_another():
+def test_images_of_a_batch_do_not_affect_each_other():
     crop = ResizedCrop(0.25, True)
     drawn = crop.draw(4, torch_stream(0, "a"))
     together = crop.cut(images(), *drawn)
@@ -76,7 +76,7 @@ def test_no_image_of_a_batch_sees_another():
 
 
 @pytest.mark.parametrize("crop", [PaddedCrop(2, True), ResizedCrop(0.25, True)])
-def test_cutting_makes_new_memory(crop):
+def test_crops_are_in_new_memory(crop):
     raw = images()
     before = raw.clone()
     crop.cut(raw, *crop.draw(4, torch_stream(0, "a"))).mul_(0)

@@ -76,14 +76,14 @@ def test_batches_gathered_ahead_come_in_order_whole_and_the_last_one_short(digit
     ahead.close()
 
 
-def test_another_batch_than_the_next_is_a_bug(on_disk: ImageSet):
+def test_requesting_a_batch_out_of_order_is_a_bug(on_disk: ImageSet):
     ahead = Ahead(on_disk.x_train, [np.array([1, 2]), np.array([3, 4])], CPU)
-    with pytest.raises(AssertionError, match="another batch was asked for"):
+    with pytest.raises(AssertionError, match="requested batch is not the one"):
         ahead.next(np.array([3, 4]))
     ahead.close()
 
 
-def test_the_thread_ends_when_closed_early_and_hands_its_failure_on(on_disk: ImageSet):
+def test_the_thread_stops_when_closed_early_and_passes_its_failure_on(on_disk: ImageSet):
     ahead = Ahead(on_disk.x_train, [np.array([number]) for number in range(50)], CPU)
     ahead.next()
     ahead.close()

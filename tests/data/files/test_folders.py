@@ -17,11 +17,11 @@ def test_a_tree_is_listed_class_by_class_in_the_order_of_names(tmp_path: Path):
     assert listing.labels.tolist() == [0, 0, 1, 1]
 
 
-def test_classes_asked_for_are_listed_in_the_order_asked(tmp_path: Path):
+def test_requested_classes_are_listed_in_the_requested_order(tmp_path: Path):
     class_folders(tmp_path, ("ant", "bee", "cat"), each=1)
     listing = list_class_folders(tmp_path, ("cat", "ant"))
     assert (listing.files, listing.labels.tolist()) == (("cat/0.png", "ant/0.png"), [0, 1])
-    with pytest.raises(DataError, match=r"no folder of class 'fox' \(and 1 more\), expected one a class"):
+    with pytest.raises(DataError, match=r"no folder for class 'fox' \(and 1 more\), expected one per class"):
         list_class_folders(tmp_path, ("ant", "fox", "gnu"))
 
 
@@ -55,21 +55,21 @@ def test_images_in_folders_of_a_class_folder_belong_to_the_class(tmp_path: Path)
 @pytest.mark.parametrize(
     ("build", "complaint"),
     [
-        (lambda tree: (tree / "empty").mkdir(), r"empty: an empty class folder, expected images"),
-        (lambda tree: write_image(tree / "loose.png", 0), r"loose\.png: an image outside of a class' folder"),
+        (lambda tree: (tree / "empty").mkdir(), r"empty: a class folder without images, expected some"),
+        (lambda tree: write_image(tree / "loose.png", 0), r"loose\.png: an image outside the class folders"),
     ],
 )
-def test_a_tree_that_is_not_what_it_should_be_is_refused(tmp_path: Path, build, complaint: str):
+def test_an_invalid_tree_is_refused(tmp_path: Path, build, complaint: str):
     class_folders(tmp_path, ("ant",), each=1)
     build(tmp_path)
     with pytest.raises(DataError, match=complaint):
         list_class_folders(tmp_path)
 
 
-def test_a_tree_without_classes_or_not_there_is_refused(tmp_path: Path):
+def test_an_empty_or_missing_tree_is_refused(tmp_path: Path):
     with pytest.raises(DataError, match="no class folder"):
         list_class_folders(tmp_path)
-    with pytest.raises(DataError, match="no readable folder of images"):
+    with pytest.raises(DataError, match="not a readable folder of images"):
         list_class_folders(tmp_path / "nowhere")
 
 
@@ -83,13 +83,13 @@ def test_tiny_imagenets_annotations_say_the_classes(tmp_path: Path):
     assert chosen.labels.tolist() == [0, 0, 1, 1]
 
 
-def test_an_annotation_without_its_image_is_refused_and_the_other_way_round(tmp_path: Path):
+def test_an_annotation_without_its_image_is_refused_and_vice_versa(tmp_path: Path):
     folder = tiny_imagenet(tmp_path) / "val"
     write_image(folder / "images" / "val_99.JPEG", 0)
-    with pytest.raises(DataError, match=r"images/val_99\.JPEG: there, but not annotated"):
+    with pytest.raises(DataError, match=r"images/val_99\.JPEG: present, but not annotated"):
         list_annotated(folder)
     (folder / "images" / "val_1.JPEG").unlink()
-    with pytest.raises(DataError, match=r"images/val_1\.JPEG: annotated, but not there"):
+    with pytest.raises(DataError, match=r"images/val_1\.JPEG: annotated, but missing"):
         list_annotated(folder)
 
 
@@ -101,8 +101,8 @@ def test_an_own_folder_may_have_train_and_test_inside(tmp_path: Path):
     found = list_tree(tmp_path / "parted")
     assert [(use, listing.folder.name) for use, listing in found] == [("train", "train"), ("test", "val")]
     class_folders(tmp_path / "parted" / "val", ("cat",), each=1)
-    with pytest.raises(DataError, match=r"class 'cat' only in one of train/ and val/"):
+    with pytest.raises(DataError, match=r"class 'cat' in only one of train/ and val/"):
         list_tree(tmp_path / "parted")
     class_folders(tmp_path / "parted" / "test", ("ant",), each=1)
-    with pytest.raises(DataError, match="test/ and val/ beside train/"):
+    with pytest.raises(DataError, match="found both test/ and val/ next to train/"):
         list_tree(tmp_path / "parted")

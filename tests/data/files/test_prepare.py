@@ -33,7 +33,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def done_in(listing: Listing, root: Path, *, workers: int = 1, skip_broken: bool = False) -> tuple[Prepared, int]:
-    """Prepare, and return how many images were told of, too."""
+    """Prepare, and also return how many images were reported as done."""
     told: list[int] = []
     found = prepare(listing, SIZE, root, workers=workers, skip_broken=skip_broken, progress=told.append)
     return found, sum(told)
@@ -86,7 +86,7 @@ preparing.prepare(list_class_folders(Path(sys.argv[1])), 8, Path(sys.argv[2]), w
 
 @pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize("chunks", [1, 3, 6])
-def test_a_preparation_killed_goes_on_where_it_stood(
+def test_a_killed_preparation_resumes_where_it_stopped(
     listing: Listing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunks: int
 ):
     whole, _ = done_in(listing, tmp_path / "whole")
@@ -104,28 +104,28 @@ def test_a_preparation_killed_goes_on_where_it_stood(
 
 
 @pytest.mark.usefixtures("small_chunks")
-def test_a_kill_between_pixels_and_their_mark_or_within_the_mark_loses_one_chunk(listing: Listing, tmp_path: Path):
+def test_a_kill_before_or_within_a_journal_line_loses_one_chunk(listing: Listing, tmp_path: Path):
     whole, _ = done_in(listing, tmp_path)
     folder = prepared_folder(listing, SIZE, tmp_path)
     (folder / "manifest.json").unlink()
     lines = (folder / "done.jsonl").read_bytes().splitlines(keepends=True)
     (folder / "done.jsonl").write_bytes(b"".join(lines[:3]) + lines[3][:20])
     pixels = np.load(folder / "images.npy", mmap_mode="r+")
-    pixels[6:] = 0  # the third chunk's mark is whole, the fourth's is torn, and later pixels never came
+    pixels[6:] = 0  # the third chunk's line is complete, the fourth's is torn, and later pixels were never written
     pixels.flush()
     prepared, _ = done_in(listing, tmp_path)
     assert prepared.mapped.digest == whole.mapped.digest
     assert not broken_chunks(prepared)
 
 
-def test_a_worker_ends_with_the_process_that_started_it(tmp_path: Path):
+def test_a_worker_exits_with_its_parent(tmp_path: Path):
     class_folders(tmp_path / "tree", ("ant",), each=60)
     code = _KILLED_AFTER.replace("workers=1", "workers=2")
     guarded = tmp_path / "run.py"
     guarded.write_text("if __name__ == '__main__':\n" + "".join(f"    {line}\n" for line in code.splitlines()))
     command = [sys.executable, str(guarded), str(tmp_path / "tree"), str(tmp_path), "2"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    # The workers hold the other end of stderr: it closes when the last of them is gone.
+    # The workers hold the other end of stderr: it closes when the last of them exits.
     victim = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment)
     victim.communicate(timeout=60)
     assert victim.returncode == -signal.SIGKILL
@@ -159,9 +159,9 @@ def test_a_large_jpeg_is_decoded_to_about_what_pillow_gives_at_full_size(tmp_pat
 
 
 def spoil(tree: Path) -> None:
-    """One image of 0 bytes, one text named as an image, one truncated, one of 16 bits."""
+    """Add an image of 0 bytes, a text file named like an image, a truncated image and a 16-bit image."""
     (tree / "ant" / "empty.jpg").write_bytes(b"")
-    (tree / "ant" / "text.jpg").write_text("This is no image.")
+    (tree / "ant" / "text.jpg").write_text("This is not an image.")
     write_image(tree / "bee" / "cut.jpg", 0, (40, 40))
     whole = (tree / "bee" / "cut.jpg").read_bytes()
     (tree / "bee" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
@@ -175,9 +175,9 @@ def test_broken_images_are_refused_by_name(tmp_path: Path):
     with pytest.raises(DataError) as caught:
         done_in(listing, tmp_path)
     line = str(caught.value)
-    assert "4 broken of 14 images (ant/empty.jpg: 0 bytes; ant/text.jpg: not an image; bee/cut.jpg: " in line
-    assert "bee/deep.png: pixels of mode I;16, expected 8 bits a channel" in line
-    assert line.endswith("leave them out: bench data prepare --skip-broken.")
+    assert "4 of 14 images broken (ant/empty.jpg: 0 bytes; ant/text.jpg: not an image; bee/cut.jpg: " in line
+    assert "bee/deep.png: pixels of mode I;16, expected 8 bits per channel" in line
+    assert line.endswith("skip them: bench data prepare --skip-broken.")
     assert find_prepared(listing, SIZE, tmp_path) is None
 
 
@@ -195,7 +195,7 @@ def test_broken_images_are_skipped_when_asked_without_decoding_again(tmp_path: P
     assert manifest["skipped"]["ant/empty.jpg"] == "0 bytes"
 
 
-def test_a_class_of_nothing_but_broken_images_is_refused_even_when_skipping(tmp_path: Path):
+def test_a_class_of_only_broken_images_is_refused_even_when_skipping(tmp_path: Path):
     tree = class_folders(tmp_path / "tree", ("ant",))
     (tree / "bee").mkdir()
     (tree / "bee" / "a.png").write_bytes(b"")

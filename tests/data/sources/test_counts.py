@@ -29,7 +29,7 @@ def test_sizes_are_the_published_ones(name: str, size: tuple[int, int]):
 
 
 @pytest.mark.parametrize("name", ["digits-7-3", "digits-4-2-2-2"])
-def test_the_size_foretold_is_about_the_size_found(name: str, tmp_path):
+def test_the_expected_size_is_about_the_actual_size(name: str, tmp_path):
     scenario = shipped(name)
     split = cut(scenario, load_images(scenario, tmp_path))
     images, classes = expected_size(scenario)
@@ -42,7 +42,7 @@ def test_every_shipped_scenarios_size_is_known(name: str):
     assert None not in expected_size(shipped(name))
 
 
-def test_of_folders_nothing_is_known_beforehand():
+def test_the_size_of_own_folders_is_unknown():
     content = shipped("digits-7-3").model_dump(mode="json")
     content["stages"] = [{"folder": "old"}, {"folder": "new"}]
     content["data"] = {"validation_share": 0.2, "test_share": 0.2, "image_size": 32}

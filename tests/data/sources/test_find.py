@@ -29,7 +29,7 @@ def write_idx(path: Path, values: np.ndarray) -> None:
 
 @pytest.fixture
 def no_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fashion-MNIST as on a machine without Debian's package."""
+    """Make Fashion-MNIST look as on a machine without Debian's package."""
     facts = sources.SETS["fashion-mnist"]
     bare = sources.SetFacts(facts.classes, facts.shape, facts.torchvision, None, None, facts.remedy)
     monkeypatch.setitem(sources.SETS, "fashion-mnist", bare)
@@ -105,7 +105,7 @@ def test_an_archive_that_is_not_the_set_is_refused(tmp_path: Path, key: str, val
         load_set("fashion-mnist", tmp_path, download=False)
 
 
-def test_a_file_that_is_no_archive_is_refused(tmp_path: Path):
+def test_a_file_that_is_not_an_archive_is_refused(tmp_path: Path):
     (tmp_path / "cifar10.npz").write_bytes(b"not a zip file")
     with pytest.raises(DataError, match=r"cifar10\.npz: not a readable \.npz archive"):
         load_set("cifar10", tmp_path, download=False)

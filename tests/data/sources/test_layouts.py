@@ -56,7 +56,7 @@ def test_tiny_imagenets_own_layout(tmp_path: Path):
     assert images.source == "tiny-imagenet files"
 
 
-def test_imagenet_takes_only_the_classes_that_are_asked_for(tmp_path: Path):
+def test_imagenet_uses_only_the_requested_classes(tmp_path: Path):
     for part, each in (("train", 5), ("val", 2)):
         class_folders(tmp_path / "imagenet" / part, (*WNIDS, "n99999999"), each, ".JPEG")
     scenario = scenario_of(
@@ -73,7 +73,7 @@ def test_imagenet_takes_only_the_classes_that_are_asked_for(tmp_path: Path):
     assert {name for tree in trees_of(scenario, tmp_path) for name in tree.listing.class_names} == {WNIDS[0], WNIDS[2]}
 
 
-def test_adaptiopes_domains_are_cut_apart_by_their_folders(tmp_path: Path):
+def test_adaptiopes_domains_are_told_apart_by_their_folders(tmp_path: Path):
     for place, domain in enumerate(known.SETS["adaptiope"].domains):
         class_folders(tmp_path / "adaptiope" / domain, CLASSES, each=10, ending=".jpg", first=100 * place)
     scenario = shipped("adaptiope-product-real", image_size=16)
@@ -115,18 +115,18 @@ def test_pacs_comes_as_an_archive_by_domains_or_as_its_folders(tmp_path: Path):
 def test_a_missing_domain_is_named(tmp_path: Path):
     scenario = shipped("pacs-photo-art")
     pacs_archive(tmp_path, ("photo",))
-    with pytest.raises(DataError, match=r"no x_art_painting or y_art_painting: the domain art_painting is missing"):
+    with pytest.raises(DataError, match=r"no x_art_painting or y_art_painting: domain art_painting is missing"):
         load_images(scenario, tmp_path)
     (tmp_path / "pacs.npz").unlink()
     class_folders(tmp_path / "pacs" / "kfold" / "photo", CLASSES)
-    with pytest.raises(DataError, match=r"art_painting: no readable folder of images"):
+    with pytest.raises(DataError, match=r"art_painting: not a readable folder of images"):
         trees_of(scenario, tmp_path)
     other = scenario_of("domain-incremental", [{"domain": "photo"}, {"domain": "doodle"}], set="pacs", test_share=0.2)
-    with pytest.raises(ScenarioError, match=r"stages\[1\]\.domain: found 'doodle', pacs has photo, art_painting"):
+    with pytest.raises(ScenarioError, match=r"stages\[1\]\.domain: found 'doodle', but pacs has photo, art_painting"):
         load_images(other, tmp_path)
 
 
-def test_mnist_then_usps_are_brought_to_one_size(tmp_path: Path):
+def test_mnist_and_usps_are_resized_to_one_size(tmp_path: Path):
     random = np.random.default_rng(0)
     for name, size in (("mnist", 28), ("usps", 16)):
         arrays = {
@@ -145,7 +145,7 @@ def test_mnist_then_usps_are_brought_to_one_size(tmp_path: Path):
     assert data_ready(scenario, tmp_path) == "ready"
 
 
-def test_the_test_part_that_is_cut_off_is_the_same_everywhere_and_by_the_split_seed(tmp_path: Path):
+def test_the_split_off_test_part_is_the_same_everywhere_and_depends_on_the_split_seed(tmp_path: Path):
     class_folders(tmp_path / "old", CLASSES, each=20)
     class_folders(tmp_path / "new", CLASSES, each=20, first=500)
     scenario = own("domain-incremental", tmp_path)
@@ -153,8 +153,8 @@ def test_the_test_part_that_is_cut_off_is_the_same_everywhere_and_by_the_split_s
     assert np.bincount(images.y_test).tolist() == [8] * 4
     train = np.asarray(images.x_train[np.arange(len(images.x_train))])
     everything = {image.tobytes() for image in (*train, *tests)}
-    assert len(everything) == 160  # disjoint and complete: every image is unlike the others
-    # The class' images in the order of their names, of which these places were drawn; the same on every machine.
+    assert len(everything) == 160  # disjoint and complete: every image differs from the others
+    # The positions drawn among the class's images, sorted by name; the same on every machine.
     assert images.x_test._row[:4].tolist() == TEST_ROWS
     _, again = with_test_part(scenario, tmp_path)
     assert (again == tests).all()
@@ -166,7 +166,7 @@ def test_the_test_part_that_is_cut_off_is_the_same_everywhere_and_by_the_split_s
 TEST_ROWS = [2, 7, 11, 12]
 
 
-def test_another_class_leaves_a_class_own_test_part_as_it_is(tmp_path: Path):
+def test_adding_a_class_keeps_other_classes_test_parts(tmp_path: Path):
     for name in ("old", "new"):
         class_folders(tmp_path / name, CLASSES, each=20)
     whole, _ = with_test_part(own("domain-incremental", tmp_path), tmp_path)
@@ -200,7 +200,7 @@ def archive(path: Path, labels: np.ndarray, **more: np.ndarray) -> None:
     np.savez(path, **{"x_train": pixels, "y_train": labels, **more})
 
 
-def test_own_archives_are_stages_too_beside_folders(tmp_path: Path):
+def test_own_archives_and_folders_can_be_stages_together(tmp_path: Path):
     archive(tmp_path / "old.npz", np.arange(40) % 2, classes=np.array(["cat", "dog"]))
     class_folders(tmp_path / "new", ("ant",), each=20)
     scenario = own("class-incremental", tmp_path, ("old.npz", "new"))
@@ -219,9 +219,9 @@ def test_own_archives_are_stages_too_beside_folders(tmp_path: Path):
     [
         ({"x_train": np.zeros((40, 8, 8, 3))}, "x_train is float64, expected uint8"),
         ({"x_train": np.zeros((40, 8), np.uint8)}, r"x_train has shape \(40, 8\), expected \(images, height, width"),
-        ({"x_train": np.zeros((40, 9, 9, 3), np.uint8)}, r"images of \(9, 9\), data\.image_size is 8"),
+        ({"x_train": np.zeros((40, 9, 9, 3), np.uint8)}, r"images of \(9, 9\), but data\.image_size is 8"),
         ({"x_train": np.zeros((30, 8, 8, 3), np.uint8)}, "30 images but 40 labels"),
-        ({"x_train": np.zeros((40, 8, 8, 1), np.uint8)}, r"images of \(8, 8, 3\), those of .*old\.npz are \(8, 8, 1\)"),
+        ({"x_train": np.zeros((40, 8, 8, 1), np.uint8)}, r"images of \(8, 8, 3\), but .*old\.npz has \(8, 8, 1\)"),
         ({"y_train": np.linspace(0, 1, 40)}, "y_train is float64, expected integers"),
         ({"y_train": np.arange(40) - 1}, r"y_train holds labels -1\.\.38, expected 0 or more"),
         ({"classes": np.array(["one"])}, r"y_train holds labels 0\.\.1, expected 0\.\.0"),
@@ -229,7 +229,7 @@ def test_own_archives_are_stages_too_beside_folders(tmp_path: Path):
         ({"x_train": np.array([{}])}, r"not a readable \.npz archive"),
     ],
 )
-def test_an_own_archive_that_is_not_what_it_should_be_is_refused(tmp_path: Path, changes: dict, complaint: str):
+def test_an_invalid_own_archive_is_refused(tmp_path: Path, changes: dict, complaint: str):
     archive(tmp_path / "old.npz", np.arange(40) % 2, **changes)
     archive(tmp_path / "new.npz", np.arange(40) % 2 + 2)
     with pytest.raises(BenchError, match=complaint) as caught:
@@ -240,9 +240,9 @@ def test_an_own_archive_that_is_not_what_it_should_be_is_refused(tmp_path: Path,
 @pytest.mark.parametrize(
     ("kind", "old", "new", "complaint"),
     [
-        ("class-incremental", ("ant", "bee"), ("bee", "cat"), "class 'bee' is both in old and in new, expected in one"),
-        ("data-incremental", ("ant", "bee"), ("ant",), "class 'bee' is in one only of old and new, expected the same"),
-        ("domain-incremental", ("ant",), ("ant", "bee"), "class 'bee' is in one only of old and new"),
+        ("class-incremental", ("ant", "bee"), ("bee", "cat"), "class 'bee' is in both old and new, expected in one"),
+        ("data-incremental", ("ant", "bee"), ("ant",), "class 'bee' is in only one of old and new, expected the same"),
+        ("domain-incremental", ("ant",), ("ant", "bee"), "class 'bee' is in only one of old and new"),
     ],
 )
 def test_classes_that_do_not_fit_the_kind_are_named(tmp_path: Path, kind: str, old, new, complaint: str):
@@ -252,7 +252,7 @@ def test_classes_that_do_not_fit_the_kind_are_named(tmp_path: Path, kind: str, o
         trees_of(own(kind, tmp_path), tmp_path)
 
 
-def test_what_is_not_prepared_is_said_and_not_decoded_by_the_way(tmp_path: Path):
+def test_unprepared_images_are_reported_and_not_decoded_on_the_fly(tmp_path: Path):
     class_folders(tmp_path / "old", CLASSES)
     class_folders(tmp_path / "new", CLASSES, first=99)
     scenario = own("domain-incremental", tmp_path)
@@ -277,9 +277,9 @@ def test_skipped_images_are_in_neither_part(tmp_path: Path):
 
 def test_a_set_with_a_test_part_of_its_own_takes_no_test_share(tmp_path: Path):
     stages = [{"classes": 7}, {"classes": 3}]
-    with pytest.raises(ScenarioError, match=r"data\.test_share: found, but digits comes with a test part of its own"):
+    with pytest.raises(ScenarioError, match=r"data\.test_share: found, but digits comes with its own test part"):
         load_images(scenario_of("class-incremental", stages, set="digits", test_share=0.2), tmp_path)
-    with pytest.raises(ScenarioError, match=r"data\.image_size: found 16, digits comes as arrays of 8 pixels"):
+    with pytest.raises(ScenarioError, match=r"data\.image_size: found 16, but digits comes as arrays of 8 pixels"):
         load_images(scenario_of("class-incremental", stages, set="digits", image_size=16), tmp_path)
 
 
@@ -289,7 +289,7 @@ def test_files_without_a_resolution_or_a_test_share_are_refused(tmp_path: Path):
         class_folders(tmp_path / "pacs" / domain, CLASSES)
     with pytest.raises(ScenarioError, match=r"data\.image_size: missing; pacs comes as files of various sizes"):
         prepare_images(scenario_of("domain-incremental", stages, set="pacs", test_share=0.2), tmp_path, workers=1)
-    with pytest.raises(DataError, match=r"no test part of its own, and data\.test_share is missing"):
+    with pytest.raises(DataError, match=r"no test part, and data\.test_share is missing"):
         prepared(scenario_of("domain-incremental", stages, set="pacs", image_size=8), tmp_path)
     with pytest.raises(DataError, match=r"class 'ant' has 5 images, too few for a test share of 0\.1"):
         prepared(scenario_of("domain-incremental", stages, set="pacs", image_size=8, test_share=0.1), tmp_path)

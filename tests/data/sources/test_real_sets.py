@@ -1,4 +1,4 @@
-"""Claims about the real image sets; they run where BENCH_TEST_DATA names a folder of .npz archives."""
+"""Claims about the real image sets; they run if BENCH_TEST_DATA names a folder of .npz archives."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from bench.scenario import Scenario, digest, load_scenario, parse_scenario
 def made_up(
     classes: int, each: int, size: int = 2, domains: tuple[str, ...] = (), names: tuple[str, ...] = ()
 ) -> ImageSet:
-    """`each` images a class (and domain) for training and two for testing, in a fixed shuffled order."""
+    """`each` images per class (and domain) for training and two for testing, in a fixed shuffled order."""
     names = names or tuple(map(str, range(classes)))
     kinds = max(1, len(domains))
     mixed = np.random.default_rng(0).permutation(np.repeat(np.arange(classes * kinds), each))
@@ -54,7 +54,7 @@ def scenario_of(kind: str, stages: list[dict], **data: object) -> Scenario:
 
 
 def layout_of(scenario: Scenario) -> ImageSet:
-    """Twenty images a class and domain, in the layout of a shipped scenario's set: what its stages and classes name."""
+    """Twenty images per class and domain, with the classes and domains that a shipped scenario names."""
     domains = tuple(stage.domain for stage in scenario.stages if stage.domain is not None)
     names = scenario.data.classes or ()
     return made_up(len(names) or SETS[scenario.data.set].classes, 20, domains=domains, names=names)
@@ -102,7 +102,7 @@ def test_labels_become_positions_in_the_class_order():
     assert (relabelled[~np.isin(images.y_train, split.class_order)] == -1).all()
 
 
-# Taken once from a run on x86-64; the same on every machine, or scores made elsewhere cannot be compared.
+# Taken once from a run on x86-64; must be the same on every machine, or scores from elsewhere cannot be compared.
 _HASHES = {
     "adaptiope-product-real": "6e69c9879208aa88",
     "cifar10-5-5": "00fedad0031c06de",
@@ -185,19 +185,19 @@ def test_the_split_depends_on_the_split_seed():
     assert len(hashes) == 3
 
 
-def test_more_classes_than_there_are_is_refused():
+def test_more_classes_than_the_set_has_are_refused():
     with pytest.raises(ScenarioError, match=r"stages: 7 \+ 3 classes asked for, digits has 8\. Lower one"):
         cut(scenario_with((7, 3), 0.2, 0, 0), made_up(8, 10))
 
 
-def test_classes_named_are_taken_in_their_order_and_no_others():
+def test_only_the_named_classes_are_used_in_the_given_order():
     images = made_up(5, 10, names=("ant", "bee", "cat", "dog", "eel"))
     split = cut(scenario_with((1, 2), 0.2, None, 0, ("dog", "ant", "eel")), images)
     assert split.class_order.tolist() == [3, 0, 4]
     assert set(images.y_train[split.train[0]]) == {3}
     shuffled = cut(scenario_with((1, 2), 0.2, 1, 0, ("dog", "ant", "eel")), images)
     assert sorted(shuffled.class_order.tolist()) == [0, 3, 4]
-    with pytest.raises(ScenarioError, match=r"data\.classes: 'fox' is no class of digits"):
+    with pytest.raises(ScenarioError, match=r"data\.classes: 'fox' is not a class of digits"):
         cut(scenario_with((1, 2), 0.2, None, 0, ("dog", "fox", "eel")), images)
 
 
@@ -214,8 +214,8 @@ def test_domains_hold_the_same_classes_and_only_their_own_images():
         assert np.bincount(images.y_train[split.validation[place]]).tolist() == [2, 2, 2]
 
 
-def test_a_domain_that_is_not_there_is_named():
-    with pytest.raises(ScenarioError, match=r"stages\[1\]\.domain: found 'sketch', digits has art, photo\. Choose"):
+def test_an_unknown_domain_is_named():
+    with pytest.raises(ScenarioError, match=r"stages\[1\]\.domain: found 'sketch', but digits has art, photo\. Choose"):
         cut(scenario_of("domain-incremental", DOMAINS), made_up(3, 10, domains=("art", "photo")))
     with pytest.raises(ScenarioError, match="kind: domain-incremental, but digits has no domains"):
         cut(scenario_of("domain-incremental", DOMAINS), made_up(3, 10))
@@ -233,7 +233,7 @@ def without(images: ImageSet, label: int, domain: int) -> ImageSet:
 def test_a_class_missing_from_a_domain_is_refused():
     images = without(made_up(3, 10, domains=("photo", "sketch")), 2, 1)
     with pytest.raises(
-        DataError, match="sketch: no training image of class 2, expected the same classes in every stage"
+        DataError, match="sketch: no training images of class 2, expected the same classes in every stage"
     ):
         cut(scenario_of("domain-incremental", DOMAINS), images)
 
@@ -251,20 +251,20 @@ def test_folders_of_a_class_split_share_no_class_and_order_the_classes():
     assert split.class_order.tolist() == [0, 2, 1, 3]
     assert split.classes_seen == (2, 4)
     assert set(apart.y_test[split.test[0]]) == {0, 2}
-    with pytest.raises(DataError, match=r"^new: class ant is in old, too; class-incremental stages share none"):
+    with pytest.raises(DataError, match=r"^new: class ant is also in old; class-incremental stages share none"):
         cut(scenario_of("class-incremental", FOLDERS, **OWN), images)
 
 
-def test_folders_of_more_of_the_same_are_measured_on_one_test_part():
+def test_data_incremental_folders_are_measured_on_one_test_part():
     images = made_up(4, 10, domains=("old", "new"))
     split = cut(scenario_of("data-incremental", FOLDERS, **OWN), images)
     assert [len(part) for part in split.train] == [32, 32]
     assert [len(part) for part in (*split.validation, *split.test)] == [16, 0, 16, 0]
-    with pytest.raises(DataError, match="new: no training image of class 1, expected the same classes"):
+    with pytest.raises(DataError, match="new: no training images of class 1, expected the same classes"):
         cut(scenario_of("data-incremental", FOLDERS, **OWN), without(images, 1, 1))
 
 
-def test_shares_deal_every_class_and_may_leave_some_over():
+def test_shares_split_every_class_and_may_leave_some_over():
     images = made_up(3, 50)
     split = cut(scenario_of("data-incremental", [{"share": 0.5}, {"share": 0.25}]), images)
     assert [np.bincount(images.y_train[part]).tolist() for part in split.train] == [[20] * 3, [10] * 3]
@@ -283,7 +283,7 @@ def test_an_update_has_its_share_of_the_old_images_and_all_of_the_new():
     assert np.bincount(images.y_train[old]).tolist() == [10, 10]  # of 40 each
     assert np.isin(old, split.train[0]).all()
     assert np.array_equal(new, split.train[1])
-    # What is gone stays gone: half is asked for at update 2, a quarter of stage 0 is left.
+    # Discarded images stay discarded: update 2 asks for half, but only a quarter of stage 0 is left.
     first, second, third = split.training(2)
     assert np.array_equal(first, old)
     assert len(second) == 40
