@@ -102,7 +102,7 @@ def test_a_chains_life_is_that_of_the_seeds_that_are_scored():
 
 def test_nothing_but_seeds_that_made_the_target_is_an_error_that_says_what_to_run():
     trials, evals = records(MAKERS)
-    with pytest.raises(RecordError, match=r"s: finished trials are of seeds 10-14 alone.*--seeds 15-17"):
+    with pytest.raises(RecordError, match=r"s: all finished trials have seeds 10-14,.*--seeds 15-17"):
         leaderboard(with_target(trials), evals)
 
 
@@ -116,7 +116,7 @@ def test_two_published_targets_are_not_mixed():
     trials, evals = records(SCRATCH | FAST)
     trials = with_target(trials)
     trials.loc[0, "published_accuracy"] = 0.5
-    with pytest.raises(RecordError, match=r"trials of different published targets: 0\.5 \(there\), 0\.84 \(there\)"):
+    with pytest.raises(RecordError, match=r"trials have different published targets: 0\.5 \(there\), 0\.84 \(there\)"):
         leaderboard(trials, evals)
 
 

@@ -64,9 +64,9 @@ def test_rounding_is_no_spread():
     assert compare_scratch(0.9, 1e-17, 3, 0.9 + 1e-16, 1e-16, 5).p == 1.0
 
 
-def test_what_is_no_number_is_not_tested():
+def test_nan_is_not_tested():
     found = compare_scratch(math.nan, math.nan, 3, 0.9, 0.01, 5)
-    assert (found.p, found.differs, found.verdict) == (None, False, "not tested: an accuracy is no number")
+    assert (found.p, found.differs, found.verdict) == (None, False, "not tested: an accuracy is NaN")
 
 
 def test_spread_on_one_side_alone_is_tested():

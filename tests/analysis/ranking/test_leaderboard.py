@@ -110,7 +110,7 @@ def test_two_strategies_under_one_name_are_refused():
 
 def test_seeds_measured_on_different_steps_are_refused():
     trials, evals = records(SCRATCH | FAST)
-    with pytest.raises(RecordError, match="fast: seeds were measured on different steps"):
+    with pytest.raises(RecordError, match="fast: seeds were measured at different steps"):
         leaderboard(trials, evals.drop(evals[evals["strategy"] == "fast"].index[0]))
 
 
@@ -144,14 +144,14 @@ def test_the_order_of_the_evaluations_does_not_matter():
 def test_a_seed_that_counts_twice_is_refused():
     trials, evals = records(SCRATCH | FAST)
     twice = evals[(evals["strategy"] == "fast") & (evals["seed"] == 0)]
-    with pytest.raises(RecordError, match="fast: seeds were measured on different steps"):
+    with pytest.raises(RecordError, match="fast: seeds were measured at different steps"):
         leaderboard(trials, pd.concat([evals, twice], ignore_index=True))
 
 
 def test_seeds_on_other_steps_than_each_other_are_refused_though_as_many():
     trials, evals = records(SCRATCH | FAST)
     evals.loc[(evals["strategy"] == "fast") & (evals["seed"] == 0) & (evals["step"] == 10), "step"] = 15
-    with pytest.raises(RecordError, match="fast: seeds were measured on different steps"):
+    with pytest.raises(RecordError, match="fast: seeds were measured at different steps"):
         leaderboard(trials, evals)
 
 

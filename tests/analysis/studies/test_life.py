@@ -79,7 +79,9 @@ def test_an_unknown_base_is_in_no_total():
 def test_updates_that_do_not_start_where_the_one_before_ended_are_refused():
     trials, evals = chain_of(SCRATCH | FAST, SCRATCH | FAST)
     trials.loc[(trials["strategy"] == "fast") & (trials["update"] == 1), "weights_sha256"] = "another run's"
-    with pytest.raises(RecordError, match=r"s: fast seed 0: update 2 started from other weights than update 1 left"):
+    with pytest.raises(
+        RecordError, match=r"s: fast seed 0: update 2 did not start from the weights that update 1 left"
+    ):
         whole_life(trials, evals)
 
 
