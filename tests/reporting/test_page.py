@@ -85,8 +85,8 @@ def test_a_row_opens_to_costs_accuracies_seeds_and_where_it_comes_from(tmp_path:
     part = made_up(["fast", "weak"])
     fast = entries(page_of(part, folder=tmp_path))[0]
     assert cells(fast)[1] == "fast"
-    costs = table(fast, "Costs")
-    assert costs[0] == ["currency", "speedup", "95 % interval", "cost", "one evaluation before", "old model"]
+    costs = table(fast, "Cost to the target")
+    assert costs[0] == ["currency", "speedup", "95 % interval", "cost", "one evaluation earlier", "old model"]
     assert [
         "FLOPs",
         "2.00",
@@ -100,7 +100,7 @@ def test_a_row_opens_to_costs_accuracies_seeds_and_where_it_comes_from(tmp_path:
     assert accuracies[0] == ["accuracy", "all", "old", "new"]
     assert ["validation, at the end", "0.9010 ± 0.0010", "0.9110 ± 0.0010", "0.8810 ± 0.0010"] in accuracies
     assert [
-        "test, at the crossing or next taken",
+        "test, at the crossing, or next measured",
         "0.8960 ± 0.0010",
         "0.9060 ± 0.0010",
         "0.8760 ± 0.0010",
@@ -112,8 +112,8 @@ def test_a_row_opens_to_costs_accuracies_seeds_and_where_it_comes_from(tmp_path:
     assert fact(fast, "Code") == "as committed"
     assert fact(fast, "Software") == "Python 3.11.7, torch 2.6.0, numpy 2.0.0"
     assert fact(fast, "Versions") == "rules 1, training 1"
-    assert fact(fast, "Strategy's hash") == "hash of fast"
-    assert fact(fast, "Scenario's hash") == "5ce0"
+    assert fact(fast, "Strategy hash") == "hash of fast"
+    assert fact(fast, "Scenario hash") == "5ce0"
     assert fact(fast, "Seeds in the row") == "0-2 (n = 3)"
     assert fact(fast, "Device") == "A card"
 
@@ -240,7 +240,7 @@ def test_several_scenarios_have_a_table_of_all_together_and_one_has_not(tmp_path
     assert "All these tables together" in [caption.text for caption in page_of(*parts, folder=tmp_path).all("caption")]
     alone = page_of(parts[0], folder=tmp_path, only="one")
     assert "All these tables together" not in [caption.text for caption in alone.all("caption")]
-    assert "This page holds scenario one alone" in " ".join(alone.text.split())
+    assert "This page shows scenario one only" in " ".join(alone.text.split())
 
 
 def test_several_horizons_have_their_frontier(tmp_path: Path):
@@ -324,7 +324,7 @@ def test_figures_are_in_the_page_vector_before_pixels_with_their_captions(tmp_pa
     assert sources[0] == f"data:image/svg+xml;base64,{svg}"
     assert len(sources) == 2
     captions = [caption.text for caption in page.all("figcaption")]
-    assert captions == ["Accuracy against FLOPs. n = 3 seeds.", "Zeal. Drawn from zeal.csv, which lies beside it."]
+    assert captions == ["Accuracy against FLOPs. n = 3 seeds.", "Zeal. Drawn from zeal.csv, in the same folder."]
 
 
 def test_a_chain_s_figures_stand_with_their_update(tmp_path: Path):

@@ -247,7 +247,7 @@ def test_a_choice_of_colours_outlives_loading_the_page_again(page: Any):
 def test_the_keyboard_begins_at_a_link_past_the_tools(page: Any):
     page.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB)
     link = page.switch_to.active_element
-    assert link.text == "To the tables"
+    assert link.text == "Skip to the tables"
     assert link.location["x"] >= 0
     width = page.execute_script("return getComputedStyle(arguments[0]).outlineStyle", link)
     assert width == "solid"
