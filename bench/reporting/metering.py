@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # these need torch
 
 
 def flops_table(model: str, image_shape: tuple[int, int, int], count: FlopCount, layers: Sequence[LayerFlops]) -> Table:
-    """Return a model's forward multiply-adds by layer, by both counters, with what a step costs below."""
+    """Return a model's forward multiply-adds by layer, by both counters, with the totals below."""
     size = "x".join(map(str, image_shape))
     table = Table(
         box=None, header_style="bold", title=f"{model}, one image of {size}", title_justify="left", show_footer=True
@@ -44,7 +44,7 @@ def audit_table(audit: Audit) -> Table:
 
 
 def rules_table(verdict: Verdict) -> Table:
-    """Return each rule, and where it was not kept."""
+    """Return each rule, and where it was broken."""
     table = Table(box=None, header_style="bold", title=f"{verdict.trials} trials", title_justify="left")
     for heading in ("rule", "", "where", "found"):
         table.add_column(heading)

@@ -1,4 +1,4 @@
-"""Tables of what there is to run, and of what a run would take."""
+"""Tables of what can be run, and of what a run would cost."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:  # needs torch, and `bench list` starts without
     from bench.execution.estimate import Plan
 
 _LIST_NOTE = (
-    "images: trained on by scratch at the last update, about, by the sets' published counts. scratch, FLOPs: of one trial there, "
-    "where the results hold one; bench plan estimates it."
+    "images: about how many scratch trains on at the last update, from the sets' published counts. scratch, FLOPs: of one trial "
+    "there, if the results contain one; bench plan estimates it."
 )
 
 
@@ -60,7 +60,7 @@ def _stage_text(stage: Stage) -> str:
 
 
 def plan_table(scenario: Scenario, plan: Plan) -> tuple[Text, Table, Text]:
-    """Return (heading, table, notes) of what a run would take, as bench.execution.estimate gives it."""
+    """Return (heading, table, notes) on what a run would cost. plan: as returned by bench.execution.estimate."""
     table = Table(box=None, header_style="bold")
     for heading in (
         "strategy",
@@ -84,8 +84,8 @@ def plan_table(scenario: Scenario, plan: Plan) -> tuple[Text, Table, Text]:
     seconds = sum(row.due * row.seconds for row in plan.estimates)
     table.add_row("all", "", "", str(due), "", "", "", "", f"{flops:.3e}", duration(seconds))
     notes = (
-        f"Steps, images, FLOPs and training time are of one whole trial. Times: from {plan.timed_steps} steps of scratch on "
-        f"{plan.device}, without measuring, compiling and what a strategy computes besides; a trial that was cut off needs less."
+        f"Steps, images, FLOPs and training time are for one whole trial. Times: from {plan.timed_steps} steps of scratch on "
+        f"{plan.device}, without evaluation, compilation and a strategy's extra computation; an interrupted trial needs less."
     )
     return Text(scenario.title, style="bold"), table, Text(notes, style="dim")
 

@@ -96,8 +96,8 @@ def test_a_caption_says_one_seed_modified_code_and_many_strategies(tmp_path: Pat
     write_report(records, tmp_path, NO_PICTURES)
     text = (tmp_path / "accuracy-flops.caption.txt").read_text(encoding="utf-8")
     assert "n = 1 each. One seed has no spread: no band, no interval." in text
-    assert "some on modified code" in text
-    assert "At most scratch and the 11 best of 14 others are drawn; leaderboard.md has them all." in text
+    assert "some modified, or of unknown commit" in text
+    assert "At most scratch and the 11 best of 14 others are drawn; leaderboard.md lists all." in text
 
 
 def test_a_commit_that_stands_in_several_rows_is_named_once(tmp_path: Path):
@@ -167,7 +167,7 @@ def test_formats_and_widths_are_chosen():
 
 @pytest.mark.parametrize("formats", ["", "gif", "png,PDF"])
 def test_formats_that_are_none_are_refused(formats: str):
-    with pytest.raises(BenchError, match=r"--formats .*expected some of pdf, svg, png\. Change it\."):
+    with pytest.raises(BenchError, match=r"--formats .*expected one or more of pdf, svg, png\. Change it\."):
         prints_of(formats, "page")
 
 

@@ -41,7 +41,7 @@ def test_an_interval_is_in_brackets_and_its_absence_has_a_reason():
     rows.loc[rows["strategy"] == "fast", ["low_flops", "high_flops", "note_flops"]] = [1.5, 2.625, "t, n = 3"]
     table = latex_table(rows)
     assert "[1.50, 2.62]" in _line(table, "fast")
-    assert "Without an interval: scratch at horizon 1: by definition." in table
+    assert "No interval: scratch at horizon 1: by definition." in table
 
 
 def test_costs_are_powers_of_ten_and_seeds_are_counted():
