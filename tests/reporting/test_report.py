@@ -57,7 +57,7 @@ def test_a_chains_report_has_figures_for_each_update_and_its_whole_life(tmp_path
     assert "| weak | 1 | 0 | - |" in life  # it has no update 3
 
 
-def test_a_table_says_who_had_but_a_share_of_the_old_images():
+def test_a_table_says_which_strategies_had_only_a_share_of_the_old_images():
     trials, evals = records(SCRATCH | FAST)
     trials.loc[trials["strategy"] == "fast", "old_share"] = 0.2
     table = leaderboard(trials, evals)
@@ -75,7 +75,7 @@ def test_a_table_says_who_had_but_a_share_of_the_old_images():
     ],
     ids=["scratch alone", "all censored", "one seed", "no common seed", "ten strategies"],
 )
-def test_a_report_is_drawn_whatever_is_there(curves: dict, tmp_path: Path):
+def test_a_report_is_drawn_for_any_records(curves: dict, tmp_path: Path):
     names = {path.name for path in write_report(Records(*records(curves)), tmp_path, Prints(("png",), ()))}
     assert {f"{name}.png" for name in (*CURVES, "seed-crossings")} <= names
 
@@ -99,7 +99,7 @@ def test_a_strategy_without_a_common_seed_is_in_the_table():
     assert "| 2 | late | 0.5 | 0 (2 missing) | - | - |" in markdown_table(table)
 
 
-def test_markdown_has_a_row_a_strategy_and_as_many_cells_as_headings(three: Records):
+def test_markdown_has_a_row_per_strategy_and_a_cell_per_heading(three: Records):
     lines = [line for line in markdown_table(leaderboard(three.trials, three.evals)).splitlines() if line[:1] == "|"]
     assert len(lines) == 2 + 3
     assert len({line.count("|") for line in lines}) == 1
@@ -119,7 +119,7 @@ def test_a_long_table_looks_like_a_short_one(three: Records, monkeypatch: pytest
     assert printed(three, 240) == short
 
 
-def test_a_figure_that_has_nothing_to_show_any_more_is_deleted_and_nothing_else_is(three: Records, tmp_path: Path):
+def test_only_figures_without_data_any_more_are_deleted(three: Records, tmp_path: Path):
     quick = Prints(("svg",), ("pdf",))
     kept = {path.name for path in write_report(three, tmp_path, quick)}
     for name in ("old.caption.txt", "old.csv", "old.svg", "old-column.pdf", "older.svg", "mine.csv"):
