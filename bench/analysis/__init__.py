@@ -1,1 +1,1 @@
-"""From records to conclusions: plain functions on numbers and data frames. Reads no file and draws nothing."""
+"""From records to conclusions: plain functions on numbers and data frames. Reads no files and draws nothing."""

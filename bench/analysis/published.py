@@ -1,4 +1,4 @@
-"""Published targets: which one holds for some trials, and which trials it takes out of the scoring."""
+"""Published targets: which one applies to some trials, and which trials it excludes from scoring."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Published:
 
 
 def published_of(trials: pd.DataFrame) -> Published | None:
-    """Return the published target of one scenario's update, or None: provisional.
+    """Return the published target of one scenario's update, or None if the target is provisional.
 
-    trials: as bench.records.collect gives them; those run before there was a target may lack it.
-    Raises RecordError where trials name different ones.
+    trials: as returned by bench.records.collect; those run before the target was published may lack it.
+    Raises RecordError if trials name different ones.
     """
     known = trials.reindex(columns=_COLUMNS)
     found = known[known["published_accuracy"].notna()].drop_duplicates()
@@ -38,7 +38,7 @@ def published_of(trials: pd.DataFrame) -> Published | None:
             f"{row['published_accuracy']:g} ({row['published_source']})" for _, row in found.iterrows()
         )
         raise RecordError(
-            f"{trials['scenario'].iloc[0]}: trials of different published targets: {accuracies}. Keep them in folders apart."
+            f"{trials['scenario'].iloc[0]}: trials have different published targets: {accuracies}. Keep them in separate folders."
         )
     row = found.iloc[0]
     accuracy, std = float(row["published_accuracy"]), float(row["published_std"])
@@ -47,9 +47,9 @@ def published_of(trials: pd.DataFrame) -> Published | None:
 
 
 def scored(trials: pd.DataFrame, evals: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return trials and evaluations without the seeds that a published target was made from, of one scenario.
+    """Return one scenario's trials and evaluations without the seeds that a published target was computed from.
 
-    Raises RecordError where nothing finished is left.
+    Raises RecordError if no finished trial is left.
     """
     left_out = {update: not_scored(group) for update, group in trials.groupby("update")}
     if not any(left_out.values()):
@@ -64,8 +64,8 @@ def scored(trials: pd.DataFrame, evals: pd.DataFrame) -> tuple[pd.DataFrame, pd.
         name = trials["scenario"].iloc[0]
         seeds = sorted({seed for found in left_out.values() for seed in found})
         raise RecordError(
-            f"{name}: finished trials are of seeds {span(seeds)} alone, from which its target was published; these are not "
-            f"scored. Run others: bench run --scenario {name} --seeds {max(seeds) + 1}-{max(seeds) + 3}"
+            f"{name}: all finished trials have seeds {span(seeds)}, which the published target was computed from; these are "
+            f"not scored. Run others: bench run --scenario {name} --seeds {max(seeds) + 1}-{max(seeds) + 3}"
         )
     return frames[0], frames[1]
 
@@ -77,7 +77,7 @@ def not_scored(trials: pd.DataFrame) -> tuple[int, ...]:
 
 
 def span(seeds: Sequence[int]) -> str:
-    """Return seeds as "0-4", or "0, 2, 5" where they are no range."""
+    """Return seeds as "0-4", or "0, 2, 5" if they are not a range."""
     ordered = sorted(seeds)
     if len(ordered) > 1 and ordered == list(range(ordered[0], ordered[-1] + 1)):
         return f"{ordered[0]}-{ordered[-1]}"

@@ -1,4 +1,4 @@
-"""What is said below a leaderboard of how far it is to be trusted."""
+"""Notes below a leaderboard on how far it can be trusted."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from bench.catalog import REFERENCE
 
 
 def guard_notes(rows: pd.DataFrame) -> list[str]:
-    """Return the notes on scratch against its published target, on runs that are too fast, and on what is no number.
+    """Return notes on scratch against its published target, on runs that converge too fast, and on NaN accuracies.
 
-    rows: as bench.analysis.ranking.leaderboard gives them. Without a published target there is nothing to hold scratch against.
+    rows: as returned by bench.analysis.ranking.leaderboard. Without a published target there is nothing to compare scratch with.
     """
     notes = []
     if "published_source" in rows:
         notes += [*_honesty(rows[rows["strategy"] == REFERENCE].iloc[0]), *_speed(rows)]
     if rows["validation_accuracy"][rows["n"] > 0].isna().any():
-        notes.append("nan: of some seed an accuracy is no number. It counts as below every target.")
+        notes.append("nan: a seed's accuracy is not a number. It counts as below every target.")
     return notes
 
 
@@ -28,7 +28,7 @@ def _honesty(scratch: pd.Series) -> list[str]:
     if scratch["left_out"]:
         plural = "" if scratch["left_out"] == 1 else "s"
         trials = f"{scratch['left_out']} trial{plural} of seeds {scratch['published_seeds']}"
-        notes.append(f"Not scored: {trials}, from which the target was published.")
+        notes.append(f"Not scored: {trials}, from which the published target was computed.")
     return notes
 
 
@@ -42,6 +42,6 @@ def _speed(rows: pd.DataFrame) -> list[str]:
         for row in fast.to_dict("records")
     )
     return [
-        f"Faster to {CONVERGENCE_SHARE:g} of the target than published scratch is by chance (MLPerf's convergence points): "
-        f"{found}. Of a strategy that is its claim; of scratch it is a warning."
+        f"Significantly faster to {CONVERGENCE_SHARE:g} of the target than published scratch (MLPerf's convergence points): "
+        f"{found}. For a strategy, this is its claim; for scratch, it is a warning."
     ]

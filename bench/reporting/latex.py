@@ -1,4 +1,4 @@
-"""Tables in LaTeX, for a paper: booktabs, the best in bold, bounds and intervals as mathematics."""
+"""LaTeX tables for a paper: booktabs, the best in bold, bounds and intervals in math mode."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _MODIFIED = r"$^{\dagger}$"
 def latex_table(rows: pd.DataFrame) -> str:
     """Return one update's leaderboard as a table environment; it needs \\usepackage{booktabs}.
 
-    rows: as bench.analysis.ranking.leaderboard gives them. It has fewer columns than the other forms, so that it fits lines
-    of 6.5 inches: the seeds that reached the target, of all; the speedup with its interval; the leading currency's cost;
+    rows: as returned by bench.analysis.ranking.leaderboard. It has fewer columns than the other formats, so that it fits lines
+    of 6.5 inches: how many of the seeds reached the target; the speedup with its interval; the leading currency's cost;
     accuracies.
-    Bold is the best speedup of those that held the target, scratch aside, and the best accuracies.
+    Bold marks the best speedup among strategies that held the target, except scratch, and the best accuracies.
     """
     words = leaderboard_cells(rows)
     currency = rows["currency"].iloc[0]
@@ -66,7 +66,7 @@ def latex_table(rows: pd.DataFrame) -> str:
 
 
 def escape(text: str) -> str:
-    """Return text as LaTeX prints it."""
+    """Return text escaped for LaTeX."""
     return "".join(_SPECIAL.get(character, character) for character in text)
 
 
@@ -80,7 +80,7 @@ def latex_plain(cells: Cells) -> str:
 def _environment(words: Sequence[str], headings: Sequence[str], cells: list[list[str]], alignment: str) -> str:
     """Return a table environment.
 
-    words: the caption, then the notes. alignment: of the first columns, the others are flush right.
+    words: the caption, then the notes. alignment: of the first columns; the others are right-aligned.
     """
     caption, *notes = words
     lines = [
@@ -104,7 +104,7 @@ def _environment(words: Sequence[str], headings: Sequence[str], cells: list[list
 
 
 def _cells(row: Any, currency: str, others: Sequence[str], best: set[str]) -> list[str]:
-    """Return one strategy's cells. best: the columns of the rows in which it is the best."""
+    """Return one strategy's cells. best: the columns of `rows` in which it is the best."""
     name = escape(row["strategy"]) + _MODIFIED * bool(row["modified"])
     horizon = f"{row['horizon']:g}"
     if not row["n"]:
@@ -124,19 +124,19 @@ def _cells(row: Any, currency: str, others: Sequence[str], best: set[str]) -> li
 
 
 def _gaps(rows: pd.DataFrame, currency: str) -> list[str]:
-    """Return what the narrow columns leave out: why there is no interval, and seeds that are not there."""
+    """Return what the narrow columns leave out: why there is no interval, and which seeds are missing."""
     found = []
     for _, row in _each(rows):
         if row["n"] and not is_there(row[f"low_{currency}"]) and row[f"note_{currency}"]:
             note = str(row[f"note_{currency}"]).removeprefix("none: ")
             found.append(f"{row['strategy']} at horizon {row['horizon']:g}: {note}")
         found += [f"{row['strategy']}: {row[what]} {what}" for what in ("unfinished", "missing") if row[what]]
-    reached = "Reached: seeds that did, of all."
-    return [reached, f"Without an interval: {'; '.join(found)}"] if found else [reached]
+    reached = "Reached: seeds that reached the target, of all."
+    return [reached, f"No interval: {'; '.join(found)}"] if found else [reached]
 
 
 def _number(text: str) -> str:
-    """Return a cell as LaTeX prints it: bounds and powers of ten as mathematics, a gap as a dash."""
+    """Return a cell for LaTeX: bounds and powers of ten in math mode, a gap as a dash."""
     if text == "-":
         return "--"
     if text.startswith(("< ", "> ")):
@@ -157,19 +157,19 @@ def _scientific(value: float) -> str:
 
 
 def _bold(text: str, really: bool) -> str:
-    """Return a cell in bold; \\boldmath is for what is set as mathematics."""
+    """Return a cell in bold; \\boldmath is for math mode."""
     return rf"{{\boldmath\textbf{{{text}}}}}" if really else text
 
 
 def _best_speedups(rows: pd.DataFrame) -> set[int]:
-    """Return the places of the best strategy that held the target; none where nobody did."""
+    """Return the positions of the best strategy that held the target; empty if none did."""
     currency = rows["currency"].iloc[0]
     held = rows[f"relation_{currency}"].isin(["=", ">"]) & (rows["strategy"] != REFERENCE)
     return _highest(rows[f"value_{currency}"].astype(float).where(held), 2)
 
 
 def _highest(values: pd.Series, digits: int = 4) -> set[int]:
-    """Return the places of the highest value, of several where they are printed alike."""
+    """Return the positions of the highest value; several if they print alike."""
     printed = values.astype(float).round(digits).to_numpy()
     return set(np.flatnonzero(printed == np.nanmax(printed)).tolist()) if not np.isnan(printed).all() else set()
 

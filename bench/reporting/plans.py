@@ -1,4 +1,4 @@
-"""Tables of what there is to run, and of what a run would take."""
+"""Tables of what can be run, and of what a run would cost."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:  # needs torch, and `bench list` starts without
     from bench.execution.estimate import Plan
 
 _LIST_NOTE = (
-    "images: those that scratch trains on at the last update, by the sets' published counts. scratch, FLOPs: of one trial there, "
-    "where the results contain one; bench plan estimates it. --wide shows all columns."
+    "images: about how many scratch trains on at the last update, from the sets' published counts. scratch, FLOPs: of one trial "
+    "there, if the results contain one; bench plan estimates it. --wide shows all columns."
 )
 
 

@@ -1,4 +1,4 @@
-"""Telling the user how a run goes on: bars in a terminal, a line a trial elsewhere."""
+"""Shows the progress of a run: bars in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench.execution.listener import Listener
 from bench.records.schema import EvalRow, TrialRecord
 
-# Above this share, of the processors or of a GPU's samples, seconds are doubtful, and the user is told.
+# Above this share, of the processors or of a GPU's samples, timings are doubtful, and the user is warned.
 _BUSY_SHARE = 0.05
 
 
 @contextmanager
 def progress_for(console: Console) -> Iterator[Listener]:
-    """Give the listener that fits `console`, and clean up behind it."""
+    """Yield the listener that suits `console`, and clean up after it."""
     if not console.is_terminal:
         yield _Lines(console)
         return
@@ -30,7 +30,7 @@ def progress_for(console: Console) -> Iterator[Listener]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    # News come at evaluations, minutes apart in a long trial; a shorter window would see no speed.
+    # Updates come at evaluations, minutes apart in a long trial; a shorter window would see no speed.
     with Progress(*columns, console=console, speed_estimate_period=1800) as progress:
         yield _Bars(progress)
 
@@ -64,7 +64,7 @@ class _Lines:
         self._print(_plan_in_words(asked, due))
 
     def began(self, label: str, total_steps: int, done_steps: int) -> None:
-        self._print(f"{label}: " + (f"goes on after step {done_steps}" if done_steps else f"{total_steps} steps"))
+        self._print(f"{label}: " + (f"resumes after step {done_steps}" if done_steps else f"{total_steps} steps"))
 
     def evaluated(self, label: str, row: EvalRow, total_steps: int) -> None:
         pass
@@ -111,7 +111,7 @@ def _plan_in_words(asked: int, due: int) -> str:
 
 
 def result_in_words(record: TrialRecord | None) -> str:
-    """Return how a trial ended, in a line, and what makes its seconds doubtful."""
+    """Return one line on how a trial ended, and on what makes its timings doubtful."""
     if record is None:
         return "failed"
     summary = record.summary
@@ -120,12 +120,12 @@ def result_in_words(record: TrialRecord | None) -> str:
     return (
         f"validation {summary.validation_accuracy:.4f}, test {summary.test_accuracy:.4f}, "
         f"{summary.train_flops:.3e} FLOPs, {summary.train_seconds:.1f} s of training, "
-        f"{summary.wall_seconds:.1f} s in all{_warnings_in_words(record)}"
+        f"{summary.wall_seconds:.1f} s in total{_warnings_in_words(record)}"
     )
 
 
 def _warnings_in_words(record: TrialRecord) -> str:
-    """Say what makes the seconds of a finished trial doubtful; nothing, mostly."""
+    """Return what makes a finished trial's timings doubtful; usually empty."""
     summary, cpus = record.summary, record.provenance.cpus
     if summary is None:
         return ""
@@ -133,8 +133,8 @@ def _warnings_in_words(record: TrialRecord) -> str:
     if summary.other_cpu_seconds is not None and summary.train_seconds:
         share = summary.other_cpu_seconds / (cpus * summary.train_seconds)
         if share > _BUSY_SHARE:
-            words += f"; the machine was busy: others took {share:.0%} of its processors"
+            words += f"; the machine was busy: other processes used {share:.0%} of its CPU time"
     if summary.gpu_use and (summary.gpu_use.slowed_share or 0) > _BUSY_SHARE:
         reasons = ", ".join(summary.gpu_use.slowed_by)
-        words += f"; the GPU's clocks were held back {summary.gpu_use.slowed_share:.0%} of the time: {reasons}"
+        words += f"; the GPU's clocks were throttled {summary.gpu_use.slowed_share:.0%} of the time: {reasons}"
     return words

@@ -1,4 +1,4 @@
-"""A published target as text for a scenario's file."""
+"""A published target as text for a scenario file."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def with_target(trials: pd.DataFrame, accuracy: float = 0.84, steps: str | None 
 
 
 def both(*curves: dict) -> dict:
-    """Put curves of the same strategies together, seed by seed."""
+    """Combine curves of the same strategies, seed by seed."""
     merged: dict = {}
     for each in curves:
         for key, seeds in each.items():
@@ -58,7 +58,7 @@ def test_a_target_above_what_a_strategy_ends_with_is_a_miss():
     assert (fast["relation_flops"], fast["value_flops"]) == ("<", 2.0)
 
 
-def test_the_seeds_that_made_a_target_are_not_scored():
+def test_the_seeds_of_a_published_target_are_not_scored():
     trials, evals = records(both(SCRATCH | FAST, MAKERS))
     table = leaderboard(with_target(trials), evals)
     plain = leaderboard(with_target(records(SCRATCH | FAST)[0]), records(SCRATCH | FAST)[1])
@@ -68,7 +68,7 @@ def test_the_seeds_that_made_a_target_are_not_scored():
     assert (table["n"] == 2).all()
 
 
-def test_every_other_table_uses_the_target_and_leaves_its_seeds_out():
+def test_every_other_table_uses_the_target_and_omits_its_seeds():
     longer = {("fast", 1.0): {seed: [0.5, 0.5, 0.5, 0.84] for seed in (0, 1, *SEEDS)}}
     curves = both(SCRATCH | FAST, longer, MAKERS)
     trials, evals = records(curves)
@@ -85,7 +85,7 @@ def test_every_other_table_uses_the_target_and_leaves_its_seeds_out():
     assert mean_curves(trials, evals, "flops")["n"].unique().tolist() == [2]
 
 
-def test_a_chains_targets_are_each_updates_own():
+def test_each_update_of_a_chain_has_its_own_target():
     trials, evals = chain_of(SCRATCH | FAST, SCRATCH | FAST)
     trials = with_target(trials)
     trials["published_accuracy"] = trials["update"].map({1: 0.84, 2: 0.86})
@@ -94,19 +94,19 @@ def test_a_chains_targets_are_each_updates_own():
     assert life.loc[("flops", "scratch"), "held"] == 2  # its own, by definition
 
 
-def test_a_chains_life_is_that_of_the_seeds_that_are_scored():
+def test_a_chains_life_uses_only_scored_seeds():
     trials, evals = chain_of(*[both(SCRATCH | FAST, MAKERS)] * 2)
     life = whole_life(with_target(trials), evals)
     assert life["n"].unique().tolist() == [2]
 
 
-def test_nothing_but_seeds_that_made_the_target_is_an_error_that_says_what_to_run():
+def test_only_seeds_of_the_target_is_an_error_that_says_what_to_run():
     trials, evals = records(MAKERS)
-    with pytest.raises(RecordError, match=r"s: finished trials are of seeds 10-14 alone.*--seeds 15-17"):
+    with pytest.raises(RecordError, match=r"s: all finished trials have seeds 10-14,.*--seeds 15-17"):
         leaderboard(with_target(trials), evals)
 
 
-def test_no_scored_scratch_is_an_error_that_names_the_seeds_which_are_not():
+def test_no_scored_scratch_is_an_error_that_names_the_unscored_seeds():
     trials, evals = records(both({("scratch", 1.0): MAKERS["scratch", 1.0]}, FAST))
     with pytest.raises(RecordError, match=r"no finished scratch trial at horizon 1 beside those of seeds 10-14"):
         leaderboard(with_target(trials), evals)
@@ -116,11 +116,11 @@ def test_two_published_targets_are_not_mixed():
     trials, evals = records(SCRATCH | FAST)
     trials = with_target(trials)
     trials.loc[0, "published_accuracy"] = 0.5
-    with pytest.raises(RecordError, match=r"trials of different published targets: 0\.5 \(there\), 0\.84 \(there\)"):
+    with pytest.raises(RecordError, match=r"trials have different published targets: 0\.5 \(there\), 0\.84 \(there\)"):
         leaderboard(trials, evals)
 
 
-def test_a_record_from_before_the_target_is_held_against_it_too():
+def test_a_record_older_than_the_target_is_compared_with_it_too():
     trials, _ = records(SCRATCH | FAST)
     trials = with_target(trials, steps="1 2 3 4 5")
     columns = [name for name in trials if str(name).startswith("published")]
@@ -137,7 +137,7 @@ def test_without_a_target_every_seed_is_scored():
     assert "published_source" not in leaderboard(trials, evals)
 
 
-def test_a_published_target_does_not_move_with_the_seeds_that_are_drawn():
+def test_a_published_target_does_not_vary_across_resamples():
     # Twelve seeds: scratch ends at 0.7 or 0.9, so that a provisional target would differ from draw to draw.
     ends = np.array([[0.7, 0.9] * 6])
     scratch = Run(np.vstack([ends - 0.3, ends]), np.repeat([[50.0], [100.0]], 12, axis=1))
@@ -158,5 +158,5 @@ def test_a_share_of_a_published_target_moves_scratchs_cost():
 @pytest.mark.parametrize(
     ("seeds", "text"), [([3], "3"), ([4, 0, 1, 2, 3], "0-4"), ([0, 2, 5], "0, 2, 5"), ([7, 8], "7-8")]
 )
-def test_seeds_are_told_shortly(seeds: list[int], text: str):
+def test_seeds_are_abbreviated(seeds: list[int], text: str):
     assert span(seeds) == text

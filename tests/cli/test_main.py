@@ -142,7 +142,7 @@ def test_a_report_is_drawn_in_the_formats_and_widths_asked_for(options: list[str
 
 def test_a_format_that_is_none_is_refused_before_anything_is_written(tmp_path: Path):
     line = refused(bench("report", "--results", tmp_path, "--reports", tmp_path / "reports", "--formats", "png,gif"))
-    assert line == "bench: --formats 'png,gif': gif, expected some of pdf, svg, png. Change it."
+    assert line == "bench: --formats 'png,gif': unknown format gif, expected one or more of pdf, svg, png. Change it."
     assert not (tmp_path / "reports").exists()
 
 

@@ -98,7 +98,7 @@ def test_a_strategy_that_ends_with_no_number_has_missed_and_its_mean_is_no_numbe
     assert "< 1.00" in row
     assert "censored" in row
     assert " nan " in row
-    assert "nan: of some seed an accuracy is no number. It counts as below every target." in printed
+    assert "nan: a seed's accuracy is not a number. It counts as below every target." in printed
     assert "nan" not in row_of(printed, "optimized")
     assert bench("check", results).exit_code == 1
 

@@ -77,7 +77,7 @@ def test_a_made_target_can_be_pasted_into_a_scenarios_file(results: Path, tmp_pa
 
 def test_a_chains_target_has_a_table_for_each_update(tmp_path: Path):
     line = refused(bench("target", "--scenario", "digits-4-2-2-2", "--results", _RESULTS))
-    assert "no finished trial of update 1 of seeds 3-4, expected all of 0-4" in line
+    assert "no finished trial of update 1 for seeds 3-4, expected all of 0-4" in line
     shutil.copytree(_RESULTS / "digits-4-2-2-2", tmp_path / "digits-4-2-2-2")
     scratch = tmp_path / "digits-4-2-2-2/scratch/1"
     for seed in (3, 4):
@@ -92,8 +92,8 @@ def test_a_chains_target_has_a_table_for_each_update(tmp_path: Path):
 @pytest.mark.parametrize(
     ("seeds", "complaint"),
     [
-        ("0-3", f"{NAME}: 4 seeds for a published target, expected at least 5. Name more with --seeds"),
-        ("4-9", f"{NAME}: scratch at horizon 1 has no finished trial of seeds 8-9, expected all of 4-9"),
+        ("0-3", f"{NAME}: 4 seeds for a published target, expected at least 5. Add more with --seeds"),
+        ("4-9", f"{NAME}: scratch at horizon 1 has no finished trial for seeds 8-9, expected all of 4-9"),
         ("0,1,2,3,9", "--strategy scratch --seeds 0,1,2,3,9"),
     ],
 )
@@ -106,7 +106,7 @@ def test_a_published_target_is_in_the_table_with_its_guard_and_its_seeds_are_not
     printed = bench("leaderboard", "--wide", "--results", results)
     assert printed.exit_code == 0, printed.output
     assert "Target: validation accuracy 0.9311 ± 0.0005, published (5 seeds, there)" in printed.stdout
-    assert "Not scored: 8 trials of seeds 0-4, from which the target was published." in printed.stdout
+    assert "Not scored: 8 trials of seeds 0-4, from which the published target was computed." in printed.stdout
     assert "Is scratch honest? It ends +0.0002 from the published accuracy, p = 0." in printed.stdout
     assert "no difference found" in printed.stdout
     assert " 3 " in row_of(printed.stdout, "naive")
@@ -124,7 +124,7 @@ def test_published_seeds_alone_are_no_leaderboard(results: Path):
         for strategy in ("scratch", "naive"):
             shutil.rmtree(trial(results, strategy, seed))
     line = refused(bench("leaderboard", "--results", results))
-    assert f"{NAME}: finished trials are of seeds 0-4 alone" in line
+    assert f"{NAME}: all finished trials have seeds 0-4," in line
     assert f"bench run --scenario {NAME} --seeds 5-7" in line
 
 
@@ -155,7 +155,7 @@ def test_a_scratch_that_converges_too_fast_is_found(results: Path):
     publish(results, convergence_steps=[5526, 5920, 5526, 5920, 5526])
     checked = bench("check", results)
     assert checked.exit_code == 1
-    assert f"{NAME}/scratch/1: honest convergence: step 2,763 in the mean, expected at least 5," in checked.stderr
+    assert f"{NAME}/scratch/1: honest convergence: mean step 2,763, expected at least 5," in checked.stderr
     printed = bench("leaderboard", "--results", results).stdout
     assert "scratch at horizon 1 (step 2,763, expected at least 5," in printed
 

@@ -155,7 +155,7 @@ def test_a_trial_killed_by_sigkill_resumes_with_the_same_command(short: Scenario
     done = subprocess.run(
         [*command, str(tmp_path / "cut")], check=True, capture_output=True, text=True, env=environment
     )
-    assert "goes on after step" in done.stderr
+    assert "resumes after step" in done.stderr
     whole = read_trial(trial_folder(tmp_path / "whole", "digits-7-3", "scratch", 1.0, 0))
     cut = read_trial(folder)
     assert cut.summary.sittings == 2

@@ -31,11 +31,11 @@ def made_up(
     long_titles: bool = False,
     draw: int = 7,
 ) -> Records:
-    """Return one scenario's records: scratch, and so many strategies but one, of one update.
+    """Return one scenario's records for one update: `strategies` strategies, the first of them scratch.
 
-    missed: nobody but scratch reaches the target. joules: energy was measured. horizons: at which all but scratch were run.
-    ablation: strategies that differ from "optimized" in one piece each. long_titles: to see what becomes of them.
-    draw: of the noise.
+    missed: only scratch reaches the target. joules: energy was measured. horizons: of all strategies except scratch.
+    ablation: strategies that differ from "optimized" in one piece each. long_titles: to test their layout.
+    draw: seed of the noise.
     """
     random = np.random.default_rng(draw)
     trials, evals = [], []
@@ -123,7 +123,7 @@ def _trial(key: dict, last: dict, place: int, title: str, ablation: bool, long_t
 
 
 def _pieces(place: int, ablation: bool) -> dict:
-    """Return the pieces: "optimized" has all, and its ablations all but one."""
+    """Return the pieces: "optimized" has all, its ablations all except one."""
     if ablation and place > 2:
         aspect = tuple(_PIECES)[place % 4]
         return {**_PIECES, aspect: {"type": f"Other{place}"}, "source": None}

@@ -1,4 +1,4 @@
-"""Reads a page back as elements: an HTML parser of the standard library is enough for that."""
+"""Reads a page back as elements; the standard library's HTML parser is enough for that."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class _Reader(HTMLParser):
 
 
 def read_page(html: str) -> Element:
-    """Return a page's root. Fails where an element is not closed, or closes another."""
+    """Return a page's root. Fails if an element is not closed, or closes another."""
     reader = _Reader()
     reader.feed(html)
     reader.close()
@@ -68,12 +68,12 @@ def read_page(html: str) -> Element:
 
 
 def entries(page: Element) -> list[Element]:
-    """Return every leaderboard's rows, each with what stands behind it."""
+    """Return every leaderboard's rows, each with its details."""
     return [entry for table in page.all("table", class_="leaderboard") for entry in table.all("tbody", class_="entry")]
 
 
 def cells(entry: Element) -> list[str]:
-    """Return what a leaderboard's row says; of the strategy its name, not its title."""
+    """Return the cells of a leaderboard row; for the strategy, its name without its title."""
     shown = entry.all("tr")[0]
     return [
         cell.all("button")[0].text if cell.all("button") else cell.text

@@ -1,4 +1,4 @@
-"""Made-up records for the page: of any number of scenarios, strategies and seeds, with whatever names."""
+"""Made-up records for the page: any number of scenarios, strategies and seeds, with any names."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {path.name: path for path in write_report(records, tmp_path_factory.mktemp("report"))}
 
 
-def test_beside_every_figure_lie_its_table_and_its_caption(written: dict[str, Path]):
+def test_every_figure_comes_with_its_table_and_its_caption(written: dict[str, Path]):
     pictures = [path for path in written.values() if path.suffix in PICTURES]
     figures = {path.stem.removesuffix("-column") for path in pictures}
     assert {"accuracy-flops", "accuracy-gpu-joules", "speedup-target", "ablation", "old-new", "energy-time"} < figures
@@ -65,18 +65,18 @@ def test_the_same_records_give_the_same_bytes(written: dict[str, Path], tmp_path
         assert path.read_bytes() == written[path.name].read_bytes(), path.name
 
 
-def test_no_file_says_when_it_was_made(written: dict[str, Path]):
+def test_no_file_contains_a_date(written: dict[str, Path]):
     assert b"<dc:date>" not in written["accuracy-flops.svg"].read_bytes()
     assert b"CreationDate" not in written["accuracy-flops.pdf"].read_bytes()
 
 
-def test_an_svg_is_a_picture_by_itself(written: dict[str, Path]):
+def test_an_svg_is_self_contained(written: dict[str, Path]):
     text = written["accuracy-flops.svg"].read_text(encoding="utf-8")
     assert "<svg" in text
     assert not re.findall(r'(?:href|src)="https?:', text)
 
 
-def test_every_caption_says_what_its_numbers_rest_on(written: dict[str, Path]):
+def test_every_caption_says_what_its_numbers_are_based_on(written: dict[str, Path]):
     captions = [path for name, path in written.items() if name.endswith(".caption.txt")]
     assert len(captions) >= 10
     for path in captions:
@@ -96,11 +96,11 @@ def test_a_caption_says_one_seed_modified_code_and_many_strategies(tmp_path: Pat
     write_report(records, tmp_path, NO_PICTURES)
     text = (tmp_path / "accuracy-flops.caption.txt").read_text(encoding="utf-8")
     assert "n = 1 each. One seed has no spread: no band, no interval." in text
-    assert "some on modified code" in text
-    assert "At most scratch and the 11 best of 14 others are drawn; leaderboard.md has them all." in text
+    assert "some modified, or of unknown commit" in text
+    assert "At most scratch and the 11 best of 14 others are drawn; leaderboard.md lists all." in text
 
 
-def test_a_commit_that_stands_in_several_rows_is_named_once(tmp_path: Path):
+def test_a_commit_in_several_rows_is_named_once(tmp_path: Path):
     records = made_up()
     records.trials["commit"] = ["a" * 40, "b" * 40, "a" * 40] * 3  # of each row's three seeds
     records.trials.loc[:2, "commit"] = "b" * 40
@@ -109,7 +109,7 @@ def test_a_commit_that_stands_in_several_rows_is_named_once(tmp_path: Path):
     assert "Commit aaaaaaaaaa / bbbbbbbbbb: code as committed." in text
 
 
-def test_a_caption_says_who_shares_fewer_seeds(tmp_path: Path):
+def test_a_caption_says_which_strategies_share_fewer_seeds(tmp_path: Path):
     records = made_up(2)
     lacks = (records.evals["strategy"] == "naive") & (records.evals["seed"] == 2)
     write_report(type(records)(records.trials, records.evals[~lacks]), tmp_path, NO_PICTURES)
@@ -166,16 +166,16 @@ def test_formats_and_widths_are_chosen():
 
 
 @pytest.mark.parametrize("formats", ["", "gif", "png,PDF"])
-def test_formats_that_are_none_are_refused(formats: str):
-    with pytest.raises(BenchError, match=r"--formats .*expected some of pdf, svg, png\. Change it\."):
+def test_unknown_formats_are_refused(formats: str):
+    with pytest.raises(BenchError, match=r"--formats .*expected one or more of pdf, svg, png\. Change it\."):
         prints_of(formats, "page")
 
 
-def test_without_pictures_there_are_tables_and_captions_alone(tmp_path: Path):
+def test_without_pictures_there_are_only_tables_and_captions(tmp_path: Path):
     assert {path.suffix for path in write_report(made_up(), tmp_path, NO_PICTURES)} == {".csv", ".md", ".txt"}
 
 
-def test_a_png_is_small_and_white_where_nothing_is_drawn(written: dict[str, Path]):
+def test_a_png_is_small_with_a_white_background(written: dict[str, Path]):
     image = Image.open(written["accuracy-flops.png"])
     assert image.mode == "P"
     assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)

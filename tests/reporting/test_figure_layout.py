@@ -1,4 +1,4 @@
-"""Nothing in a figure is cut off, or lies on something else, at either width."""
+"""Nothing in a figure is cut off or overlaps anything else, at either width."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ CASES = {
     "many horizons": {"horizons": (0.25, 0.5, 0.75)},
     "ten seeds": {"seeds": 10},
 }
-_SLACK = 1.5  # pixels at 300 dpi, by which glyphs' boxes may meet
+_SLACK = 1.5  # pixels at 300 dpi by which glyphs' boxes may overlap
 
 
 def texts(figure: Figure) -> list[Text]:
-    """Return what can be read in a figure: of ticks only those in sight."""
+    """Return all text in a figure; of tick labels, only those in view."""
     found = [text for text in (*figure.texts, figure._suptitle) if text is not None]
     found += [text for legend in figure.legends for text in legend.get_texts()]
     for axes in figure.axes:
@@ -47,7 +47,7 @@ def texts(figure: Figure) -> list[Text]:
 
 
 def faults(figure: Figure) -> list[str]:
-    """Return what is cut off or lies on something else, in words."""
+    """Return what is cut off or overlaps, in words."""
     figure.draw_without_rendering()
     whole = Bbox.from_extents(0, 0, *figure.bbox.size)
     boxes = [(text.get_text(), text.get_window_extent()) for text in texts(figure)]
@@ -74,14 +74,14 @@ def _overlap(one: Bbox, other: Bbox) -> bool:
 
 
 def _crosses(box: Bbox, frame: Bbox) -> bool:
-    """Whether a text is partly in the frame and partly out of it."""
+    """Whether a text is partly inside the frame and partly outside."""
     return _overlap(box, frame) and not _inside(
         box.translated(-frame.x0, -frame.y0), frame.translated(-frame.x0, -frame.y0)
     )
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_nothing_is_cut_off_or_lies_on_something_else(case: str, tmp_path: Path):
+def test_nothing_is_cut_off_or_overlaps(case: str, tmp_path: Path):
     records = made_up(**CASES[case])
     ranking = leaderboard(records.trials, records.evals)
     found = {}
@@ -119,7 +119,7 @@ def test_faults_are_found():
     assert "'beyond the edge' is cut off" in found
 
 
-def test_a_users_title_is_no_formula(tmp_path: Path):
+def test_a_users_title_is_not_a_formula(tmp_path: Path):
     records = made_up(2, title=r"$\frac{1$: 5 $ an hour, 6 $ a day")
     records.trials["title"] = r"$\bad{$ & <b>"
     paths = write_report(records, tmp_path, Prints(("png",), ()))

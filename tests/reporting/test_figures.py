@@ -181,7 +181,7 @@ def test_bars_of_costs_are_their_table(unit: str, tmp_path: Path):
         ("flops", 6.96e13, "69.6\N{NO-BREAK SPACE}T"),
     ],
 )
-def test_what_stands_beside_a_bar_of_costs(unit: str, whole: float, text: str, tmp_path: Path):
+def test_the_total_next_to_a_bar_of_costs(unit: str, whole: float, text: str, tmp_path: Path):
     figure, _ = draw(f"cost-{unit}", made_up(), tmp_path, lambda rows: rows.assign(whole=whole))
     assert [label.get_text() for label in figure.axes[0].texts] == [text] * 3
 
@@ -234,14 +234,14 @@ def test_one_scenario_has_no_profile(tmp_path: Path):
     assert write_overview([made_up()], [ranking_of(made_up(), tmp_path)], tmp_path, NO_PICTURES) == []
 
 
-def test_what_there_is_nothing_to_show_in_is_not_drawn(tmp_path: Path):
+def test_figures_without_data_are_not_drawn(tmp_path: Path):
     written = {sheet.name for sheet in sheets(made_up(), ranking_of(made_up(), tmp_path))}
     assert not {"energy-time", "accuracy-gpu-joules", "frontier-flops", "ablation", "seeds-reached"} & written
     alone = made_up(1, seeds=1)
     assert "speedup-target" not in {sheet.name for sheet in sheets(alone, ranking_of(alone, tmp_path))}
 
 
-def test_seconds_and_joules_of_unlike_machines_are_not_drawn(tmp_path: Path):
+def test_seconds_and_joules_of_different_machines_are_not_drawn(tmp_path: Path):
     records = made_up(joules=True)
     records.trials.loc[records.trials["strategy"] == "naive", "machine"] = "other"
     ranking = ranking_of(records, tmp_path)
@@ -263,13 +263,13 @@ def test_of_many_strategies_scratch_and_the_best_are_drawn(tmp_path: Path):
     assert sum(name.startswith("curve ") for name in names(figure)) == MOST_DRAWN
 
 
-def test_scratch_is_drawn_alike_everywhere_and_nobody_else_so():
+def test_scratch_always_has_the_same_ink_and_no_other_strategy_has_it():
     ranking = pd.DataFrame({"strategy": ["a", "scratch"], "horizon": [1.0, 1.0], "title": ["A", "Scratch"]})
     assert inks_of(ranking)["scratch", 1.0] == INKS[0]
     assert INKS[0] not in inks_of(ranking[ranking["strategy"] == "a"]).values()
 
 
-def test_two_strategies_of_one_title_are_told_apart_by_name():
+def test_two_strategies_with_one_title_are_distinguished_by_name():
     ranking = pd.DataFrame({"strategy": ["a", "b", "c"], "horizon": [1.0, 1.0, 0.5], "title": ["T", "T", "T"]})
     assert list(titles_of(ranking).values()) == ["T [a]", "T [b]", "T"]
 
@@ -281,7 +281,7 @@ def _lightness(colour: str) -> float:
     return 116 * luminance ** (1 / 3) - 16 if luminance > 0.008856 else 903.3 * luminance
 
 
-def test_inks_are_told_apart_in_grey():
+def test_inks_are_distinct_in_grey():
     looks = [(str(ink.dashes), ink.marker) for ink in INKS]
     assert len(INKS) == MOST_DRAWN == len({marker for _, marker in looks})
     first = [dashes for dashes, _ in looks[:6]]
@@ -289,4 +289,4 @@ def test_inks_are_told_apart_in_grey():
     for one, other in pairwise(INKS):
         assert abs(_lightness(one.colour) - _lightness(other.colour)) >= 10, (one.colour, other.colour)
         assert one.dashes != other.dashes
-    assert all(_lightness(ink.colour) < 75 for ink in INKS)  # to be seen on white
+    assert all(_lightness(ink.colour) < 75 for ink in INKS)  # visible on white

@@ -27,13 +27,13 @@ def _line(table: str, name: str) -> str:
     return next(line for line in table.splitlines() if line.startswith((name, escape(name))))
 
 
-def test_the_best_that_held_the_target_is_bold_and_nobody_else(table: str):
+def test_only_the_best_that_held_the_target_is_bold(table: str):
     bold = [line for line in table.splitlines() if r"\textbf{2.00}" in line]
     assert bold == [_line(table, "fast")]
     assert r"\textbf{1.00}" not in table  # scratch's own
 
 
-def test_a_bound_is_set_as_mathematics(table: str):
+def test_a_bound_is_in_math_mode(table: str):
     assert "$<1.00$" in _line(table, "weak")
 
 
@@ -42,7 +42,7 @@ def test_an_interval_is_in_brackets_and_its_absence_has_a_reason():
     rows.loc[rows["strategy"] == "fast", ["low_flops", "high_flops", "note_flops"]] = [1.5, 2.625, "t, n = 3"]
     table = latex_table(rows)
     assert "[1.50, 2.62]" in _line(table, "fast")
-    assert "Without an interval: scratch at horizon 1: by definition." in table
+    assert "No interval: scratch at horizon 1: by definition." in table
 
 
 def test_costs_are_powers_of_ten_and_seeds_are_counted():
@@ -53,7 +53,7 @@ def test_costs_are_powers_of_ten_and_seeds_are_counted():
     assert f"{fast['n']}/{fast['n']}" in _line(latex_table(rows), "fast")
 
 
-def test_accuracies_that_are_printed_alike_are_bold_alike():
+def test_accuracies_that_print_the_same_are_both_bold():
     rows = leaderboard(*records(SCRATCH | FAST))
     rows["validation_accuracy"] = [0.91234, 0.91231]
     assert latex_table(rows).count(r"\textbf{$0.9123") == 2 or latex_table(rows).count(r"\textbf{0.9123") == 2
@@ -84,7 +84,7 @@ def test_a_document_with_every_table_compiles_and_none_is_wider_than_the_page(tm
     assert (tmp_path / "sample.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_every_line_has_as_many_cells_as_the_table_has_columns(table: str):
+def test_every_line_has_a_cell_per_column(table: str):
     columns = re.search(r"\\begin\{tabular\}\{([lrc]+)\}", table).group(1)
     rows = [line for line in table.splitlines() if line.endswith(r"\\")]
     assert len(rows) == 1 + 3
@@ -98,7 +98,7 @@ def test_environments_and_braces_are_closed(table: str):
     assert [table.count(rf"\{name}rule") for name in ("top", "mid", "bottom")] == [1, 1, 1]
 
 
-def test_without_anyone_that_held_the_target_no_speedup_is_bold():
+def test_if_no_strategy_held_the_target_no_speedup_is_bold():
     lines = latex_table(leaderboard(*records(SCRATCH | WEAK))).splitlines()
     assert not any(r"\textbf" in line.split("&")[3] for line in lines if line.endswith(r"\\"))
 

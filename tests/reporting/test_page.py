@@ -55,7 +55,7 @@ def test_the_page_s_cells_are_those_of_the_tables(tmp_path: Path):
     assert any(cell.startswith("< ") for entry in entries(page) for cell in cells(entry))
 
 
-def test_every_row_has_the_commands_that_repeat_it_and_bench_run_takes_them(tmp_path: Path):
+def test_every_row_has_the_commands_that_reproduce_it_and_bench_run_accepts_them(tmp_path: Path):
     found = entries(page_of(made_up(["fast", "weak"]), folder=tmp_path))
     assert len(found) == 3
     for entry in found:
@@ -69,7 +69,7 @@ def test_every_row_has_the_commands_that_repeat_it_and_bench_run_takes_them(tmp_
         assert all(params["seeds"] == (0, 1, 2) and params["scenario"] == "./made-up.toml" for params in asked)
 
 
-def test_shipped_ones_are_named_and_a_user_s_own_by_file():
+def test_shipped_strategies_are_given_by_name_and_a_users_own_by_file():
     (reference, command) = repeat_commands("digits-7-3", "naive", 0.5, [0, 1, 2, 5], own=False)
     assert reference == "bench run --scenario digits-7-3 --strategy scratch --horizon 1 --seeds 0-2,5"
     assert command == "bench run --scenario digits-7-3 --strategy naive --horizon 0.5 --seeds 0-2,5"
@@ -82,7 +82,7 @@ def test_shipped_ones_are_named_and_a_user_s_own_by_file():
 
 
 @pytest.mark.parametrize(("seeds", "text"), [([0, 1, 2], "0-2"), ([4], "4"), ([7, 0, 2, 1], "0-2,7"), ([], "")])
-def test_seeds_are_written_as_the_command_takes_them(seeds: list[int], text: str):
+def test_seeds_are_written_as_the_command_accepts_them(seeds: list[int], text: str):
     assert seeds_text(seeds) == text
 
 
@@ -90,8 +90,8 @@ def test_a_row_opens_to_costs_accuracies_seeds_and_where_it_comes_from(tmp_path:
     part = made_up(["fast", "weak"])
     fast = entries(page_of(part, folder=tmp_path))[1]
     assert cells(fast)[1] == "fast"
-    costs = table(fast, "Costs")
-    assert costs[0] == ["currency", "speedup", "95 % interval", "cost", "one evaluation before", "old model"]
+    costs = table(fast, "Cost to the target")
+    assert costs[0] == ["currency", "speedup", "95 % interval", "cost", "one evaluation earlier", "old model"]
     assert [
         "FLOPs",
         "2.00",
@@ -105,7 +105,7 @@ def test_a_row_opens_to_costs_accuracies_seeds_and_where_it_comes_from(tmp_path:
     assert accuracies[0] == ["accuracy", "all", "old", "new"]
     assert ["validation, at the end", "0.9010 ± 0.0010", "0.9110 ± 0.0010", "0.8810 ± 0.0010"] in accuracies
     assert [
-        "test, at the crossing or next taken",
+        "test, at the crossing, or next measured",
         "0.8960 ± 0.0010",
         "0.9060 ± 0.0010",
         "0.8760 ± 0.0010",
@@ -117,8 +117,8 @@ def test_a_row_opens_to_costs_accuracies_seeds_and_where_it_comes_from(tmp_path:
     assert fact(fast, "Code") == "as committed"
     assert fact(fast, "Software") == "Python 3.11.7, torch 2.6.0, numpy 2.0.0"
     assert fact(fast, "Versions") == "rules 1, training 1"
-    assert fact(fast, "Strategy's hash") == "hash of fast"
-    assert fact(fast, "Scenario's hash") == "5ce0"
+    assert fact(fast, "Strategy hash") == "hash of fast"
+    assert fact(fast, "Scenario hash") == "5ce0"
     assert fact(fast, "Seeds in the row") == "0-2 (n = 3)"
     assert fact(fast, "Device") == "A card"
 
@@ -130,7 +130,7 @@ def test_a_row_that_missed_has_no_crossing_and_says_so(tmp_path: Path):
     assert {row[3] for row in table(weak, "Each seed")[1:]} == {"not held"}
 
 
-def test_what_is_missing_unfinished_or_modified_is_said(tmp_path: Path):
+def test_missing_unfinished_and_modified_are_reported(tmp_path: Path):
     part = made_up(["fast"])
     trials, evals = part.trials.copy(), part.evals
     failed = (trials["strategy"] == "fast") & (trials["seed"] == 2)
@@ -163,14 +163,14 @@ def test_seeds_of_a_published_target_are_shown_and_not_in_the_row(tmp_path: Path
     assert [row[2] for row in table(fast, "Each seed")[1:]] == ["no"] * 5 + ["yes"] * 3
 
 
-def test_a_strategy_s_pieces_are_named_as_they_are_written(tmp_path: Path):
+def test_a_strategys_pieces_are_shown_as_they_are_written(tmp_path: Path):
     part = made_up(["fast"])
     pieces = '{"start": {"type": "Keep"}, "selection": {"type": "OldShare", "share": 0.5}, "source": null}'
     fast = entries(page_of(Records(part.trials.assign(pieces=pieces), part.evals), folder=tmp_path))[0]
     assert fact(fast, "Pieces") == "Keep(), OldShare(share=0.5)"
 
 
-def test_whatever_a_record_says_stays_text(tmp_path: Path):
+def test_everything_in_a_record_stays_text(tmp_path: Path):
     names = dict(zip("abcd", EVIL, strict=True))
     part = made_up(list(names), titles=names, device=EVIL[1])
     trials, evals = part.trials.copy(), part.evals.copy()
@@ -193,7 +193,7 @@ def test_whatever_a_record_says_stays_text(tmp_path: Path):
     assert entries(page)[0].attributes["data-device"] == EVIL[1]
 
 
-def test_the_policy_lets_the_page_s_own_script_and_style_in_and_nothing_else(tmp_path: Path):
+def test_the_policy_allows_only_the_pages_own_script_and_style(tmp_path: Path):
     page = page_of(made_up(["fast"]), folder=tmp_path)
     (policy,) = [meta.attributes["content"] for meta in page.all("meta", http_equiv="Content-Security-Policy")]
     assert policy is not None
@@ -241,12 +241,12 @@ def test_a_chain_has_its_updates_and_its_whole_life(tmp_path: Path):
     assert any(caption.text.endswith("whole life") for caption in page.all("caption"))
 
 
-def test_several_scenarios_have_a_table_of_all_together_and_one_has_not(tmp_path: Path):
+def test_several_scenarios_have_a_pooled_table_and_one_does_not(tmp_path: Path):
     parts = [made_up(["fast", "weak"], scenario=name) for name in ("one", "two")]
     assert "All scenarios together" in [caption.text for caption in page_of(*parts, folder=tmp_path).all("caption")]
     alone = page_of(parts[0], folder=tmp_path, only="one")
     assert "All scenarios together" not in [caption.text for caption in alone.all("caption")]
-    assert "This page holds scenario one alone" in " ".join(alone.text.split())
+    assert "This page shows scenario one only" in " ".join(alone.text.split())
 
 
 def test_several_horizons_have_their_frontier(tmp_path: Path):
@@ -270,7 +270,7 @@ def test_several_horizons_have_their_frontier(tmp_path: Path):
     ],
     ids=["scratch alone", "one seed", "nearly all censored", "twelve", "a chain of twelve"],
 )
-def test_a_page_holds_together_whatever_is_there(part: Records, tmp_path: Path):
+def test_a_page_is_well_formed_for_any_records(part: Records, tmp_path: Path):
     page = page_of(part, folder=tmp_path)
     ids = [element.attributes["id"] for element in page.all() if "id" in element.attributes]
     assert len(set(ids)) == len(ids)
@@ -330,10 +330,10 @@ def test_figures_are_in_the_page_vector_before_pixels_with_their_captions(tmp_pa
     assert sources[0] == f"data:image/svg+xml;base64,{svg}"
     assert len(sources) == 2
     captions = [caption.text for caption in page.all("figcaption")]
-    assert captions == ["Accuracy against FLOPs. n = 3 seeds.", "Zeal. Drawn from zeal.csv, which lies beside it."]
+    assert captions == ["Accuracy against FLOPs. n = 3 seeds.", "Zeal. Drawn from zeal.csv, in the same folder."]
 
 
-def test_a_chain_s_figures_stand_with_their_update(tmp_path: Path):
+def test_a_chains_figures_are_with_their_update(tmp_path: Path):
     folder = tmp_path / "made-up"
     written = figures_in(folder, "a-update-1.svg", "a-update-2.svg", "life.svg")
     top = figures_in(tmp_path, "performance-profile.svg")

@@ -73,7 +73,7 @@ def page(browser: Any, address: str) -> Iterator[Any]:
 
 
 def requests(browser: Any) -> set[str]:
-    """Return what was asked for since the log was last read, but for what the page itself holds."""
+    """Return what was requested since the log was last read, except what the page itself contains."""
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     found = {each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"}
     return {url.split("#")[0] for url in found if not url.startswith("data:")}
@@ -114,7 +114,7 @@ def rows_said(page: Any) -> str:
     return page.find_element(By.CSS_SELECTOR, ".tools output").text
 
 
-def test_numbers_sort_as_numbers_bounds_below_them_and_what_is_empty_last(page: Any):
+def test_numbers_sort_as_numbers_with_bounds_below_and_empty_cells_last(page: Any):
     table = board(page, "five")
     assert column(table, "speedup, FLOPs") == ["1.00", "2.50", "2.00", "< 2.00", "< 2.00", "-"]
     assert sorted_as(table, "rank") == "ascending"  # the reference, which has no rank, stands above
@@ -139,7 +139,7 @@ def test_a_header_sorts_by_the_keyboard(page: Any):
     assert page.switch_to.active_element == header(table, "strategy")
 
 
-def test_filters_leave_what_fits_and_say_how_much(page: Any):
+def test_filters_leave_what_matches_and_count_it(page: Any):
     assert rows_said(page) == "19 rows"
     text = page.find_element(By.NAME, "text")
     text.send_keys("FAST")
@@ -169,7 +169,7 @@ def test_a_row_opens_and_closes_by_the_keyboard(page: Any):
     assert (button.get_attribute("aria-expanded"), details.is_displayed()) == ("false", False)
 
 
-def test_an_opened_row_follows_its_own_when_sorted(page: Any):
+def test_an_opened_row_stays_with_its_strategy_when_sorted(page: Any):
     table = board(page, "five")
     table.find_elements(By.CSS_SELECTOR, "button.open")[1].click()
     header(table, "speedup, FLOPs").click()
@@ -183,7 +183,7 @@ def test_hostile_titles_stay_text_in_opened_rows_too(page: Any):
     page.find_element(By.NAME, "open").click()
     text = board(page, "hostile").text
     for evil in EVIL:
-        assert text.count(evil) >= 2  # in the row, and behind it
+        assert text.count(evil) >= 2  # in the row and in its details
     assert page.execute_script("return window.broken") is None
     assert len(page.find_elements(By.TAG_NAME, "script")) == 1
 
@@ -220,7 +220,7 @@ return found.sort((one, other) => one[0] - other[0]);
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_has_contrast_enough_in_the_system_s_colours(page: Any, scheme: str):
+def test_every_text_has_enough_contrast_in_the_systems_colours(page: Any, scheme: str):
     look(page, scheme=scheme)
     page.find_element(By.CSS_SELECTOR, "button.open").click()
     ground = page.execute_script("return getComputedStyle(document.body).backgroundColor")
@@ -230,7 +230,7 @@ def test_every_text_has_contrast_enough_in_the_system_s_colours(page: Any, schem
     assert contrasts[0][0] >= 4.5, contrasts[0]  # WCAG 2.2, AA
 
 
-def test_a_choice_of_colours_outlives_loading_the_page_again(page: Any):
+def test_a_choice_of_colours_survives_reloading_the_page(page: Any):
     look(page, scheme="dark")
     button = page.find_element(By.NAME, "theme")
     assert button.text == "Colours: system"
@@ -244,10 +244,10 @@ def test_a_choice_of_colours_outlives_loading_the_page_again(page: Any):
     page.execute_script("localStorage.clear()")
 
 
-def test_the_keyboard_begins_at_a_link_past_the_tools(page: Any):
+def test_the_keyboard_starts_at_a_link_past_the_tools(page: Any):
     page.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB)
     link = page.switch_to.active_element
-    assert link.text == "To the tables"
+    assert link.text == "Skip to the tables"
     assert link.location["x"] >= 0
     width = page.execute_script("return getComputedStyle(arguments[0]).outlineStyle", link)
     assert width == "solid"
@@ -255,7 +255,7 @@ def test_the_keyboard_begins_at_a_link_past_the_tools(page: Any):
     assert page.switch_to.active_element.get_attribute("id") == "main"
 
 
-def test_paper_has_the_tables_in_full_and_no_tools(page: Any):
+def test_printed_pages_have_full_tables_and_no_tools(page: Any):
     look(page, scheme="dark", media="print")
     assert not page.find_element(By.CSS_SELECTOR, ".tools").is_displayed()
     assert page.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

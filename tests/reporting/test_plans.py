@@ -25,7 +25,7 @@ def test_the_list_says_what_arrives_in_each_stage_and_whether_data_are_there():
     assert "domain" in pacs
 
 
-def test_a_plan_adds_up_what_is_due():
+def test_a_plan_totals_what_is_due():
     rows = (Estimate("base model", 0, 3, 1, 10, 640, 100, 60.0), Estimate("scratch", 1, 3, 2, 20, 1280, 200, 3600.0))
     lines = text_of(plan_cells(load_scenario(find_scenario("digits-7-3")), Plan(rows, "a device", 50)))
     assert lines[0].startswith("Digits: 7 classes")

@@ -23,13 +23,13 @@ def test_a_quiet_trial_has_no_warning(record: TrialRecord):
     assert "busy" not in result_in_words(changed(record, other_cpu_seconds=None))
 
 
-def test_a_busy_machine_is_told(record: TrialRecord):
+def test_a_busy_machine_is_reported(record: TrialRecord):
     seconds = record.summary.train_seconds * record.provenance.cpus
     words = result_in_words(changed(record, other_cpu_seconds=0.25 * seconds))
-    assert "the machine was busy: others took 25% of its processors" in words
+    assert "the machine was busy: other processes used 25% of its CPU time" in words
 
 
-def test_a_throttled_gpu_is_told(record: TrialRecord):
+def test_a_throttled_gpu_is_reported(record: TrialRecord):
     use = GpuUse(
         samples=10,
         utilization=1.0,
@@ -40,4 +40,4 @@ def test_a_throttled_gpu_is_told(record: TrialRecord):
         slowed_by=("hardware thermal", "power cap"),
     )
     words = result_in_words(changed(record, gpu_use=use, other_cpu_seconds=None))
-    assert "the GPU's clocks were held back 30% of the time: hardware thermal, power cap" in words
+    assert "the GPU's clocks were throttled 30% of the time: hardware thermal, power cap" in words

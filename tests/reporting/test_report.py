@@ -58,7 +58,7 @@ def test_a_chains_report_has_figures_for_each_update_and_its_whole_life(tmp_path
     assert "| weak | 1 | - | - | 0 | - |" in life  # it has no update 3
 
 
-def test_a_table_says_who_had_but_a_share_of_the_old_images():
+def test_a_table_says_which_strategies_had_only_a_share_of_the_old_images():
     trials, evals = records(SCRATCH | FAST)
     trials.loc[trials["strategy"] == "fast", "old_share"] = 0.2
     table = leaderboard(trials, evals)
@@ -78,7 +78,7 @@ def test_a_table_says_who_had_but_a_share_of_the_old_images():
     ],
     ids=["scratch alone", "all censored", "one seed", "no common seed", "ten strategies"],
 )
-def test_a_report_is_drawn_whatever_is_there(curves: dict, tmp_path: Path):
+def test_a_report_is_drawn_for_any_records(curves: dict, tmp_path: Path):
     names = {path.name for path in write_report(Records(*records(curves)), tmp_path, Prints(("png",), ()))}
     assert {f"{name}.png" for name in (*CURVES, "seed-crossings")} <= names
 

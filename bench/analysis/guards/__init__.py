@@ -1,1 +1,1 @@
-"""May a result be believed? Scratch against its published self. Ranks nothing, reads no file."""
+"""Can a result be trusted? Compares scratch with published scratch. Ranks nothing, reads no files."""

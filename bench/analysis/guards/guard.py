@@ -1,4 +1,4 @@
-"""Is scratch honest, and is a run too good? A run's scratch against the published one (RULES 16)."""
+"""Is scratch as accurate as published scratch, and does a run converge too fast (RULES 16)?"""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 SIGNIFICANCE = 0.05
-# Where convergence is compared. At the full target half of scratch's own seeds miss by definition; 0.95 of it, most reach.
+# Where convergence is compared. At the full target, about half of scratch's own seeds miss; most reach 0.95 of it.
 CONVERGENCE_SHARE = 0.95
 _ROUNDING = 1e-9  # as for crossings; the standard deviation of equal accuracies may be 1e-17
-_DROPPED = 1  # runs at either end, as MLPerf does
+_DROPPED = 1  # runs at each end, as in MLPerf
 
 
 @dataclass(frozen=True)
 class ScratchTest:
-    """A run's scratch held against the published one.
+    """A run's scratch compared with the published one.
 
-    difference: the run's mean accuracy minus the published. p: two-sided, None where it cannot be had. verdict: in words.
+    difference: the run's mean accuracy minus the published one. p: two-sided, None if not tested. verdict: in words.
     """
 
     mean: float
@@ -30,27 +30,27 @@ class ScratchTest:
 
     @property
     def differs(self) -> bool:
-        """Whether the difference is more than chance, at 0.05."""
+        """Whether the difference is significant at 0.05."""
         return self.p is not None and self.p < SIGNIFICANCE
 
 
 def compare_scratch(
     mean: float, std: float, n: int, published_mean: float, published_std: float, published_n: int
 ) -> ScratchTest:
-    """Test two-sided whether two means of accuracy differ, by Welch's test, from summaries alone (Welch 1947).
+    """Test whether two mean accuracies differ: Welch's two-sided t test, from summary statistics (Welch 1947).
 
-    mean, std, n: of the run's scored seeds of scratch, std with n - 1 (not read where n < 2); published_...: of the published
-    ones. Where neither side varies there is no test: equal means have p 1, others 0.
+    mean, std, n: of the run's scored scratch seeds, std with n - 1 (not read if n < 2); published_...: of the published ones.
+    If neither side varies there is no test: p is 1 for equal means, otherwise 0.
     """
     difference = mean - published_mean
     if n < 2 or published_n < 2:
         return ScratchTest(mean, std, n, difference, None, f"not tested: n = {min(n, published_n)} is too small")
     if not np.isfinite(difference):
-        return ScratchTest(mean, std, n, difference, None, "not tested: an accuracy is no number")
+        return ScratchTest(mean, std, n, difference, None, "not tested: an accuracy is NaN")
     if max(std, published_std) < _ROUNDING:
         p = 1.0 if abs(difference) < _ROUNDING else 0.0
     else:
-        from scipy import stats  # takes 0.4 s, and most tables do without
+        from scipy import stats  # takes 0.4 s to import, and most tables do not need it
 
         found = stats.ttest_ind_from_stats(mean, std, n, published_mean, published_std, published_n, equal_var=False)
         p = float(found.pvalue)
@@ -60,9 +60,9 @@ def compare_scratch(
 
 @dataclass(frozen=True)
 class ConvergencePoint:
-    """At what cost runs converge: the mean without the lowest and the highest, and the standard deviation of all.
+    """The cost at which runs converge: the mean without the lowest and the highest, and the standard deviation of all.
 
-    n: runs that the mean is of. std: of the population (over n, not n - 1), as MLPerf has it.
+    n: runs in the mean. std: of the population (over n, not n - 1), as in MLPerf.
     """
 
     mean: float
@@ -70,14 +70,14 @@ class ConvergencePoint:
     n: int
 
     def least(self, runs: int) -> float:
-        """Return the lowest trimmed mean that `runs` other runs may have before it is too low to be chance.
+        """Return the lowest trimmed mean that `runs` other runs may have without being significantly low.
 
-        Student's one-sided t test at 0.05 with the reference's deviation on both sides: mean - t * std * sqrt(1/n + 1/m),
-        m = runs - 2, t the 0.95 quantile at n + m - 2 degrees. MLPerf searches for it by bisection to within 0.0001.
-        Raises ValueError for fewer than 3 runs, of which trimming leaves none.
-        Source: mlcommons/logging, mlperf_logging/rcp_checker; the same numbers in tests/analysis/test_guard.py.
+        One-sided Student's t test at 0.05 with the reference's deviation for both samples: mean - t * std * sqrt(1/n + 1/m),
+        m = runs - 2, t the 0.95 quantile at n + m - 2 degrees of freedom. MLPerf finds it by bisection to within 0.0001.
+        Raises ValueError for fewer than 3 runs, because trimming leaves none.
+        Source: mlcommons/logging, mlperf_logging/rcp_checker; the same numbers in tests/analysis/guards/test_guard.py.
         """
-        from scipy import special  # takes 0.2 s, and most tables do without
+        from scipy import special  # takes 0.2 s to import, and most tables do not need it
 
         other = _kept(runs)
         quantile = float(special.stdtrit(self.n + other - 2, 1 - SIGNIFICANCE))
@@ -87,8 +87,8 @@ class ConvergencePoint:
 def convergence_point(costs: Sequence[float] | np.ndarray) -> ConvergencePoint:
     """Return the convergence point of runs, MLPerf's "reference convergence point" (RCP).
 
-    costs: (runs,), of each at its target, in any unit. Raises ValueError for fewer than 4, whose spread says nothing, and for
-    one that is infinite: a reference has reached its target.
+    costs: (runs,), at the target, in any unit. Raises ValueError for fewer than 4, whose spread is meaningless, and for an
+    infinite cost: a reference must have reached its target.
     """
     if len(costs) < 2 * _DROPPED + 2 or not np.isfinite(costs).all():
         raise ValueError(f"{len(costs)} costs, expected at least {2 * _DROPPED + 2}, all finite")
@@ -96,7 +96,7 @@ def convergence_point(costs: Sequence[float] | np.ndarray) -> ConvergencePoint:
 
 
 def trimmed_mean(costs: Sequence[float] | np.ndarray) -> float:
-    """Return the mean of costs without the lowest and the highest: infinite where more than one run missed.
+    """Return the mean of costs without the lowest and the highest; infinite if more than one run missed.
 
     costs: (runs,), infinite for a miss. Raises ValueError for fewer than 3.
     """
@@ -105,7 +105,7 @@ def trimmed_mean(costs: Sequence[float] | np.ndarray) -> float:
 
 
 def too_fast(costs: Sequence[float] | np.ndarray, reference: ConvergencePoint) -> bool | None:
-    """Return whether runs converge faster than the reference by more than chance; None for too few runs to say.
+    """Return whether runs converge significantly faster than the reference; None for too few runs.
 
     costs: (runs,), infinite for a miss.
     """

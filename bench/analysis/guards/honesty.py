@@ -1,4 +1,4 @@
-"""What a leaderboard says of a run against the published scratch: is scratch honest, and does anybody converge too fast."""
+"""Leaderboard columns that compare a run with published scratch: scratch's accuracy, and convergence that is too fast."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from bench.analysis.speedup.curves import Curves
 
 
 def scratch_columns(published: Published, accuracies: np.ndarray, left_out: int) -> dict[str, Any]:
-    """Return what every row of a leaderboard says of its published target.
+    """Return the columns on the published target, the same in every row of a leaderboard.
 
-    accuracies: (seeds,), of the run's scored seeds of scratch at the end of horizon 1. left_out: how many trials were not scored.
+    accuracies: (seeds,), of the run's scored seeds of scratch at the end of horizon 1. left_out: number of trials not scored.
     """
     mean, n = float(accuracies.mean()), len(accuracies)
     std = float(accuracies.std(ddof=1)) if n > 1 else float("nan")
@@ -32,9 +32,9 @@ def scratch_columns(published: Published, accuracies: np.ndarray, left_out: int)
 
 
 def convergence_columns(published: Published, mine: Curves) -> dict[str, object]:
-    """Return what a row says of how fast it converges, in steps at CONVERGENCE_SHARE of the target; nothing for too few seeds.
+    """Return a row's columns on convergence, in steps to CONVERGENCE_SHARE of the target; empty for too few seeds.
 
-    mine: one strategy's, at one horizon.
+    mine: one strategy's curves at one horizon.
     """
     steps = steps_at(mine, CONVERGENCE_SHARE * published.accuracy)
     if not published.convergence_steps or len(steps) < 3:

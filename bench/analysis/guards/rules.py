@@ -1,4 +1,4 @@
-"""Two rules of a leaderboard's row that need statistics (RULES 16), for `bench check`."""
+"""Two statistical rules for leaderboard rows (RULES 16), for `bench check`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.target import TargetPart
 
 
 def honest_scratch(group: list[CheckedTrial], scratch: list[CheckedTrial]) -> Iterator[str]:
-    """Scratch's accuracy differs from a published one by no more than chance, either way (Welch's test, at 0.05)."""
+    """Scratch's accuracy does not differ significantly from a published one (Welch's two-sided test, at 0.05)."""
     target, trials = _scored(group, scratch)
     if target is None or len(trials) < 2:
         return
@@ -29,14 +29,14 @@ def honest_scratch(group: list[CheckedTrial], scratch: list[CheckedTrial]) -> It
 
 
 def honest_convergence(group: list[CheckedTrial], scratch: list[CheckedTrial]) -> Iterator[str]:
-    """Scratch comes to 0.95 of a published target no faster than the published one, but for chance (MLPerf's rule)."""
+    """Scratch does not reach 0.95 of a published target significantly faster than published scratch (MLPerf's rule)."""
     target, trials = _scored(group, scratch)
     if target is None or not target.convergence_steps or len(trials) < 3:
         return
     reference = convergence_point(target.convergence_steps)
     steps = [_step_at(trial, CONVERGENCE_SHARE * target.accuracy) for trial in trials]
     if too_fast(steps, reference):
-        yield f"step {trimmed_mean(steps):,.0f} in the mean, expected at least {reference.least(len(steps)):,.0f}"
+        yield f"mean step {trimmed_mean(steps):,.0f}, expected at least {reference.least(len(steps)):,.0f}"
 
 
 GUARDS: dict[str, RowRule] = {
@@ -46,7 +46,7 @@ GUARDS: dict[str, RowRule] = {
 
 
 def _scored(group: list[CheckedTrial], scratch: list[CheckedTrial]) -> tuple[TargetPart | None, list[CheckedTrial]]:
-    """Return the published target and the finished trials that it is held against, where the group is scratch's own."""
+    """Return the published target and the finished trials to compare with it, if the group is scratch's own."""
     target = next((trial.published for trial in group if trial.published), None)
     if target is None or (group[0].record.strategy["name"], group[0].record.horizon) != (REFERENCE, 1.0):
         return None, []
@@ -58,6 +58,6 @@ def _scored(group: list[CheckedTrial], scratch: list[CheckedTrial]) -> tuple[Tar
 
 
 def _step_at(trial: CheckedTrial, accuracy: float) -> float:
-    """Return the step from which a trial holds an accuracy, infinite where it does not."""
+    """Return the step from which a trial holds an accuracy, infinite if it never does."""
     place = find_crossing([row.validation_accuracy for row in trial.evals], accuracy)
     return float("inf") if place is None else float(trial.evals[place].step)

@@ -1,1 +1,1 @@
-"""Who leads: leaderboards of one scenario and of several together. Reads no file and draws nothing."""
+"""Who leads: leaderboards of one scenario and of several together. Reads no files and draws nothing."""

@@ -17,7 +17,7 @@ _RESAMPLES = 2_000  # as for speedups
 
 @dataclass(frozen=True)
 class Aggregate:
-    """An interquartile mean. low, high: 95 % interval, or None where a scenario has fewer than two seeds."""
+    """An interquartile mean. low, high: 95 % interval, or None if a scenario has fewer than two seeds."""
 
     value: float
     low: float | None
@@ -27,25 +27,25 @@ class Aggregate:
 def interquartile_mean(scores: Sequence[np.ndarray] | np.ndarray) -> float:
     """Return the mean of the middle half of all scores, over scenarios and seeds together.
 
-    scores: one array (seeds,) a scenario; or (scenarios, seeds). Of n scores floor(n / 4) are left out at either end.
-    Source: Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice"; as their rliable does.
+    scores: one array (seeds,) per scenario, or (scenarios, seeds). Of n scores, floor(n / 4) are dropped at each end.
+    Source: Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice"; as in their rliable.
     """
     return float(_middle_mean(np.concatenate([np.asarray(each, dtype=float) for each in scores])))
 
 
 def _middle_mean(scores: np.ndarray) -> np.ndarray:
-    """Return the means of the middle halves along the last axis. As scipy.stats.trim_mean, whose import takes 0.4 s."""
+    """Return the mean of the middle half along the last axis, like scipy.stats.trim_mean, whose import takes 0.4 s."""
     n = scores.shape[-1]
     cut = n // 4
-    # NumPy sorts 2,000 rows of 500 in 3 ms; partitioned about two places they took 18.
+    # NumPy sorts 2,000 rows of 500 in 3 ms; partitioning them at two positions took 18 ms.
     return np.sort(scores, axis=-1)[..., cut : n - cut].mean(axis=-1)
 
 
 def aggregate(scores: Sequence[np.ndarray] | np.ndarray, *, seed: int = 0) -> Aggregate:
-    """Return the interquartile mean and its interval: in each scenario as many seeds as it has are drawn with replacement.
+    """Return the interquartile mean and its percentile bootstrap interval; seeds are resampled within each scenario.
 
-    Scenarios are kept as they are: the interval is for other seeds on the same scenarios, not for other scenarios.
-    scores: one array (seeds,) a scenario; or (scenarios, seeds). seed: of the bootstrap.
+    Scenarios are not resampled: the interval covers other seeds on the same scenarios, not other scenarios.
+    scores: one array (seeds,) per scenario, or (scenarios, seeds). seed: of the bootstrap.
     """
     strata = [np.asarray(each, dtype=float) for each in scores]
     value = interquartile_mean(strata)
@@ -60,12 +60,12 @@ def aggregate(scores: Sequence[np.ndarray] | np.ndarray, *, seed: int = 0) -> Ag
 def seed_speedups(
     trials: pd.DataFrame, evals: pd.DataFrame, *, currency: str = "flops", share: float = 1.0
 ) -> pd.DataFrame:
-    """Return a row for each strategy, horizon and seed that it shares with scratch: that seed's own speedup.
+    """Return each seed's own speedup: a row for each strategy, horizon and seed shared with scratch.
 
-    trials, evals: as bench.records.collect gives them, of one scenario and update. Columns: strategy, horizon, seed, speedup.
-    Scratch's cost at the full target is its full horizon, at a share of it its own crossing. Who does not cross counts as
-    needing scratch's whole cost and one step more, strategy and scratch alike.
-    Raises RecordError where there is no scratch to compare with, or trials that must not be compared.
+    trials, evals: as returned by bench.records.collect, for one scenario and update. Columns: strategy, horizon, seed, speedup.
+    Scratch's cost at the full target is that of its full horizon; at a share of the target, that of its own crossing. A seed
+    that does not cross, of a strategy or of scratch, counts as costing scratch's whole run plus one step.
+    Raises RecordError if there is no scratch to compare with, or if trials must not be compared.
     """
     published, rows = published_of(trials), []
     for strategy, horizon, theirs, mine in paired(trials, evals, currency):
@@ -83,10 +83,10 @@ def seed_speedups(
 
 
 def aggregate_speedups(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return a row for each strategy and horizon that all tables hold: its interquartile mean over scenarios and seeds.
+    """Return a row for each strategy and horizon present in all tables: its interquartile mean over scenarios and seeds.
 
-    tables: as seed_speedups gives them, one a scenario. Taken over the logarithms of speedups, so that 2 and 1/2 weigh the same.
-    Columns: strategy, horizon, iqm, iqm_low, iqm_high (NaN where there is no interval).
+    tables: as returned by seed_speedups, one per scenario. The mean is taken over log speedups, so that 2 and 1/2 weigh the same.
+    Columns: strategy, horizon, iqm, iqm_low, iqm_high (NaN if there is no interval).
     """
     rows = []
     by_key = [dict(list(table.groupby(["strategy", "horizon"])["speedup"])) for table in tables]

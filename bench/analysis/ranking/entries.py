@@ -1,4 +1,4 @@
-"""What stands behind a leaderboard's rows: each seed's costs and accuracies, and the accuracies at the crossing."""
+"""The details of a leaderboard's rows: each seed's costs and accuracies, and the accuracies at the crossing."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _SCRATCH = (REFERENCE, 1.0)
 
 
 def seed_results(rows: pd.DataFrame, trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each trial that a leaderboard's rows were made of, or left out, in the leaderboard's order.
+    """Return a row for each trial that a leaderboard's rows include or leave out, in the leaderboard's order.
 
-    rows: as bench.analysis.ranking.leaderboard gives them. trials, evals: of the same scenario and update.
+    rows: as returned by bench.analysis.ranking.leaderboard. trials, evals: of the same scenario and update.
     Columns: strategy, horizon, seed, status, reason, scored (whether the seed is one of the row's n), <currency> (totals at the
-    end), held (whether the seed's own curve holds the row's target, missing where the row has none), <currency>_at_target (totals
-    at its crossing, NaN where it did not hold), and the accuracies at the end: validation_accuracy, test_accuracy, both also
-    as _old and _new. What a trial that is not finished would have is NaN.
+    end), held (whether the seed's own curve holds the row's target; missing if the row has none), <currency>_at_target (totals
+    at the seed's crossing, NaN if it did not hold the target), and the final accuracies: validation_accuracy, test_accuracy,
+    both also as _old and _new. The measurements of an unfinished trial are NaN.
     """
     measured = Measured(evals)
     scratch = _scratch_seeds(trials, evals)
@@ -45,11 +45,11 @@ def seed_results(rows: pd.DataFrame, trials: pd.DataFrame, evals: pd.DataFrame) 
 
 
 def accuracies_at_target(rows: pd.DataFrame, trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each leaderboard row that held its target: the accuracies where its mean curve crossed.
+    """Return a row for each leaderboard row that held its target: the accuracies at the crossing of its mean curve.
 
-    rows, trials, evals: as in seed_results. Scratch's crossing at the whole target is its end, as in the leaderboard.
-    Columns: strategy, horizon, step; validation_accuracy there, test_accuracy at the first evaluation from there on that took
-    it, both also as _old and _new, each a mean over the row's seeds, with its _std (NaN for one seed).
+    rows, trials, evals: as in seed_results. Scratch's crossing at the full target is its end, as in the leaderboard.
+    Columns: strategy, horizon, step; validation_accuracy at that step, test_accuracy at the first evaluation from there on that
+    measured it, both also as _old and _new, each a mean over the row's seeds, with its _std (NaN for one seed).
     """
     measured = Measured(evals)
     scratch = _scratch_seeds(trials, evals)
@@ -70,7 +70,7 @@ def accuracies_at_target(rows: pd.DataFrame, trials: pd.DataFrame, evals: pd.Dat
 
 
 def _scratch_seeds(trials: pd.DataFrame, evals: pd.DataFrame) -> set[int]:
-    """Return the seeds that a row can have: scratch has finished them, and no published target was made from them."""
+    """Return the seeds that a row can use: finished by scratch, and not used to compute a published target."""
     _, counted = scored(trials, evals)
     strategy, horizon = _SCRATCH
     return set(counted[(counted["strategy"] == strategy) & (counted["horizon"] == horizon)]["seed"])

@@ -13,17 +13,17 @@ from bench.catalog import REFERENCE
 
 Row = dict[Hashable, Any]  # of a leaderboard, by column
 
-# RULES 15: more than four times the best cost counts as never.
+# RULES 15: more than four times the lowest cost counts as never.
 _FARTHEST = 4.0
 
 
 def pool(boards: Sequence[pd.DataFrame], by_seed: Sequence[pd.DataFrame] = ()) -> pd.DataFrame:
-    """Return a row for each strategy and horizon that all boards hold, the highest score first.
+    """Return a row for each strategy and horizon present in all boards, the highest score first.
 
-    boards: as leaderboard gives them, one a scenario, all of one currency and share of the target. by_seed: of the same, as
-    seed_speedups gives them; none leaves the interquartile mean out.
+    boards: as returned by leaderboard, one per scenario, all for the same currency and share of the target. by_seed: for the
+    same scenarios, as returned by seed_speedups; without it there is no interquartile mean.
     Columns: strategy, title, horizon, scenarios, reached (in how many the target was held), geometric_mean (of speedups; a miss
-    counts as scratch's budget and one step more), score (see profile_score); iqm, iqm_low, iqm_high (see aggregate_speedups).
+    counts as scratch's budget plus one step), score (see profile_score); iqm, iqm_low, iqm_high (see aggregate_speedups).
     """
     currency = boards[0]["currency"].iloc[0]
     known = [board[(board["n"] > 0) & board[f"relation_{currency}"].notna()] for board in boards]
@@ -47,20 +47,20 @@ def pool(boards: Sequence[pd.DataFrame], by_seed: Sequence[pd.DataFrame] = ()) -
 
 
 def cost_ratios(costs: np.ndarray) -> np.ndarray:
-    """Return every cost over the least one of its scenario: infinite for a miss, and beyond four times the least.
+    """Return each cost divided by the lowest of its scenario; infinite for a miss, and beyond four times the lowest.
 
-    costs: (strategies, scenarios), infinite where the target was not held.
+    costs: (strategies, scenarios), infinite if the target was not held.
     """
     best = costs.min(axis=0, initial=np.inf)
-    with np.errstate(invalid="ignore"):  # nobody reached it: infinite by infinite
+    with np.errstate(invalid="ignore"):  # infinite by infinite, if no strategy held the target
         ratios = np.where(np.isfinite(costs), costs / best, np.inf)
     return np.where(ratios > _FARTHEST, np.inf, ratios)
 
 
 def profile(ratios: np.ndarray, taus: np.ndarray) -> np.ndarray:
-    """Return the share of scenarios with a ratio of at most tau, (taus,), of one strategy (Dolan & More 2002).
+    """Return one strategy's performance profile, (taus,): the share of ratios of at most tau (Dolan & More 2002).
 
-    ratios: (scenarios,), as cost_ratios gives them.
+    ratios: (scenarios,), as returned by cost_ratios.
     """
     return (ratios[None, :] <= taus[:, None]).mean(axis=1)
 
@@ -76,6 +76,6 @@ def _cost(row: Row, currency: str) -> float:
 
 
 def _missed(rows: dict[tuple[str, float], Row]) -> float:
-    """Return what a miss counts as: scratch's cost at the target over its budget and one step more."""
+    """Return the speedup that a miss counts as: scratch's cost at the target over its budget plus one step."""
     scratch = rows[REFERENCE, 1.0]
     return float(scratch["cost_steps"]) / (float(scratch["scratch_steps"]) + 1)

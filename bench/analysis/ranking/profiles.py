@@ -1,4 +1,4 @@
-"""Performance profiles over several tables, as steps to draw."""
+"""Performance profiles over several tables, as step functions to draw."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _TAUS = (1.0, 4.0)  # RULES 15: from the best cost to four times it
 
 
 def profiles(boards: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return a row for each strategy and horizon that all boards hold, and each tau at which anybody's profile steps.
+    """Return a row for each strategy and horizon present in all boards, and each tau at which any profile steps.
 
-    boards: as leaderboard gives them, all of one currency and share of the target.
-    Columns: those of `pool`, and tau (from 1 to 4), rho (the share of boards whose cost is at most tau times the least there).
+    boards: as returned by leaderboard, all for the same currency and share of the target.
+    Columns: those of `pool`, tau (from 1 to 4) and rho (the share of boards whose cost is at most tau times their lowest).
     """
     pooled, currency = pool(boards), boards[0]["currency"].iloc[0]
     keys = list(zip(pooled["strategy"], pooled["horizon"], strict=True))
@@ -33,6 +33,6 @@ def profiles(boards: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _cost(board: pd.DataFrame, key: tuple[str, float], currency: str) -> float:
-    """Return the cost at the target, infinite where it was not held."""
+    """Return the cost at the target, infinite if it was not held."""
     row = board[(board["strategy"] == key[0]) & (board["horizon"] == key[1])].iloc[0]
     return float(row[f"cost_{currency}"]) if row[f"relation_{currency}"] in ("=", ">") else np.inf

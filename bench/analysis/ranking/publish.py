@@ -1,4 +1,4 @@
-"""A target to publish, from finished trials of scratch."""
+"""A target to publish, computed from finished scratch trials."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def make_targets(
 ) -> list[TargetPart]:
     """Return the target of each update of one scenario, from scratch at horizon 1 on `seeds`.
 
-    trials, evals: as bench.records.collect gives them, of one scenario, all updates. source: in words; None says on what device
-    and from what commit they were run. Accuracies are not rounded: who ends with just the same has reached the target.
-    Raises RecordError for fewer than five seeds, for one that is not finished, or for trials that must not be mixed.
+    trials, evals: as returned by bench.records.collect, for all updates of one scenario. source: where the trials were run, in
+    words; None names their devices and commits. Accuracies are not rounded, so that an equal accuracy reaches the target.
+    Raises RecordError for fewer than five seeds, for an unfinished one, or for trials that must not be mixed.
     """
     name = trials["scenario"].iloc[0]
     if len(seeds) < LEAST_SEEDS:
         raise RecordError(
-            f"{name}: {len(seeds)} seeds for a published target, expected at least {LEAST_SEEDS}. Name more with --seeds."
+            f"{name}: {len(seeds)} seeds for a published target, expected at least {LEAST_SEEDS}. Add more with --seeds."
         )
     mine, theirs = (
         frame[(frame["strategy"] == REFERENCE) & (frame["horizon"] == 1.0) & frame["seed"].isin(seeds)]
@@ -41,7 +41,7 @@ def make_targets(
         if missing:
             which = f" of update {update}" if len(updates) > 1 else ""
             raise RecordError(
-                f"{name}: scratch at horizon 1 has no finished trial{which} of seeds {span(sorted(missing))}, expected all of "
+                f"{name}: scratch at horizon 1 has no finished trial{which} for seeds {span(sorted(missing))}, expected all of "
                 f"{span(seeds)}. Run: bench run --scenario {name} --strategy scratch --seeds {','.join(map(str, sorted(seeds)))}"
             )
     refuse_mixtures(mine)

@@ -1,1 +1,1 @@
-"""One strategy against scratch: curves, crossings, survival, speedups. Knows no ranking, reads no file."""
+"""One strategy against scratch: curves, crossings, survival, speedups. Ranks nothing, reads no files."""

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# A mean of equal accuracies is off by rounding (three times 0.8 has a mean above 0.8); one image in a million is not.
+# Above any rounding error (the mean of three times 0.8 is above 0.8), below the effect of one image in a million.
 ROUNDING = 1e-9
 
 
 def find_crossing(accuracies: Sequence[float] | np.ndarray, target: float) -> int | None:
-    """Return the first evaluation from which accuracy never again falls below the target, or None: censored.
+    """Return the first evaluation from which accuracy never again falls below the target, or None if censored.
 
-    accuracies: (evaluations,), in the order of steps. A dip below the target moves the crossing behind it; an accuracy
-    that is not a number is below any target.
+    accuracies: (evaluations,), in the order of steps. A dip below the target moves the crossing past it; a NaN accuracy
+    is below any target.
     """
     above = np.asarray(accuracies, dtype=float) >= target - ROUNDING  # comparing NaN gives False
     if not len(above) or not above[-1]:
@@ -24,9 +24,9 @@ def find_crossing(accuracies: Sequence[float] | np.ndarray, target: float) -> in
 
 
 def find_crossings(accuracies: np.ndarray, targets: np.ndarray | float) -> np.ndarray:
-    """Return what find_crossing does for several curves at once, (curves,), the number of evaluations where there is none.
+    """Return the crossings of several curves at once, (curves,); the number of evaluations for a curve without one.
 
-    accuracies: (curves, evaluations), or (1, evaluations), one for all targets. targets: (curves,), or one for all.
+    accuracies: (curves, evaluations), or (1, evaluations) shared by all targets. targets: (curves,), or one for all curves.
     """
     below = ~(accuracies >= np.reshape(targets, (-1, 1)) - ROUNDING)
     if not below.shape[1]:

@@ -1,4 +1,4 @@
-"""Evaluations as arrays, strategy by strategy: what every comparison starts from."""
+"""Evaluations as arrays, one strategy at a time: the starting point of every comparison."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CURRENCIES = {
     "gpu_joules": ["gpu_joules"],
 }
 ACCURACIES = [f"{part}_accuracy{which}" for part in ("validation", "test") for which in ("", "_old", "_new")]
-# What is read of an evaluation here, and in the rest of this room.
+# The evaluation columns that this package reads.
 COLUMNS = [*(field for fields in CURRENCIES.values() for field in fields), *ACCURACIES]
 
 Key = tuple[str, float]  # strategy, horizon
@@ -33,7 +33,7 @@ class Curves:
     """One strategy's evaluations at one horizon.
 
     steps: (evaluations,), ascending. seeds: (seeds,), ascending. values: by the evaluations' columns, each
-    (evaluations, seeds), NaN where nothing was measured.
+    (evaluations, seeds), NaN where not measured.
     """
 
     steps: np.ndarray
@@ -41,14 +41,14 @@ class Curves:
     values: dict[str, np.ndarray]
 
     def run(self, currency: str) -> Run:
-        """Return validation accuracy and the cost in a currency, the same object each time."""
+        """Return validation accuracy and the cost in a currency; the same object each time."""
         if currency not in self._runs:
             first, *more = (self.values[field] for field in CURRENCIES[currency])
             self._runs[currency] = Run(self.values["validation_accuracy"], sum(more, start=first))
         return self._runs[currency]
 
     def accuracies_from(self, evaluation: int) -> dict[str, np.ndarray]:
-        """Return each accuracy, (seeds,), at an evaluation; of test images, at the next that took it. NaN where there is none."""
+        """Return each accuracy, (seeds,), at an evaluation; on test images, at the next one that measured it, else NaN."""
         found = {}
         for name in ACCURACIES:
             if name in self.values:
@@ -63,7 +63,7 @@ class Curves:
 
 
 class Measured:
-    """Evaluations of one scenario and update, grouped once, not searched again for each strategy."""
+    """Evaluations of one scenario and update, grouped once rather than searched for each strategy."""
 
     def __init__(self, evals: pd.DataFrame) -> None:
         self._evals = evals
@@ -78,7 +78,7 @@ class Measured:
         return list(self._places)
 
     def seeds(self, key: Key) -> frozenset[int]:
-        """Return the seeds of a strategy's finished trials; none of a strategy that has no evaluations."""
+        """Return the seeds of a strategy's finished trials; empty for a strategy without evaluations."""
         if key not in self._places:
             return frozenset()
         if key not in self._found:
@@ -87,7 +87,7 @@ class Measured:
         return self._found[key]
 
     def curves(self, key: Key, seeds: Collection[int] | None = None) -> Curves:
-        """Return a strategy's curves, of some of its seeds or all. Raises RecordError where their steps differ."""
+        """Return a strategy's curves, for some or all of its seeds. Raises RecordError if their steps differ."""
         places = self._places[key]
         if seeds is not None and self.seeds(key) != set(seeds):
             places = _numbered(places)
@@ -108,16 +108,16 @@ class Measured:
 
     def _uneven(self, key: Key) -> RecordError:
         return RecordError(
-            f"{self._evals['scenario'].iloc[0]}: {key[0]}: seeds were measured on different steps, expected one common grid. "
+            f"{self._evals['scenario'].iloc[0]}: {key[0]}: seeds were measured at different steps, expected one common grid. "
             "Run them again with --fresh."
         )
 
 
 def positions(frame: pd.DataFrame) -> dict[Key, np.ndarray]:
-    """Return at which places of a frame each strategy's rows at each horizon are, in order."""
+    """Return the positions in a frame of each strategy's rows at each horizon, in order."""
     codes, names = pd.factorize(frame["strategy"])
     horizons = frame["horizon"].to_numpy(float)
-    # Records stand together trial by trial, so there are few places where another strategy begins, and they are quickly found.
+    # Records are grouped by trial, so the strategy changes at few positions, which are found quickly.
     begins = np.flatnonzero((np.diff(codes, prepend=-1) != 0) | (np.diff(horizons, prepend=np.nan) != 0))
     found: dict[Key, list[np.ndarray]] = {}
     for begin, end in pairwise([*begins.tolist(), len(frame)]):
@@ -126,7 +126,7 @@ def positions(frame: pd.DataFrame) -> dict[Key, np.ndarray]:
 
 
 def _whole(places: np.ndarray) -> slice | np.ndarray:
-    """Return a slice where rows stand together: what it takes from an array is a view and not a copy."""
+    """Return a slice if the rows are contiguous: indexing with it gives a view, not a copy."""
     together = places[-1] - places[0] + 1 == len(places)
     return slice(int(places[0]), int(places[-1]) + 1) if together else places
 
@@ -136,11 +136,11 @@ def _numbered(places: slice | np.ndarray) -> np.ndarray:
 
 
 def _begins(seeds: np.ndarray) -> np.ndarray:
-    """Return where another seed stands than before; np.unique takes three times as long."""
+    """Return the positions at which the seed changes; np.unique takes three times as long."""
     return np.flatnonzero(np.diff(seeds, prepend=seeds[0] - 1))
 
 
 def _ascending(seeds: np.ndarray, steps: np.ndarray) -> bool:
-    """Return whether evaluations stand seed by seed and, of each, in the order of steps."""
+    """Return whether evaluations are sorted by seed, then by step."""
     same = seeds[1:] == seeds[:-1]
     return bool(np.where(same, steps[1:] >= steps[:-1], seeds[1:] > seeds[:-1]).all())

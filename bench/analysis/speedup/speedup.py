@@ -1,4 +1,4 @@
-"""How much cheaper a strategy reaches the target than scratch does, and how sure that is."""
+"""How much cheaper a strategy reaches the target than scratch, and how certain that is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from bench.analysis.speedup.crossing import ROUNDING, find_crossing, find_crossings
 
 Relation = Literal["=", "<", ">", "undetermined"]
-_BOOTSTRAP_FROM = 10  # seeds; a percentile bootstrap of fewer covers too little (3 seeds: 73 %, not 95 %)
+_BOOTSTRAP_FROM = 10  # seeds; with fewer, a percentile bootstrap covers too little (3 seeds: 73 %, not 95 %)
 _RESAMPLES = 2000
 
 
@@ -20,10 +20,10 @@ _RESAMPLES = 2000
 class Speedup:
     """Scratch's cost at the target over the strategy's.
 
-    relation: "=" for a measured ratio; "<" where the strategy never held the target, so that the value is a bound it
-    stays below; ">" where only scratch never did; "undetermined" where neither did (value is NaN).
-    cost: the strategy's at the target, its whole cost where it never held it. bracket: its cost one evaluation before
-    the crossing, or None. low, high: 95 % interval, or None; note says how it was made, or why there is none.
+    relation: "=" for a measured ratio; "<" if the strategy never held the target, so that the value is an upper bound;
+    ">" if only scratch never did; "undetermined" if neither did (value is NaN).
+    cost: the strategy's at the target, or its whole cost if it never held it. bracket: its cost one evaluation before
+    the crossing, or None. low, high: 95 % interval, or None; note says how it was computed, or why there is none.
     """
 
     value: float
@@ -39,7 +39,7 @@ class Speedup:
 class Run:
     """One strategy's curves in one currency.
 
-    accuracy, cost: both (evaluations, seeds), cost being the total since the start of the trial.
+    accuracy, cost: both (evaluations, seeds); cost is the total since the start of the trial.
     """
 
     accuracy: np.ndarray
@@ -56,11 +56,11 @@ class Run:
 
     @cached_property
     def common_cost(self) -> np.ndarray | None:
-        """The cost at each evaluation, (evaluations,), where every seed's is the same: steps, mostly. None otherwise."""
+        """The cost at each evaluation, (evaluations,), if all seeds have the same (as in steps); otherwise None."""
         return self.cost[:, 0] if (self.cost == self.cost[:, :1]).all() else None
 
     def final_accuracy(self) -> float:
-        """Return the across-seed mean at the end: of scratch at horizon 1, the provisional target. NaN where a seed's is."""
+        """Return the across-seed mean at the end; for scratch at horizon 1, the provisional target. NaN if any seed's is."""
         return float(self.accuracy[-1].mean())
 
     @cached_property
@@ -70,7 +70,7 @@ class Run:
 
     def crossing(self, target: float) -> int | None:
         """Return the evaluation from which the across-seed mean holds the target, or None."""
-        if target not in self._crossed:  # scratch's are asked for once a strategy
+        if target not in self._crossed:  # scratch's are requested once per strategy
             self._crossed[target] = find_crossing(self.mean_accuracy, target)
         return self._crossed[target]
 
@@ -83,7 +83,7 @@ class Run:
         return (self.cost.sum(axis=1) / self.seeds).tolist()
 
     def mean_cost(self, evaluation: int) -> float:
-        """Return the across-seed mean cost at an evaluation; -1 for the whole."""
+        """Return the across-seed mean cost at an evaluation; -1 for the whole run."""
         return self._mean_costs[evaluation]
 
     def seed_costs(self, target: float) -> np.ndarray:
@@ -93,27 +93,27 @@ class Run:
         return np.where(reached, self.cost[np.where(reached, found, -1), np.arange(self.seeds)], np.inf)
 
     def take(self, seeds: np.ndarray) -> Run:
-        """Return the run of some seeds, by place; a place may come more than once."""
+        """Return the run of the seeds at these positions, which may repeat."""
         return Run(self.accuracy[:, seeds], self.cost[:, seeds])
 
 
 def full_target(scratch: Run, published: float | None = None) -> float:
-    """Return the accuracy to be matched: the published one, or where there is none scratch's own mean at its end."""
+    """Return the accuracy to be matched: the published one or, without one, scratch's own final mean."""
     return scratch.final_accuracy() if published is None else published
 
 
 def reference(scratch: Run, share: float = 1.0, published: float | None = None) -> Speedup:
-    """Return scratch's own row: its cost at the full target is its full horizon, by definition; at a share, its crossing."""
+    """Return scratch's own row: at the full target, its cost is its full horizon, by definition; at a share, its crossing."""
     crossing = -1 if share == 1.0 else scratch.crossing(share * full_target(scratch, published))
     return Speedup(1.0, "=", scratch.mean_cost(-1 if crossing is None else crossing), note="by definition")
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Seeds resampled jointly, and from where on each resample's means hold the target.
+    """Jointly resampled seeds, and the evaluation from which each resample's means hold the target.
 
-    counts: (held, seeds), how often each seed was drawn into the resamples in which both hold the target. theirs, ours: (held,),
-    the evaluation of scratch's and of the strategy's crossing there. missed: how many resamples there are besides.
+    counts: (held, seeds), how often each seed was drawn, for the resamples in which both hold the target. theirs, ours: (held,),
+    the evaluations at which scratch and the strategy cross. missed: the number of all other resamples.
     """
 
     counts: np.ndarray
@@ -124,9 +124,9 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Held:
-    """From which evaluation on scratch and a strategy hold a target, None where they do not; of the means, and resampled.
+    """The evaluation from which scratch and a strategy hold a target, or None; for their means, and resampled.
 
-    It depends on accuracies alone, and so is the same in every currency. drawn: None where there is no bootstrap.
+    It depends on accuracies alone, so it is the same in every currency. drawn: None without a bootstrap.
     """
 
     theirs: int | None
@@ -140,10 +140,10 @@ def hold(scratch: Run, strategy: Run, share: float = 1.0, published: float | Non
 
 
 def hold_each(scratch: Run, strategy: Run, shares: Sequence[float], published: float | None = None) -> list[Held]:
-    """Find the same for several shares of the target, in their order."""
+    """Do the same for several shares of the target, in their order."""
     full, end = full_target(scratch, published), len(strategy.accuracy)
     ours = find_crossings(strategy.mean_accuracy[None], np.array([share * full for share in shares]))
-    # At the full target scratch's cost is its full horizon, even where its mean happened to touch the target earlier.
+    # At the full target, scratch's cost is its full horizon, even if its mean reached the target earlier.
     theirs = [len(scratch.accuracy) - 1 if share == 1.0 else scratch.crossing(share * full) for share in shares]
     return [Held(place, None if mine == end else mine) for place, mine in zip(theirs, ours.tolist(), strict=True)]
 
@@ -151,7 +151,7 @@ def hold_each(scratch: Run, strategy: Run, shares: Sequence[float], published: f
 def hold_resampled(
     scratch: Run, strategy: Run, share: float = 1.0, published: float | None = None, *, seed: int = 0
 ) -> Held:
-    """Find the same in resamples too, where a bootstrap is to be made: seeds drawn jointly, a provisional target set anew."""
+    """Do the same for resamples too, if a bootstrap applies: seeds drawn jointly, a provisional target recomputed."""
     found = hold(scratch, strategy, share, published)
     if scratch.seeds < _BOOTSTRAP_FROM or found.theirs is None or found.ours is None:
         return found
@@ -177,8 +177,8 @@ def compare(
 ) -> Speedup:
     """Return the strategy's speedup at `share` of the target, with its interval.
 
-    scratch, strategy: paired, the same seeds in the same order. published: the target, which then does not vary with the seeds;
-    None takes the provisional one. seed: of the bootstrap. held: as hold_resampled gives it, where it is known.
+    scratch, strategy: paired, with the same seeds in the same order. published: the target, which then does not vary with the
+    seeds; None uses the provisional one. seed: of the bootstrap. held: as returned by hold_resampled, if known.
     """
     return compare_each([(scratch, strategy)], share, published=published, seed=seed, held=held)[0]
 
@@ -191,12 +191,12 @@ def compare_each(
     seed: int = 0,
     held: Held | None = None,
 ) -> list[Speedup]:
-    """Return the same in several currencies: pairs of the same accuracies, and of other costs."""
+    """Do the same in several currencies: the pairs have the same accuracies and different costs."""
     if not pairs:
         return []
     held = held or hold_resampled(*pairs[0], share, published, seed=seed)
     points = [ratio(*pair, held) for pair in pairs]
-    if points[0].relation != "=":  # in no currency, then
+    if points[0].relation != "=":  # then it is so in every currency
         return [replace(point, note="censored") for point in points]
     if held.drawn is None:
         return [_with_t_interval(point, *pair, share, published) for point, pair in zip(points, pairs, strict=True)]
@@ -218,7 +218,7 @@ def ratio(scratch: Run, strategy: Run, held: Held) -> Speedup:
 
 @lru_cache(maxsize=4)
 def _counts(seeds: int, seed: int) -> np.ndarray:
-    """Return how often each of `seeds` is in each resample: the same for every strategy of so many seeds."""
+    """Return how often each seed is in each resample: the same for all strategies with `seeds` seeds."""
     drawn = np.random.default_rng(seed).integers(seeds, size=(_RESAMPLES, seeds))
     places = drawn + seeds * np.arange(_RESAMPLES)[:, None]
     counts = np.bincount(places.ravel(), minlength=_RESAMPLES * seeds).reshape(_RESAMPLES, seeds).astype(float)
@@ -230,16 +230,16 @@ def _means(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return each resample's means, (resamples, evaluations), of values (evaluations, seeds)."""
     missing = np.isnan(values)
     means = counts @ np.where(missing, 0.0, values).T / counts.shape[1]
-    if missing.any():  # a mean is no number only where such a seed was drawn
+    if missing.any():  # a mean is NaN only if such a seed was drawn
         means[counts @ missing.T > 0] = np.nan
     return means
 
 
 def _crossings(accuracy: np.ndarray, counts: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Return each resample's crossing, (resamples,), the number of evaluations where there is none.
+    """Return each resample's crossing, (resamples,); the number of evaluations if there is none.
 
-    A mean lies between the least and the greatest of its seeds. So only evaluations matter that come after the last at which
-    every resample is below its target, and not after the last at which any might be.
+    A mean lies between the minimum and the maximum over its seeds. So evaluations only matter after the last one at which
+    every resample must be below its target, and up to the last one at which any might be.
     """
     below_all = np.flatnonzero(accuracy.max(axis=1) < targets.min() - 2 * ROUNDING)
     unsure = np.flatnonzero(~(accuracy.min(axis=1) >= targets.max()))  # comparing NaN gives False
@@ -249,7 +249,7 @@ def _crossings(accuracy: np.ndarray, counts: np.ndarray, targets: np.ndarray) ->
 
 
 def _bootstrap(pairs: Sequence[tuple[Run, Run]], drawn: Drawn) -> list[list[float]]:
-    """Return the percentile interval of the resamples' ratios, of each pair. A miss counts as infinite cost."""
+    """Return the percentile bootstrap interval of each pair's ratio. A miss counts as infinite cost."""
     ratios = [
         _costs(scratch, drawn.theirs, drawn.counts) / _costs(strategy, drawn.ours, drawn.counts)
         for scratch, strategy in pairs
@@ -258,19 +258,19 @@ def _bootstrap(pairs: Sequence[tuple[Run, Run]], drawn: Drawn) -> list[list[floa
     # As np.percentile does, which takes three times as long.
     places = np.array([0.025, 0.975]) * (values.shape[1] - 1)
     first = places.astype(int)
-    ordered = np.sort(values, axis=1)  # NumPy sorts faster than it partitions about two places
+    ordered = np.sort(values, axis=1)  # NumPy sorts faster than it partitions at two positions
     return (ordered[:, first] + (ordered[:, first + 1] - ordered[:, first]) * (places - first)).tolist()
 
 
 def _costs(run: Run, at: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return each resample's mean cost at an evaluation of its own, (resamples,)."""
+    """Return each resample's mean cost at its own evaluation, (resamples,)."""
     if run.common_cost is not None:  # whichever seeds are drawn
         return run.common_cost[at]
     return np.einsum("rs,rs->r", run.cost[at], counts) / counts.shape[1]
 
 
 def _with_t_interval(point: Speedup, scratch: Run, strategy: Run, share: float, published: float | None) -> Speedup:
-    """Add Student's t interval on the paired log ratios of per-seed costs; none where it would say nothing."""
+    """Add a paired t interval on the log ratios of per-seed costs; none if it would be meaningless."""
     n, target = scratch.seeds, share * full_target(scratch, published)
     ours = strategy.seed_costs(target)
     theirs = scratch.cost[-1] if share == 1.0 else scratch.seed_costs(target)
@@ -281,7 +281,7 @@ def _with_t_interval(point: Speedup, scratch: Run, strategy: Run, share: float, 
     logs = np.log(theirs / ours)
     if np.ptp(logs) < 1e-12:
         return replace(point, note=f"none: all {n} seeds crossed at one evaluation")
-    from scipy import special  # takes 0.2 s, and tables of ten seeds do without; scipy.stats takes 0.4 s
+    from scipy import special  # takes 0.2 s to import, not needed from ten seeds on; scipy.stats takes 0.4 s
 
     half = special.stdtrit(n - 1, 0.975) * logs.std(ddof=1) / np.sqrt(n)
     middle = logs.mean()

@@ -1,4 +1,4 @@
-"""Costs of seeds of which some never reached the target: Kaplan and Meier's estimate, and tests between two strategies."""
+"""Costs with censored seeds: the Kaplan-Meier estimate, and tests between two strategies."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Reach:
-    """How surely, and at what cost, seeds reach a target.
+    """How reliably, and at what cost, seeds reach a target.
 
-    share: of seeds that did. median: the cost by which half had, infinite where fewer did (Kaplan & Meier 1958).
-    restricted_mean: the mean cost, one that did not reach being taken to stop at `limit`.
+    share: of seeds that reached it. median: the cost by which half had reached it, infinite if fewer did (Kaplan & Meier
+    1958). restricted_mean: the mean cost, restricted to `limit`.
     """
 
     share: float
@@ -23,25 +23,26 @@ class Reach:
 
 
 def estimate_reach(costs: np.ndarray, reached: np.ndarray, limit: float) -> Reach:
-    """Return the estimate from seeds of which some were censored.
+    """Return the estimate from seeds, some of which may be censored.
 
-    costs: (seeds,), at the target; where it was not reached, all that was spent. reached: bool (seeds,).
-    limit: of the restricted mean, at least every cost; one for all that are compared, or who gives up early looks cheap.
+    costs: (seeds,), at the target or, if it was not reached, in total. reached: bool (seeds,).
+    limit: of the restricted mean, at least the highest cost; the same for all strategies compared, or one that stops early
+    looks cheap.
     """
     spent, survival = _survival(costs, reached)
     half = np.flatnonzero(survival <= 0.5)
     median = float(spent[half[0]]) if len(half) else np.inf
-    # The area below the share of seeds still on their way, a step function.
+    # The area under the survival function, a step function.
     edges = np.concatenate([[0.0], spent, [limit]])
     heights = np.concatenate([[1.0], survival])
     return Reach(float(reached.mean()), median, float((np.diff(edges) * heights).sum()), limit)
 
 
 def reached_by_cost(crossings: pd.DataFrame) -> pd.DataFrame:
-    """Return Kaplan and Meier's estimate as steps: the share of seeds that had reached the target by a cost.
+    """Return the Kaplan-Meier estimate as a step function: the share of seeds that had reached the target by a cost.
 
-    crossings: as seed_crossings gives them.
-    Columns: strategy, title, horizon, n, cost (0, each at which a seed crossed or gave up), reached.
+    crossings: as returned by seed_crossings.
+    Columns: strategy, title, horizon, n, cost (0, then each at which a seed crossed or was censored), reached.
     """
     parts = []
     for _, mine in crossings.groupby(["strategy", "horizon"]):
@@ -57,12 +58,12 @@ def reached_by_cost(crossings: pd.DataFrame) -> pd.DataFrame:
 def log_rank(
     costs: np.ndarray, reached: np.ndarray, other_costs: np.ndarray, other_reached: np.ndarray
 ) -> float | None:
-    """Return the two-sided p-value of the log-rank test that both strategies' seeds reach the target alike (Mantel 1966).
+    """Return the two-sided p-value of the log-rank test that both strategies reach the target alike (Mantel 1966).
 
     costs, reached: as in estimate_reach, of one strategy; other_...: of the other. The seeds are not paired.
-    None where the test says nothing: nobody reached it, or all did at one cost.
+    None if the test is undefined: no seed reached the target, or all did at the same cost.
     """
-    from scipy import stats  # takes 0.4 s, and most tables do without
+    from scipy import stats  # takes 0.4 s to import, and most tables do not need it
 
     one, other = (
         stats.CensoredData(uncensored=spent[there], right=spent[~there])
@@ -74,9 +75,9 @@ def log_rank(
 
 
 def sign_flip(differences: np.ndarray) -> float:
-    """Return the two-sided p-value that paired differences are as likely of either sign, by every way to flip them.
+    """Return the two-sided p-value of the exact sign-flip test on paired differences.
 
-    differences: (pairs,), of at most 20 pairs. Exact: no less than 2 / 2^pairs, so 3 pairs give at best 0.25.
+    differences: (pairs,), at most 20. The smallest possible value is 2 / 2^pairs: 0.25 for 3 pairs.
     """
     if not 1 <= len(differences) <= 20:
         raise ValueError(f"{len(differences)} pairs, expected 1 to 20")
@@ -86,9 +87,9 @@ def sign_flip(differences: np.ndarray) -> float:
 
 
 def _survival(costs: np.ndarray, reached: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (costs, the share of seeds still on their way after each), as scipy.stats.ecdf does, to the bit.
+    """Return (costs, the share of seeds that have not reached the target after each), bit for bit like scipy.stats.ecdf.
 
-    That takes 0.2 ms a call, and importing it 0.4 s: too long for a table of 1,000 rows.
+    That takes 0.2 ms per call, and 0.4 s to import: too long for a table of 1,000 rows.
     """
     order = np.argsort(costs)
     spent, first = np.unique(costs[order], return_index=True)

@@ -1,1 +1,1 @@
-"""What else the records say: frontiers, ablations, duels, whole lives. Reads no file and draws nothing."""
+"""Further studies of the records: frontiers, ablations, duels, whole lives. Reads no files and draws nothing."""

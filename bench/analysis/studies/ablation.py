@@ -22,14 +22,14 @@ _Key = tuple[str, float]  # strategy, horizon
 def ablation(
     trials: pd.DataFrame, evals: pd.DataFrame, *, recipe: str = "optimized", currency: str = "flops", share: float = 1.0
 ) -> pd.DataFrame:
-    """Return a row for `recipe`, a strategy's name, and one for each strategy that differs from it in one aspect alone.
+    """Return a row for `recipe`, a strategy's name, and one for each strategy that differs from it in exactly one aspect.
 
-    trials, evals: as bench.records.collect gives them, of one scenario and update. Where the recipe was run at several
-    horizons, its row is the one from which most others differ in one piece, the longest of equals.
+    trials, evals: as returned by bench.records.collect, for one scenario and update. If the recipe was run at several
+    horizons, its row is the one from which most others differ in one piece; of equals, the longest.
     Columns: strategy, title, horizon, aspect (that differs; empty for the recipe), change (in words), n; value, relation, low,
     high (the speedup over scratch, as in Speedup, on the seeds shared with scratch and the recipe); accuracy (final, mean
-    over these seeds); difference (of it to the recipe's), difference_low, difference_high (95 %, see paired_interval).
-    No rows where nothing differs in one aspect, or pieces were not recorded.
+    over these seeds); difference (from the recipe's), difference_low, difference_high (95 %, see paired_interval).
+    No rows if no strategy differs in exactly one aspect, or if pieces were not recorded.
     """
     trials, evals = scored(trials, evals)
     pieces = _pieces(trials)
@@ -49,7 +49,7 @@ def ablation(
 
 
 def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """Return the aspects in which two recipes differ; all of them where both have code of their own, which is not the same."""
+    """Return the aspects in which two recipes differ; all of them if both have custom code and it is not the same."""
     sources = one.get("source"), other.get("source")
     if all(sources) and sources[0] != sources[1]:
         return list(ASPECTS)
@@ -57,9 +57,9 @@ def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
 
 
 def paired_interval(differences: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % interval of the mean of paired differences, (seeds,), by Student's t.
+    """Return the 95 % paired t interval of the mean of differences, (seeds,).
 
-    NaN where it would say nothing: below 2 seeds, or where all differ alike.
+    NaN if it would be meaningless: fewer than 2 seeds, or all differences equal.
     """
     n = len(differences)
     if n < 2 or np.ptp(differences) < 1e-12:
@@ -71,7 +71,7 @@ def paired_interval(differences: np.ndarray) -> tuple[float, float]:
 
 
 def _pieces(trials: pd.DataFrame) -> dict[_Key, dict[str, Any]]:
-    """Return each strategy's pieces, its horizon among them."""
+    """Return each strategy's pieces, including its horizon."""
     if "pieces" not in trials:
         return {}
     known = trials[trials["pieces"].notna()]
@@ -82,7 +82,7 @@ def _pieces(trials: pd.DataFrame) -> dict[_Key, dict[str, Any]]:
 
 
 def _variants(pieces: dict[_Key, dict[str, Any]], recipe: str) -> dict[_Key, str | None]:
-    """Return (strategy, horizon) -> the one aspect that differs, the recipe itself first; nothing where none does."""
+    """Return (strategy, horizon) -> the one aspect that differs, the recipe itself first; empty if there is none."""
     best: dict[_Key, str | None] = {}
     most = -1
     for mine in sorted((key for key in pieces if key[0] == recipe), key=lambda key: -key[1]):
@@ -96,7 +96,7 @@ def _variants(pieces: dict[_Key, dict[str, Any]], recipe: str) -> dict[_Key, str
 
 
 def _final_accuracies(evals: pd.DataFrame) -> dict[_Key, dict[int, float]]:
-    """Return each strategy's validation accuracies at the end, by seed."""
+    """Return each strategy's final validation accuracies, by seed."""
     found = {}
     for strategy, horizon, mine in by_strategy(evals):
         last = mine[mine["step"] == mine["step"].max()]
@@ -107,7 +107,7 @@ def _final_accuracies(evals: pd.DataFrame) -> dict[_Key, dict[int, float]]:
 def _speedup(
     trials: pd.DataFrame, evals: pd.DataFrame, key: _Key, seeds: set[int], currency: str, share: float
 ) -> dict[Any, Any] | None:
-    """Return a strategy's speedup over scratch on some seeds, or None where there is nothing to compare."""
+    """Return a strategy's speedup over scratch on some seeds, or None if there is nothing to compare."""
     wanted = {key, (REFERENCE, 1.0)}
     rows = zip(evals["strategy"], evals["horizon"], evals["seed"], strict=True)
     kept = evals[[(strategy, horizon) in wanted and seed in seeds for strategy, horizon, seed in rows]]
@@ -119,7 +119,7 @@ def _speedup(
 
 
 def _accuracies(mine: np.ndarray, base: np.ndarray) -> dict[str, float]:
-    """Return what a row says of final accuracies, (seeds,) each, paired."""
+    """Return a row's columns on final accuracies. mine, base: (seeds,), paired."""
     low, high = paired_interval(mine - base)
     difference = float((mine - base).mean())
     return dict(zip(_ACCURACIES, (float(mine.mean()), difference, low, high), strict=True))

@@ -18,7 +18,7 @@ PARTS = {
         "reading and writing": "io_seconds",
     },
 }
-# Unit -> what is kept apart where every record does so: (of which part, what is taken out, its field, what is left).
+# Unit -> a part that is split if every record allows it: (the part, what is taken out, its field, what is left).
 WITHIN = {
     "flops": ("element-wise", "regularizer", "regularizer_flops", "optimizer and start"),
     "seconds": ("training", "selection", "selection_seconds", "training"),
@@ -29,12 +29,12 @@ _COLUMNS = ["strategy", "title", "horizon", "n", "part", "cost", "std", "whole",
 def breakdown(trials: pd.DataFrame, unit: str) -> pd.DataFrame:
     """Return a row for each strategy, horizon and part of its cost, of one scenario and update.
 
-    trials: as bench.records.collect gives them; the finished ones of seeds that are scored count. unit: "flops" or "seconds".
+    trials: as returned by bench.records.collect; only finished trials of scored seeds count. unit: "flops" or "seconds".
     Columns: strategy, title, horizon, n, part, cost (mean over seeds), std (NaN for one seed), whole (the sum of the means),
-    share (cost / whole). The regularizer's FLOPs stand apart from those of optimizer and start, and the seconds of selecting
-    images from those of training, unless a record does not tell them apart (selection: schema before 3; a regularizer of the
-    user's own: the same); then they are one part for all, "element-wise" or "training". No rows where a part was not recorded,
-    or, in seconds, where machines differ.
+    share (cost / whole). The regularizer's FLOPs are separate from those of optimizer and start, and the seconds spent selecting
+    images from those of training, unless a record does not separate them (before schema 3: selection, and a regularizer of the
+    user's own); then they form one part in all rows, "element-wise" or "training". No rows if a part was not recorded or, in
+    seconds, if machines differ.
     """
     fields = list(PARTS[unit].values())
     if not set(fields) <= set(trials.columns):

@@ -1,4 +1,4 @@
-"""Energy over time: what a trial had drawn, and how hard it drew."""
+"""Energy over time: how much a trial had used, and its power."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _COLUMNS = ["strategy", "title", "horizon", "n", "step", "seconds", "joules", "j
 def energy_curves(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each strategy, horizon and evaluation at which the GPU's energy was measured for every seed.
 
-    trials, evals: as bench.records.collect gives them, of one scenario and update.
+    trials, evals: as returned by bench.records.collect, for one scenario and update.
     Columns: strategy, title, horizon, n, step, seconds (of training, mean over seeds), joules (mean), joules_std (over seeds,
-    NaN for one), watts (mean power since the evaluation before). No rows where machines differ.
+    NaN for one), watts (mean power since the previous evaluation). No rows if machines differ.
     """
     nothing = pd.DataFrame(columns=_COLUMNS)
     if "gpu_joules" not in evals or evals["gpu_joules"].isna().all():

@@ -1,4 +1,4 @@
-"""The frontier: with what accuracy a strategy ends, by how much it spends, over several horizons."""
+"""The frontier: a strategy's final accuracy against its cost, over several horizons."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def frontiers(
 ) -> pd.DataFrame:
     """Return a row for each strategy that was run at more than one horizon, of one scenario and update.
 
-    trials, evals: as bench.records.collect gives them. Seeds are those that scratch at horizon 1, and every horizon of the
-    strategy, have finished. A strategy without such a seed, without the currency, or in seconds or joules of unlike machines,
-    has no row. share: of the target, which is the published one, or else scratch's final accuracy.
-    Columns: strategy, horizons (in words), n, target, cost (the least whose final accuracy is at the target, NaN where none's
-    is), value (scratch's full cost over it, or over the costliest horizon's as a bound), relation ("=" or "<").
+    trials, evals: as returned by bench.records.collect. Seeds are those finished by scratch at horizon 1 and at every horizon
+    of the strategy. A strategy has no row if there is no such seed, if the currency was not measured, or, in seconds and joules,
+    if machines differ. share: of the target, which is the published one, or else scratch's final accuracy.
+    Columns: strategy, horizons (in words), n, target, cost (the lowest whose final accuracy reaches the target, NaN if none
+    does), value (scratch's full cost over it, or over the costliest horizon's as a bound), relation ("=" or "<").
     """
     published = published_of(trials)
     trials, evals = scored(trials, evals)
@@ -63,13 +63,13 @@ def frontiers(
 
 
 def cost_at(costs: np.ndarray, accuracies: np.ndarray, target: float) -> float | None:
-    """Return the least cost whose final accuracy is at the target, or None where no horizon's is.
+    """Return the lowest cost whose final accuracy reaches the target, or None if no horizon does.
 
-    costs, accuracies: (horizons,), of whole trials. Each accuracy is first raised to the best that so much, or less, ends with.
-    Between the two horizons about the target, by a straight line over the logarithm of cost; never below the least that was run.
+    costs, accuracies: (horizons,), of whole trials. Each accuracy is first raised to the best at that cost or less. Between the
+    two horizons around the target, interpolation is linear in log cost; the result is never below the lowest cost that was run.
     """
     order = np.argsort(costs, kind="stable")
-    # fmax passes over what is no number: such a horizon reached nothing, and takes nothing from the longer ones.
+    # fmax skips NaN: such a horizon reached nothing, and does not affect the longer ones.
     spent, reached = costs[order], np.fmax.accumulate(accuracies[order])
     above = np.flatnonzero(reached >= target - ROUNDING)
     if not len(above):
@@ -85,12 +85,12 @@ def cost_at(costs: np.ndarray, accuracies: np.ndarray, target: float) -> float |
 def frontier_points(
     trials: pd.DataFrame, evals: pd.DataFrame, *, currency: str = "flops", share: float = 1.0
 ) -> pd.DataFrame:
-    """Return what a frontier is drawn from: a row for each horizon of every strategy that `frontiers` has, by cost.
+    """Return the points of the frontiers: a row for each horizon of every strategy in `frontiers`, sorted by cost.
 
-    trials, evals: as bench.records.collect gives them. Where there is any, scratch at horizon 1 is among the rows.
+    trials, evals: as returned by bench.records.collect. If there are any rows, scratch at horizon 1 is among them.
     Columns: strategy, title, horizon, n, cost (of the whole trial), accuracy (validation, at its end), std (over seeds, NaN for
-    one), best (the accuracy raised to the best that so much, or less, ends with), target, cost_at_target, value, relation (these
-    four as in `frontiers`; empty for scratch where it was run at one horizon).
+    one), best (the accuracy raised to the best at that cost or less), target, cost_at_target, value, relation (these four as in
+    `frontiers`; the last three empty for scratch if it was run at one horizon).
     """
     found = frontiers(trials, evals, currency=currency, share=share)
     trials, evals = scored(trials, evals)

@@ -1,4 +1,4 @@
-"""A chain's whole life: what all updates together cost, against training from scratch every time."""
+"""A chain's whole life: the cost of all updates together, against training from scratch every time."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _OF_A_ROW = ["scenario_title", "strategy", "title", "horizon"]
 def whole_life(trials: pd.DataFrame, evals: pd.DataFrame, *, share: float = 1.0) -> pd.DataFrame:
     """Return a row for each strategy, horizon and currency of a chain, scratch first in each currency.
 
-    trials, evals: as bench.records.collect gives them, of one scenario, all updates. Every update is paid for in full, for
-    the next one starts from its end. Costs are means over the seeds of which both the strategy and scratch have finished
+    trials, evals: as returned by bench.records.collect, for all updates of one scenario. Every update is paid for in full,
+    because the next one starts from its end. Costs are means over the seeds for which both the strategy and scratch finished
     every update.
-    Columns: scenario_title, strategy, title, horizon, currency, n, updates; base (mean cost of the base model, which scratch
-    every time had needed, too; NaN where no record knows it, and then it is in no total); update_1, update_2, ...; total;
-    held (how many updates held the target); value (scratch's total over the strategy's); relation ("=" where every target
-    was held, otherwise "<": what was paid for is worth less than scratch's). A strategy that shares no seed with scratch has
-    n = 0 and nothing else. A currency that was not measured, or not on one kind of machine, has no rows.
-    Raises RecordError where an update did not start from what the recorded update before it left.
+    Columns: scenario_title, strategy, title, horizon, currency, n, updates; base (mean cost of the base model, which training
+    from scratch every time needs too; NaN if no record has it, and then no total includes it); update_1, update_2, ...; total;
+    held (number of updates that held the target); value (scratch's total over the strategy's); relation ("=" if every target
+    was held, otherwise "<": the cost bought less than scratch's). A strategy that shares no seed with scratch has n = 0 and
+    no other values. A currency has no rows if it was not measured or, in seconds and joules, if machines differ.
+    Raises RecordError if an update did not start from the weights that the recorded previous update left.
     """
     _refuse_broken_chains(trials)
     updates = int(trials["updates"].iloc[0])
@@ -54,7 +54,7 @@ def whole_life(trials: pd.DataFrame, evals: pd.DataFrame, *, share: float = 1.0)
 
 
 def _figures(mine: pd.Series, theirs: pd.Series, base: float, held: int) -> dict[str, object]:
-    """Return what a row says. mine, theirs: the mean cost of each update; base: see whole_life."""
+    """Return a row's values. mine, theirs: the mean cost of each update; base: see whole_life."""
     sunk = 0.0 if np.isnan(base) else base
     total = sunk + mine.sum()
     return {
@@ -73,7 +73,7 @@ def _held(trials: pd.DataFrame, evals: pd.DataFrame, updates: int, share: float)
     for update in range(1, updates + 1):
         asked, measured = trials[trials["update"] == update], evals[evals["update"] == update]
         if not ((measured["strategy"] == REFERENCE) & (measured["horizon"] == 1.0)).any():
-            continue  # no target, and then no seed has every update of scratch
+            continue  # no target, so no seed has every update of scratch
         rows = leaderboard(asked, measured, share=share)
         for strategy, horizon, _ in by_strategy(rows[rows["relation_flops"].isin(["=", ">"])]):
             counts[strategy, horizon] += 1
@@ -86,7 +86,7 @@ def _ends(evals: pd.DataFrame) -> pd.DataFrame:
 
 
 def _whole_costs(ends: pd.DataFrame, fields: list[str], updates: int) -> dict[Hashable, pd.DataFrame]:
-    """Return what whole trials had cost, (seeds, updates), of each strategy and horizon: seeds that have every update."""
+    """Return the costs of whole trials, (seeds, updates), by strategy and horizon, for seeds with every update."""
     costs = ends.assign(cost=ends[fields].astype(float).sum(axis=1))
     table = costs.pivot(index=["strategy", "horizon", "seed"], columns="update", values="cost")
     whole = table.reindex(columns=range(1, updates + 1)).dropna()
@@ -97,7 +97,7 @@ def _whole_costs(ends: pd.DataFrame, fields: list[str], updates: int) -> dict[Ha
 
 
 def _refuse_broken_chains(trials: pd.DataFrame) -> None:
-    """Raise RecordError where a record names other weights as its start than the update before it left."""
+    """Raise RecordError if a record's starting weights are not those that the previous update left."""
     key = ["strategy", "horizon", "seed", "update"]
     left = dict(zip(trials[key].itertuples(index=False, name=None), trials["weights_sha256"], strict=True))
     for row in trials[trials["previous_sha256"].notna()].to_dict("records"):
@@ -105,6 +105,6 @@ def _refuse_broken_chains(trials: pd.DataFrame) -> None:
         before = left.get((strategy, row["horizon"], seed, update - 1))
         if isinstance(before, str) and before != row["previous_sha256"]:
             raise RecordError(
-                f"{row['scenario']}: {strategy} seed {seed}: update {update} started from other weights than update "
-                f"{update - 1} left. Bring the records of one run together, or run the chain again with --fresh."
+                f"{row['scenario']}: {strategy} seed {seed}: update {update} did not start from the weights that "
+                f"update {update - 1} left. Keep the records of one run together, or run the chain again with --fresh."
             )

@@ -1,4 +1,4 @@
-"""Final accuracy on old and on new classes, apart."""
+"""Final accuracy on old and on new classes, separately."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _COLUMNS = ["strategy", "title", "horizon", "n", "images", "old", "old_std", "ne
 def old_and_new(ranking: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each strategy, horizon and set of images with its final accuracies.
 
-    ranking: as bench.analysis.ranking.leaderboard gives it.
+    ranking: as returned by bench.analysis.ranking.leaderboard.
     Columns: strategy, title, horizon, n, images ("validation" or "test"), old, old_std, new, new_std (over seeds), all, and
-    old_weight: the share of old images in that set, which makes old_weight * old + (1 - old_weight) * new equal to all; NaN where
-    no single share does. No rows where old and new are not told apart.
+    old_weight: the share of old images in that set, which makes old_weight * old + (1 - old_weight) * new equal to all; NaN if
+    no single share does. No rows if old and new are not distinguished.
     """
     parts = []
     for images in _SETS:
@@ -33,7 +33,7 @@ def old_and_new(ranking: pd.DataFrame) -> pd.DataFrame:
 
 
 def _weight(rows: pd.DataFrame) -> float:
-    """Return the weight of old that explains every row to a millionth, by least squares; NaN where there is none."""
+    """Return the least-squares weight of old; NaN if it does not explain every row to within 1e-6."""
     apart, over = ((rows[name] - rows["new"]).to_numpy(float) for name in ("old", "all"))
     if not (apart**2).sum():
         return float("nan")

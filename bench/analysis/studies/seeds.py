@@ -1,4 +1,4 @@
-"""Each seed's own crossing: what the spread between seeds looks like, misses included."""
+"""Each seed's own crossing: the spread between seeds, including misses."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _COLUMNS = ["strategy", "title", "horizon", "seed", "cost", "crossed", "bracket"
 def seed_crossings(
     trials: pd.DataFrame, evals: pd.DataFrame, *, currency: str = "flops", share: float = 1.0
 ) -> pd.DataFrame:
-    """Return a row for each strategy, horizon and seed, in that order, of the seeds that it shares with scratch.
+    """Return a row for each strategy, horizon and seed, in that order, for the seeds shared with scratch.
 
-    trials, evals: as bench.records.collect gives them, of one scenario and update. share: of the target.
-    Columns: strategy, title, horizon, seed, cost (in `currency`: at the seed's own crossing, or all that it spent where it did
-    not cross), crossed (bool), bracket (its cost one evaluation before the crossing, NaN where there is none). Scratch's
-    seeds, too, cross where they do: that its cost is its full horizon holds for their mean. What cannot be compared in
+    trials, evals: as returned by bench.records.collect, for one scenario and update. share: of the target.
+    Columns: strategy, title, horizon, seed, cost (in `currency`: at the seed's own crossing, or in total if it did not cross),
+    crossed (bool), bracket (its cost one evaluation before the crossing, NaN if there is none). Scratch's seeds have crossings
+    of their own, too: only the cost of their mean is the full horizon by definition. A strategy that cannot be compared in
     `currency` has no row.
-    Raises RecordError where there is no scratch to compare with, or trials that must not be compared.
+    Raises RecordError if there is no scratch to compare with, or if trials must not be compared.
     """
     titles, published = dict(zip(trials["strategy"], trials["title"], strict=True)), published_of(trials)
     fixed = published.accuracy if published else None

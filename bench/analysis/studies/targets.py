@@ -1,4 +1,4 @@
-"""How a speedup depends on the accuracy that is asked for: the same comparison at several shares of the target."""
+"""How a speedup depends on the required accuracy: the same comparison at several shares of the target."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def speedups_by_target(
 ) -> pd.DataFrame:
     """Return a row for each strategy, horizon and share of the target, in that order.
 
-    trials, evals: as bench.records.collect gives them, of one scenario and update. shares: each above 0 and at most 1.
-    Columns: strategy, title, horizon, share, value and relation (as in Speedup: NaN where undetermined), low and high (95 %
-    interval, NaN where there is none), n (seeds shared with scratch). Scratch's own rows are 1 by definition. What shares
-    no seed with scratch, and what cannot be compared in `currency`, has no row.
-    Raises RecordError where there is no scratch to compare with, or trials that must not be compared.
+    trials, evals: as returned by bench.records.collect, for one scenario and update. shares: each above 0 and at most 1.
+    Columns: strategy, title, horizon, share, value and relation (as in Speedup: NaN if undetermined), low and high (95 %
+    interval, NaN if there is none), n (seeds shared with scratch). Scratch's own rows are 1 by definition. A strategy that
+    shares no seed with scratch, or cannot be compared in `currency`, has no row.
+    Raises RecordError if there is no scratch to compare with, or if trials must not be compared.
     """
     titles, published = dict(zip(trials["strategy"], trials["title"], strict=True)), published_of(trials)
     fixed = published.accuracy if published else None

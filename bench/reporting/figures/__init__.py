@@ -1,1 +1,1 @@
-"""Figures, each drawn from tables that are written beside it, with a caption that says what its numbers rest on."""
+"""Figures, each drawn from tables written next to it, with a caption that says what its numbers are based on."""

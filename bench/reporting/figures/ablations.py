@@ -15,9 +15,9 @@ _BLUE = "#0173b2"
 
 
 def draw_ablation(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> Figure:
-    """Draw a recipe and those that differ from it in one piece: speedup over scratch, and final accuracy against it.
+    """Draw a recipe and its one-piece variants: speedup over scratch, and final accuracy minus the recipe's.
 
-    rows: as bench.analysis.studies.ablation gives them, the recipe first. An open bar with an arrow is a bound.
+    rows: as returned by bench.analysis.studies.ablation, the recipe first. An open bar with an arrow is a bound.
     """
     titles = titles_of(ranking)
     names = [beside_bar(titles[row["strategy"], float(row["horizon"])], _detail(row)) for _, row in rows.iterrows()]
@@ -35,7 +35,7 @@ def draw_ablation(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> Fi
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=ROUND_STEPS))
     left.set_xlim(left=0)
     left.set_xlabel("speedup over scratch, FLOPs")
-    right.set_xlabel("final accuracy, against the recipe's")
+    right.set_xlabel("final accuracy minus the recipe's")
     set_title(figure, heading(ranking), width)
     return figure
 

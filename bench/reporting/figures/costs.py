@@ -24,7 +24,7 @@ from bench.reporting.figures.style import (
 from bench.reporting.figures.words import heading
 
 _UNITS = {"flops": "FLOPs", "seconds": "seconds"}
-# Colour and hatch of a bar's parts, told apart in grey, too. Dots, as hatches, would make an SVG ten times as large.
+# Colour and hatch of a bar's parts, distinct in grey, too. Dots as hatches would make an SVG ten times as large.
 _FACES = {
     "training": ("#0173b2", ""),
     "element-wise": ("#de8f05", "////"),
@@ -42,9 +42,9 @@ _MARKS = 5  # of a strategy's own markers along its curve
 
 
 def draw_breakdown(rows: pd.DataFrame, ranking: pd.DataFrame, unit: str, width: Width) -> Figure:
-    """Draw, for each strategy, what its cost was spent on, as one stacked bar; its whole stands beside it.
+    """Draw, for each strategy, what its cost was spent on, as one stacked bar with its total next to it.
 
-    rows: as bench.analysis.studies.breakdown gives them, of `unit`.
+    rows: as returned by bench.analysis.studies.breakdown, in `unit`.
     """
     found = {key: part.set_index("part") for key, part in rows.groupby(["strategy", "horizon"])}
     keys = [key for key in inks_of(ranking) if key in found]
@@ -60,7 +60,7 @@ def draw_breakdown(rows: pd.DataFrame, ranking: pd.DataFrame, unit: str, width: 
         axes.annotate(
             _amount(found[key]["whole"].iloc[0], unit), (end, place), (3, 0), textcoords="offset points", va="center"
         )
-    room = 1.12 if width is PAGE else 1.3  # for the wholes
+    room = 1.12 if width is PAGE else 1.3  # for the totals
     axes.set_xlim(0, room * rows["whole"].max())
     axes.set_xlabel(f"{_UNITS[unit]} of the update, mean over seeds")
     count_axis(axes, bins=5)
@@ -82,7 +82,7 @@ def _amount(whole: float, unit: str) -> str:
 def draw_energy(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> Figure:
     """Draw the GPU's energy, and its mean power between evaluations, against training time.
 
-    rows: as energy_curves gives them. The band is one standard deviation over seeds.
+    rows: as returned by energy_curves. The band is one standard deviation over seeds.
     """
     panels: Look = {"rows": 1, "columns": 2} if width is PAGE else {"rows": 2, "columns": 1, "sharex": True}
     figure, (energy, power) = canvas(width, _ENERGY_INCHES[width.name], **panels)

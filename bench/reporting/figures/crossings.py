@@ -1,4 +1,4 @@
-"""Where each seed crossed, and how many had by what cost."""
+"""Where each seed crossed, and what share had crossed by a cost."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from bench.reporting.figures.style import (
 from bench.reporting.figures.words import AXIS, heading
 
 _REACHED_INCHES = {"column": 1.9, "page": 2.6}
-_SEED_INCHES, _MOST_INCHES = 0.06, 0.75  # of a seed's place, and of all of a strategy's
-_SPREAD = 0.3  # of a strategy's line, to either side, over which its seeds stand
+_SEED_INCHES, _MOST_INCHES = 0.06, 0.75  # per seed, and at most per strategy
+_SPREAD = 0.3  # of a strategy's line, to either side, over which its seeds are spread
 
 
 def draw_crossings(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> Figure:
-    """Draw each seed's own cost at the target, a strategy a line; a seed that missed stands at all it spent, with an arrow.
+    """Draw each seed's own cost at the target, one line per strategy; a seed that missed is at its total cost, with an arrow.
 
-    rows: as seed_crossings gives them. The thin line to the left of a mark goes back to the evaluation before.
+    rows: as returned by seed_crossings. The thin line to the left of a marker goes back to the previous evaluation.
     """
     inks, titles = inks_of(ranking), titles_of(ranking)
     found = dict(iter(rows.groupby(["strategy", "horizon"])))
@@ -49,12 +49,12 @@ def draw_crossings(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> F
     mark: Look = {"linestyle": "none", "marker": "o", "color": GREY}
     handles: list[Artist] = [Line2D([], [], **mark), Line2D([], [], markerfacecolor="white", **mark)]
     set_title(figure, heading(ranking), width)
-    add_legend(figure, handles, ["held the target from there on", "missed it: all it spent (arrow)"], width)
+    add_legend(figure, handles, ["held the target from there on", "missed it: total cost (arrow)"], width)
     return figure
 
 
 def _draw_seeds(axes: Axes, place: int, mine: pd.DataFrame, ink: Ink) -> None:
-    """Draw one strategy's seeds about y = place, in their order from the top."""
+    """Draw one strategy's seeds around y = place, in order from the top."""
     heights = place + (np.linspace(-_SPREAD, _SPREAD, len(mine)) if len(mine) > 1 else np.zeros(1))
     mark: Look = {"marker": ink.marker or "o", "markersize": 4.5, "color": ink.colour, "linestyle": "none"}
     for height, (_, row) in zip(heights, mine.iterrows(), strict=True):
@@ -68,9 +68,9 @@ def _draw_seeds(axes: Axes, place: int, mine: pd.DataFrame, ink: Ink) -> None:
 
 
 def draw_reached(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> Figure:
-    """Draw the share of seeds that had reached the target by a cost, as Kaplan and Meier estimate it.
+    """Draw the Kaplan-Meier estimate of the share of seeds that had reached the target by a cost.
 
-    rows: as reached_by_cost gives them.
+    rows: as returned by reached_by_cost.
     """
     figure, (axes,) = canvas(width, _REACHED_INCHES[width.name])
     inks, names = inks_of(ranking), names_of(ranking)

@@ -21,8 +21,8 @@ _DASHED: Look = {"color": GREY, "linestyle": (0, (5, 3)), "linewidth": 0.9}
 def draw_accuracy(curves: pd.DataFrame, ranking: pd.DataFrame, currency: str, width: Width) -> Figure:
     """Draw each strategy's mean validation accuracy against its cost in a currency.
 
-    curves: as mean_curves gives it. ranking: as leaderboard gives it. The band is one standard deviation over seeds;
-    the dashed line is the target; a dot marks a crossing, an x a strategy's end that did not hold the target.
+    curves: as returned by mean_curves. ranking: as returned by leaderboard. The band is one standard deviation over seeds;
+    the dashed line is the target; a dot marks a crossing, an x the end of a strategy that did not hold the target.
     """
     figure, (axes,) = canvas(width, _HEIGHT_INCHES[width.name])
     inks, names = inks_of(ranking), names_of(ranking)
@@ -50,7 +50,7 @@ def draw_accuracy(curves: pd.DataFrame, ranking: pd.DataFrame, currency: str, wi
 
 
 def _draw_curve(axes: Axes, curve: pd.DataFrame, ink: Ink, place: int) -> Artist:
-    """Draw one strategy's curve and its band, and return the line. place: among the curves; markers then stand apart."""
+    """Draw one strategy's curve and its band, and return the line. place: among the curves, to offset markers."""
     every = max(1, len(curve) // _MARKS)
     name = f"curve {curve['strategy'].iloc[0]}@{curve['horizon'].iloc[0]:g}"
     look: Look = {"color": ink.colour, "linestyle": ink.dashes, "marker": ink.marker or None}
@@ -61,7 +61,7 @@ def _draw_curve(axes: Axes, curve: pd.DataFrame, ink: Ink, place: int) -> Artist
 
 
 def _mark_end(axes: Axes, curve: pd.DataFrame, row: pd.Series, currency: str, ink: Ink) -> None:
-    """Mark where the target was held from on, or, missed, where the strategy ended."""
+    """Mark the point from which the target was held or, if it was missed, the strategy's end."""
     if not row["n"] or pd.isna(row[f"cost_{currency}"]):  # no seed in common with scratch: neither crossed nor missed
         return
     crossed = row[f"relation_{currency}"] in ("=", ">")

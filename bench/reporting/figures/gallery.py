@@ -1,4 +1,4 @@
-"""Every figure that the records of one update, or of several scenarios together, have anything to show in."""
+"""Every figure for which the records of one update, or of several scenarios together, have data."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from bench.reporting.figures.speedups import draw_speedups
 from bench.reporting.figures.style import Width
 from bench.reporting.figures.words import Facts, caption, profile_caption
 
-_FEWEST_FOR_STEPS = 5  # seeds: below, the strip of crossings says it better
+_FEWEST_FOR_STEPS = 5  # seeds: below, the strip of crossings shows it better
 _PROFILE = "performance-profile"
 
 
 def write_figures(records: Records, folder: Path, suffix: str, ranking: pd.DataFrame, prints: Prints) -> list[Path]:
     """Write every figure of one update, each with the table that it is drawn from and its caption; return their paths.
 
-    suffix: of a chain's update, after every name. ranking: the leaderboard of these records, as it was read back from its file.
+    suffix: of a chain's update, after every name. ranking: the leaderboard of these records, as read back from its file.
     """
     facts = Facts.of([records.trials])
     paths = []
@@ -53,9 +53,9 @@ def write_figures(records: Records, folder: Path, suffix: str, ranking: pd.DataF
 
 
 def sheets(records: Records, ranking: pd.DataFrame) -> Iterator[Sheet]:
-    """Yield the figures of one update that there is anything to show in.
+    """Yield the figures of one update that have data.
 
-    Their tables hold what is drawn; that of accuracy-flops holds every strategy.
+    Their tables contain what is drawn; that of accuracy-flops contains every strategy.
     """
     keys = set(drawn(ranking))
     trials, evals = _only(records.trials, keys), _only(records.evals, keys)
@@ -93,8 +93,8 @@ def write_overview(
 ) -> list[Path]:
     """Write the performance profile over several updates, with its table and caption, and return their paths.
 
-    parts, boards: an update each, and its leaderboard; all of one currency and share of the target. Nothing is written where they
-    are fewer than two, or share no strategy but scratch.
+    parts, boards: each update and its leaderboard; all for the same currency and share of the target. Nothing is written if there
+    are fewer than two, or if they share no strategy except scratch.
     """
     rows = profiles(boards) if len(boards) > 1 else pd.DataFrame(columns=["strategy"])
     if not set(rows["strategy"]) - {REFERENCE}:
@@ -108,7 +108,7 @@ def write_overview(
 
 
 def _accuracy(currency: str, records: Records, ranking: pd.DataFrame) -> Iterator[Sheet]:
-    """Yield accuracy against a currency: seconds and joules of those that are compared in them alone."""
+    """Yield accuracy against a currency; in seconds and joules, only of strategies that are compared in them."""
     trials, evals = records.trials, records.evals
     if currency in ONE_DEVICE:
         keys = _comparable(ranking, currency)
@@ -120,7 +120,7 @@ def _accuracy(currency: str, records: Records, ranking: pd.DataFrame) -> Iterato
 
 
 def _comparable(ranking: pd.DataFrame, currency: str) -> set[Key]:
-    """Return what is drawn and was measured in a currency, on scratch's machine where it must be."""
+    """Return the drawn strategies that were measured in a currency, on scratch's machine if required."""
     return _keys(ranking[ranking[f"cost_{currency}"].notna()]) & set(drawn(ranking))
 
 

@@ -1,4 +1,4 @@
-"""Which strategies are drawn, and how each is told from the others: by colour, dashes and marker, so in grey, too."""
+"""Which strategies are drawn, and how they are distinguished: by colour, dashes and marker, so in grey, too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Key = tuple[str, float]  # strategy, horizon
 class Ink:
     """How one strategy at one horizon is drawn.
 
-    dashes, marker: as matplotlib has them; no marker is scratch's. The dot and the x are no markers here: along a curve they say
+    dashes, marker: in matplotlib's form; scratch has no marker. The dot and the x are not used as markers: on a curve they mean
     "held the target" and "missed it".
     """
 
@@ -26,8 +26,8 @@ class Ink:
     marker: str
 
 
-# After seaborn's "colorblind" (Okabe and Ito 2008), its palest left out or darkened so as to be seen on white; neighbours differ
-# in lightness. No two share a marker; dashes come again after six.
+# After seaborn's "colorblind" (Okabe and Ito 2008), its palest dropped or darkened to be visible on white; neighbours differ in
+# lightness. No two share a marker; dashes repeat after six.
 _COLOURS = [
     "#1a1a1a",  # scratch
     "#0173b2",
@@ -48,9 +48,9 @@ INKS = tuple(Ink(colour, _DASHES[place % len(_DASHES)], _MARKERS[place]) for pla
 
 
 def drawn(ranking: pd.DataFrame) -> list[Key]:
-    """Return what is drawn of a leaderboard: scratch, and the best of the others; in the order of their names.
+    """Return which strategies of a leaderboard are drawn: scratch, then the best of the others, in the order of their names.
 
-    ranking: as bench.analysis.ranking.leaderboard gives it, the best first. At most MOST_DRAWN: more cannot be told apart.
+    ranking: as returned by bench.analysis.ranking.leaderboard, the best first. At most MOST_DRAWN: more would look alike.
     """
     ranked: list[Key] = list(zip(ranking["strategy"], ranking["horizon"].astype(float), strict=True))
     first = [key for key in ranked if key == (REFERENCE, 1.0)]
@@ -59,14 +59,14 @@ def drawn(ranking: pd.DataFrame) -> list[Key]:
 
 
 def inks_of(ranking: pd.DataFrame) -> dict[Key, Ink]:
-    """Return the ink of everything that is drawn of a leaderboard: the same in all of its figures."""
+    """Return the ink of every strategy of a leaderboard that is drawn: the same in all of its figures."""
     keys = drawn(ranking)
-    start = 0 if (REFERENCE, 1.0) in keys else 1  # scratch's ink is nobody else's
+    start = 0 if (REFERENCE, 1.0) in keys else 1  # scratch's ink is reserved
     return {key: INKS[(start + place) % len(INKS)] for place, key in enumerate(keys)}
 
 
 def titles_of(ranking: pd.DataFrame) -> dict[Key, str]:
-    """Return each strategy's title, and with it its name where two have one title."""
+    """Return each strategy's title, followed by its name if two share a title."""
     rows = ranking[["strategy", "horizon", "title"]].drop_duplicates()
     twice = rows.duplicated(["title", "horizon"], keep=False)
     named = rows["title"].where(~twice, rows["title"] + " [" + rows["strategy"] + "]")
@@ -74,7 +74,7 @@ def titles_of(ranking: pd.DataFrame) -> dict[Key, str]:
 
 
 def names_of(ranking: pd.DataFrame) -> dict[Key, str]:
-    """Return what each strategy is called in a legend: its title and horizon."""
+    """Return each strategy's name in a legend: its title and horizon."""
     return {key: f"{title}, horizon {key[1]:g}" for key, title in titles_of(ranking).items()}
 
 

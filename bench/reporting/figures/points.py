@@ -31,13 +31,13 @@ _DASHED: Look = {"color": GREY, "linestyle": (0, (5, 3)), "linewidth": 0.9}
 
 
 def draw_frontier(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> Figure:
-    """Draw final accuracy against the cost of whole trials, a marker a horizon, and through them the frontier.
+    """Draw final accuracy against the cost of whole trials, one marker per horizon, and the frontier through them.
 
-    rows: as frontier_points gives them. A short bar on the dashed target line is the interpolated cost of the target.
+    rows: as returned by frontier_points. A short bar on the dashed target line is the interpolated cost of the target.
     """
     figure, (axes,) = canvas(width, _FRONTIER_INCHES[width.name])
     axes.set_xscale("log")
-    # One ink for all horizons of a strategy: that of the first which other figures draw.
+    # One ink for all horizons of a strategy: that of the first horizon drawn in other figures.
     inks: dict[str, Ink] = {}
     for key, ink in inks_of(ranking).items():
         inks.setdefault(key[0], ink)
@@ -62,7 +62,7 @@ def draw_frontier(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> Fi
 
 
 def _draw_frontier(axes: Axes, mine: pd.DataFrame, ink: Ink) -> None:
-    """Draw one strategy's horizons, the frontier through them, and where it comes to the target."""
+    """Draw one strategy's horizons, the frontier through them, and where it reaches the target."""
     strategy = mine["strategy"].iloc[0]
     error: Look = {"yerr": mine["std"].fillna(0), "elinewidth": 0.8}
     axes.errorbar(mine["cost"], mine["accuracy"], color=ink.colour, linestyle="none", **error)
@@ -79,13 +79,13 @@ def _draw_frontier(axes: Axes, mine: pd.DataFrame, ink: Ink) -> None:
 
 
 def draw_old_and_new(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> Figure:
-    """Draw final accuracy on new against old classes, of validation and of test images, with one standard deviation.
+    """Draw final accuracy on new against old classes, for validation and test images, with one standard deviation.
 
-    rows: as old_and_new gives them. Thin lines join points of equal accuracy on all classes; the dashed one is scratch's.
+    rows: as returned by old_and_new. Thin lines join points of equal accuracy on all classes; the dashed one is scratch's.
     """
     kinds = [kind for kind in ("validation", "test") if kind in set(rows["images"])]
     side = _SQUARE_INCHES[width.name]
-    # A single panel has half of the page's width, too: as wide as that, it would be no square.
+    # A single panel also has half of the page's width: at the full width it would not be square.
     panels: Look = {"columns": 2} if width is PAGE else {"rows": len(kinds)}
     figure, every = canvas(width, side if width is PAGE else side * len(kinds), **panels)
     inks, names = inks_of(ranking), names_of(ranking)
@@ -111,7 +111,7 @@ def draw_old_and_new(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) ->
 
 
 def _draw_point(axes: Axes, row: pd.Series, ink: Ink) -> Artist:
-    """Draw one strategy's accuracies, with their spread where there is one, and return the mark."""
+    """Draw one strategy's accuracies, with their spread if there is one, and return the marker."""
     if pd.notna(row["old_std"]):
         error: Look = {"xerr": row["old_std"], "yerr": row["new_std"], "elinewidth": 0.8}
         axes.errorbar(row["old"], row["new"], color=ink.colour, linestyle="none", **error)
@@ -121,7 +121,7 @@ def _draw_point(axes: Axes, row: pd.Series, ink: Ink) -> Artist:
 
 
 def _draw_equals(axes: Axes, rows: pd.DataFrame) -> float | None:
-    """Draw lines of equal accuracy on all classes, and return how far apart they are; None where no share of old is known."""
+    """Draw lines of equal accuracy on all classes, and return how far apart they are; None if the share of old is unknown."""
     weight = rows["old_weight"].iloc[0]
     axes.margins(0.15)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=ROUND_STEPS))

@@ -14,9 +14,9 @@ _MARKS = 5  # of a strategy's own markers along its profile
 
 
 def draw_profile(rows: pd.DataFrame, width: Width) -> Figure:
-    """Draw the share of tables in which a strategy's cost is at most tau times the least, against tau.
+    """Draw the share of tables in which a strategy's cost is at most tau times the lowest, against tau.
 
-    rows: as bench.analysis.ranking.profiles gives them.
+    rows: as returned by bench.analysis.ranking.profiles.
     """
     figure, (axes,) = canvas(width, _HEIGHT_INCHES[width.name])
     ranked = rows.drop_duplicates(["strategy", "horizon"])
@@ -35,7 +35,7 @@ def draw_profile(rows: pd.DataFrame, width: Width) -> Figure:
         where: Look = {"markevery": (place % every, every), "gid": f"profile {key[0]}@{key[1]:g}"}
         handles += axes.plot(mine["tau"], mine["rho"], **look, **where)
         labels.append(f"{names[key]} (geometric mean {mine['geometric_mean'].iloc[0]:.2f})")
-    axes.set(xlabel=r"$\tau$: cost over the least cost in a table", ylabel=r"$\rho(\tau)$: share of tables")
+    axes.set(xlabel=r"$\tau$: cost over the lowest cost in a table", ylabel=r"$\rho(\tau)$: share of tables")
     axes.set(xlim=(0.97, 4.03), ylim=(-0.04, 1.04))
     set_title(figure, f"Performance profile over {rows['scenarios'].iloc[0]} tables", width)
     add_legend(figure, handles, labels, width)

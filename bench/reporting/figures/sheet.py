@@ -1,4 +1,4 @@
-"""A figure on its way to files: its table, the pictures drawn from that table as it was written, and its caption."""
+"""A figure's files: its table, the pictures drawn from that table as it was written, and its caption."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from matplotlib.figure import Figure
 from bench.errors import BenchError
 from bench.reporting.figures.style import COLUMN, FORMATS, PAGE, Width, save, styled
 
-# Columns of words: a commit may consist of digits alone, and be no number for that.
+# Text columns: a commit may consist of digits alone and still not be a number.
 _WORDS = ("scenario", "scenario_title", "strategy", "title", "device", "commit", "part", "aspect", "published_source")
 
 
 @dataclass(frozen=True)
 class Prints:
-    """Which pictures are made of each figure. formats: in page width; column_formats: in column width; both of FORMATS."""
+    """Which pictures are made of each figure. formats: at page width; column_formats: at column width; both from FORMATS."""
 
     formats: tuple[str, ...] = FORMATS
     column_formats: tuple[str, ...] = ("pdf",)
 
     def paths(self, stem: Path) -> dict[Width, list[Path]]:
-        """Return the files of one figure: <stem>.pdf and the like in page width, <stem>-column.pdf in column width."""
+        """Return the files of one figure: <stem>.pdf and the like at page width, <stem>-column.pdf at column width."""
         return {
             PAGE: [stem.with_name(f"{stem.name}.{kind}") for kind in self.formats],
             COLUMN: [stem.with_name(f"{stem.name}-column.{kind}") for kind in self.column_formats],
@@ -32,22 +32,22 @@ class Prints:
 
 
 EVERY_PRINT = Prints()
-# What may lie beside a figure's caption, after its name.
+# The files that may accompany a figure's caption, by what follows its name.
 OUTPUTS = (".csv", *(f"{width}.{kind}" for width in ("", "-column") for kind in FORMATS))
 NO_PICTURES = Prints((), ())
 
 
 def prints_of(formats: str, width: str) -> Prints:
-    """Return what formats like "pdf,svg" and "page", "column" or "both" ask for.
+    """Return the prints for formats like "pdf,svg" and a width: "page", "column" or "both".
 
-    Of both, the column's width is made as PDF alone, where PDF is asked for: that is what a paper takes.
-    Raises BenchError for a format that is none.
+    With both, column width is made only as PDF, if PDF is requested: that is what a paper takes.
+    Raises BenchError for an unknown format.
     """
     asked = tuple(dict.fromkeys(kind.strip() for kind in formats.split(",") if kind.strip()))
     unknown = [kind for kind in asked if kind not in FORMATS]
     if unknown or not asked:
-        named = ", ".join(unknown) or "none is named"
-        raise BenchError(f"--formats {formats!r}: {named}, expected some of {', '.join(FORMATS)}. Change it.")
+        found = f"unknown format {', '.join(unknown)}" if unknown else "no format"
+        raise BenchError(f"--formats {formats!r}: {found}, expected one or more of {', '.join(FORMATS)}. Change it.")
     if width == "both":
         return Prints(asked, ("pdf",) if "pdf" in asked else asked)
     return Prints(asked, ()) if width == "page" else Prints((), asked)
@@ -57,7 +57,7 @@ def prints_of(formats: str, width: str) -> Prints:
 class Sheet:
     """A figure before it is drawn.
 
-    name: of its files. rows: its table. draw: from the table and the leaderboard, both as they were written.
+    name: of its files. rows: its table. draw: from the table and the leaderboard, both as written.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Sheet:
     def write(self, folder: Path, suffix: str, ranking: pd.DataFrame, caption: str, prints: Prints) -> list[Path]:
         """Write the table, the caption and the pictures into `folder`, and return their paths.
 
-        suffix: of a chain's update, after every name. ranking: the leaderboard, as it was read back from its file.
+        suffix: of a chain's update, after every name. ranking: the leaderboard, as read back from its file.
         """
         stem = folder / f"{self.name}{suffix}"
         table, words = stem.with_name(f"{stem.name}.csv"), stem.with_name(f"{stem.name}.caption.txt")
@@ -78,12 +78,12 @@ class Sheet:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Return a table as it was written. Only what is empty is missing: a strategy may be called "None" or "1e5"."""
+    """Return a table as it was written. Only empty cells are missing values: a strategy may be called "None" or "1e5"."""
     return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(_WORDS, str))
 
 
 def draw_prints(draw: Callable[[Width], Figure], stem: Path, prints: Prints) -> list[Path]:
-    """Draw a figure once for each width, and save it in every format that is asked for; return the files."""
+    """Draw a figure once for each width, and save it in every requested format; return the files."""
     files = []
     for width, paths in prints.paths(stem).items():
         if paths:

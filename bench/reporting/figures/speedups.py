@@ -1,4 +1,4 @@
-"""Speedup against the accuracy that is asked for."""
+"""Speedup against the required accuracy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.reporting.figures.style import Look, Width, add_legend, canvas, point
 from bench.reporting.figures.words import heading
 
 _HEIGHT_INCHES = {"column": 2.1, "page": 3.0}
-# Ticks of a logarithmic axis, the finest first: the first set of which few enough are in sight is taken.
+# Ticks of a logarithmic axis, the finest first: the first set with few enough in view is used.
 _TICKS = (
     tuple(step / 10 for step in range(1, 31)),
     (0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50),
@@ -29,7 +29,7 @@ _MOST_TICKS = 7
 def draw_speedups(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> Figure:
     """Draw speedup over scratch against the share of the target, with intervals; a bound is open, with an arrow.
 
-    rows: as speedups_by_target gives them. ranking: as leaderboard gives it.
+    rows: as returned by speedups_by_target. ranking: as returned by leaderboard.
     """
     figure, (axes,) = canvas(width, _HEIGHT_INCHES[width.name])
     inks, names = inks_of(ranking), names_of(ranking)
@@ -41,17 +41,17 @@ def draw_speedups(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> Fi
         mine = rows[(rows["strategy"] == key[0]) & (rows["horizon"] == key[1])].sort_values("share")
         if mine.empty:
             continue
-        # Side by side about each share, so that intervals do not hide one another.
+        # Side by side around each share, so that intervals do not hide one another.
         beside = (place - (len(others) - 1) / 2) * 0.7 / max(len(others), 3)
         at = np.array([shares.index(share) + beside for share in mine["share"]])
         handles.append(_draw_one(axes, at, mine, inks[key]))
         labels.append(f"{names[key]}, n = {mine['n'].iloc[0]}")
     handles.append(axes.axhline(1.0, color=INKS[0].colour, linewidth=1.1, gid=REFERENCE))
-    labels.append("Scratch (open mark with arrow: a bound)")
+    labels.append("Scratch (open marker with arrow: a bound)")
     axes.set_xticks(range(len(shares)), [f"{share:.2f}" for share in shares])
     axes.set_xlim(-0.5, len(shares) - 0.5)
     _set_ratio_axis(axes, np.concatenate([rows[name].to_numpy(float) for name in ("value", "low", "high")]))
-    axes.set(xlabel="accuracy to be reached, as a share of the target", ylabel="speedup, FLOPs")
+    axes.set(xlabel="required accuracy, as a share of the target", ylabel="speedup, FLOPs")
     axes.grid(visible=False, axis="x")
     set_title(figure, heading(ranking), width)
     add_legend(figure, handles, labels, width)
@@ -59,7 +59,7 @@ def draw_speedups(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> Fi
 
 
 def _draw_one(axes: Axes, at: np.ndarray, mine: pd.DataFrame, ink: Ink) -> Artist:
-    """Draw one strategy's speedups at `at`, a place for each row, and return what stands for it in a legend."""
+    """Draw one strategy's speedups at `at`, a position for each row, and return its artist for the legend."""
     measured = mine["value"].where(mine["relation"] == "=").to_numpy(float)  # no line runs through a bound
     marker, name = ink.marker or "o", f"{mine['strategy'].iloc[0]}@{mine['horizon'].iloc[0]:g}"
     line: Look = {"linestyle": ink.dashes, "linewidth": 0.8, "color": ink.colour, "marker": marker}
@@ -75,7 +75,7 @@ def _draw_one(axes: Axes, at: np.ndarray, mine: pd.DataFrame, ink: Ink) -> Artis
 
 
 def _set_ratio_axis(axes: Axes, values: np.ndarray) -> None:
-    """Make the vertical axis logarithmic, about `values` and 1, with round numbers at its ticks and room for arrows."""
+    """Make the vertical axis logarithmic, around `values` and 1, with ticks at round numbers and room for arrows."""
     known = np.append(values[np.isfinite(values) & (values > 0)], 1.0)
     low, high = known.min() / 1.25, known.max() * 1.25
     seen = [[tick for tick in ticks if low <= tick <= high] for ticks in _TICKS]

@@ -1,4 +1,4 @@
-"""How every figure looks: widths, fonts, a legend that takes the room it needs, and files of equal bytes for equal tables."""
+"""The look of every figure: widths, fonts, a legend as large as it needs, and identical files for identical tables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Look = dict[str, Any]  # keywords of what is drawn
 
 @dataclass(frozen=True)
 class Width:
-    """A width to print at. inches: of the whole figure. title, label: characters that a line of either takes."""
+    """A width to print at. inches: of the whole figure. title, label: characters per line of either."""
 
     name: str
     inches: float
@@ -40,11 +40,11 @@ COLUMN = Width("column", 3.3, 7, title=52, label=50, legend_columns=1)
 PAGE = Width("page", 6.75, 8, title=96, label=48, legend_columns=2)
 FORMATS = ("pdf", "svg", "png")
 
-GREY = "0.35"  # of what is no strategy: the target, a recipe that others are compared with
+GREY = "0.35"  # of anything but a strategy: the target, a recipe that others are compared with
 ROUND_STEPS = [1, 2, 5, 10]  # between ticks
-_BAR_CHARACTERS, _BAR_LINES = 24, 4  # of a strategy's title beside its bar
+_BAR_CHARACTERS, _BAR_LINES = 24, 4  # of a strategy's title next to its bar
 _LINE_INCHES = 0.14  # of such a title
-_SPACE_INCHES = 0.06  # about a figure's title or legend
+_SPACE_INCHES = 0.06  # around a figure's title or legend
 _ARROW_POINTS = 11
 _DPI, _COLOURS = 300, 256  # of a PNG
 
@@ -60,10 +60,10 @@ def _settings(points: float) -> dict[Any, Any]:
         "legend.fontsize": points - 0.5,
         "xtick.labelsize": points - 0.5,
         "ytick.labelsize": points - 0.5,
-        "figure.dpi": _DPI,  # laid out at a screen's 100, text has other widths than in print
+        "figure.dpi": _DPI,  # at a screen's 100, text would be laid out with different widths than in print
         "savefig.dpi": _DPI,
         "figure.constrained_layout.w_pad": 0.07,
-        "axes.formatter.useoffset": False,  # 0.7003, not 3e-4 and in a corner + 7e-1
+        "axes.formatter.useoffset": False,  # 0.7003, not 3e-4 with + 7e-1 in a corner
         "lines.linewidth": 1.3,
         "lines.markersize": 4,
     }
@@ -71,7 +71,7 @@ def _settings(points: float) -> dict[Any, Any]:
 
 @contextmanager
 def styled(width: Width) -> Iterator[None]:
-    """Draw, and save, with this project's looks and a font for this width, whatever the user's own settings are."""
+    """Draw and save with this project's look and a font for this width, whatever the user's own settings are."""
     with mpl.rc_context():
         mpl.rcdefaults()
         with sns.axes_style("whitegrid", {"grid.color": "0.9"}), mpl.rc_context(_settings(width.font_points)):
@@ -86,9 +86,9 @@ def canvas(width: Width, height: float, *, rows: int = 1, columns: int = 1, **sh
 
 
 def bar_canvas(width: Width, names: Sequence[str], *, panels: int = 1, least: float = 0.0) -> tuple[Figure, list[Axes]]:
-    """Return an empty figure with a line for each name, from the top: panels side by side in page width, stacked in a column's.
+    """Return an empty figure with a line for each name, from the top: panels side by side at page width, stacked at column width.
 
-    names: as beside_bar gives them. The line of names[k] is at y = k, and at least `least` inches high.
+    names: as returned by beside_bar. The line of names[k] is at y = k, and at least `least` inches high.
     """
     lines = max(name.count("\n") + 1 for name in names)
     side = max(0.3, least, _LINE_INCHES * lines + 0.04) * len(names) + 0.5
@@ -103,20 +103,20 @@ def bar_canvas(width: Width, names: Sequence[str], *, panels: int = 1, least: fl
 
 
 def beside_bar(title: str, detail: str) -> str:
-    """Return a strategy's title, folded to stand beside its bar, and below it a detail like its horizon."""
+    """Return a strategy's title, wrapped to fit next to its bar, and below it a detail such as its horizon."""
     lines = textwrap.wrap(title, _BAR_CHARACTERS, max_lines=_BAR_LINES, placeholder=" …")
     return _plain("\n".join([*lines, detail]))
 
 
 def set_title(figure: Figure, text: str, width: Width) -> None:
-    """Set the figure's title, in as many lines as it needs, and make the figure so much taller."""
+    """Set the figure's title, in as many lines as it needs, and make the figure taller by that much."""
     _grow(figure, figure.suptitle(_plain(textwrap.fill(text, width.title)), fontsize=width.font_points))
 
 
 def add_legend(
     figure: Figure, handles: Sequence[Artist], labels: Sequence[str], width: Width, *, columns: int | None = None
 ) -> None:
-    """Put a legend below the axes, and make the figure so much taller: inside, twelve strategies would hide a curve."""
+    """Put a legend below the axes, and make the figure taller to fit: inside, twelve strategies would hide a curve."""
     whole = [
         label.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}") for label in labels
     ]  # "n = 3" stays on one line
@@ -127,7 +127,7 @@ def add_legend(
 
 
 def count_axis(axes: Axes, which: str = "x", *, bins: int = 6) -> None:
-    """Label an axis of counts, joules or seconds with few, short numbers: 20 T for 2e13, 0.5 for a half."""
+    """Label an axis of counts, joules or seconds with few short numbers: 20 T for 2e13, 0.5 for a half."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     large = EngFormatter(sep="\N{NO-BREAK SPACE}")
     axis.set_major_formatter(lambda value, _: large(value) if abs(value) >= 1000 else f"{value:g}")
@@ -147,9 +147,9 @@ def point_arrow(axes: Axes, point: tuple[float, float], towards: tuple[int, int]
 
 
 def save(figure: Figure, paths: Sequence[Path]) -> None:
-    """Save the figure at each of `paths` and close it. No date in any file: the same tables give the same bytes.
+    """Save the figure to each of `paths` and close it. No file has a date: the same tables give the same bytes.
 
-    To be called within `styled`, which the fonts of a file depend on.
+    Call it within `styled`, which determines the fonts of a file.
     """
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # laid out once: the same in every format, and faster
@@ -162,7 +162,7 @@ def save(figure: Figure, paths: Sequence[Path]) -> None:
 
 
 def _save_png(figure: Figure, path: Path) -> None:
-    """Save pixels with a palette: lines and letters need no more colours, and take a third of the bytes."""
+    """Save pixels with a palette: enough colours for lines and letters, in a third of the bytes."""
     pixels = io.BytesIO()
     figure.savefig(pixels, format="png")
     with Image.open(pixels) as image:
@@ -171,12 +171,12 @@ def _save_png(figure: Figure, path: Path) -> None:
 
 
 def _plain(text: str) -> str:
-    """Return a text in which no dollar sign begins a formula: titles are the user's."""
+    """Return a text in which no dollar sign starts a formula: titles are written by users."""
     return text.replace("$", r"\$")
 
 
 def _grow(figure: Figure, artist: Artist) -> None:
-    """Make the figure taller by what an artist takes, and a little space."""
+    """Make the figure taller by an artist's height and a little space."""
     width, height = figure.get_size_inches()
     taken = artist.get_tightbbox()
     assert taken is not None

@@ -1,4 +1,4 @@
-"""What figures and their captions say in words."""
+"""The texts of figures and their captions."""
 
 from __future__ import annotations
 
@@ -20,46 +20,45 @@ AXIS = {
 _ACCURACY = (
     "Validation accuracy against the training cost of the update, in {}. Lines: means over seeds; band: one standard "
     "deviation over seeds to either side; dashed line: the target. A dot marks the evaluation from which the mean never again "
-    "falls below the target (scratch's own is its end, by definition), an x the end of a strategy that did not hold it."
+    "falls below the target (for scratch its end, by definition), an x the end of a strategy that did not hold it."
 )
 _COST = (
-    "Where the update's cost goes, in {}: means over finished seeds, no spread shown. {} The number beside a bar is its whole. "
+    "Where the update's cost goes, in {}: means over finished seeds, no spread shown. {} The number next to a bar is its total. "
     "The old model's own training is not shown."
 )
 # Figure -> its caption's own sentences.
 _WHAT = {
     **{f"accuracy-{name.replace('_', '-')}": _ACCURACY.format(axis) for name, axis in AXIS.items()},
-    "speedup-target": "Speedup over scratch in FLOPs against the accuracy to be reached, as a share of the target. Bars: "
-    "95 % intervals, where there are any. An open mark with an arrow is a bound: downwards, the strategy did not hold that "
-    "accuracy; upwards, only scratch did not. No mark: neither did. Marks stand side by side about each share only to be seen.",
-    "frontier-flops": "Final validation accuracy against the cost of whole trials, of strategies run at several horizons; a "
-    "mark is a horizon, its bar one standard deviation over seeds. Line: the frontier, each accuracy raised to the best that so "
-    "much, or less, ends with. A short upright bar on the dashed target line: the cost of the target, interpolated over the "
-    "logarithm of cost.",
-    "ablation": "What one piece of a recipe is worth: the recipe on top, below it strategies that differ from it in one aspect, "
-    "named in brackets. Left, or above: speedup over scratch in FLOPs. Right, or below: final validation accuracy against the "
-    "recipe's, paired by seed. Black bars: 95 % intervals (the accuracy's by Student's t), where there are any. An open bar "
-    "with an arrow is a bound: the target was not held.",
-    "old-new": "Final accuracy on the old part (classes, or the domain) against the new one, of validation and of test images; "
+    "speedup-target": "Speedup over scratch in FLOPs against the required accuracy, as a share of the target. Bars: "
+    "95 % intervals, where available. An open marker with an arrow is a bound: downwards, the strategy did not hold that "
+    "accuracy; upwards, only scratch did not. No marker: neither did. Markers are offset around each share only for visibility.",
+    "frontier-flops": "Final validation accuracy against the cost of whole trials, for strategies run at several horizons; each "
+    "marker is a horizon, its bar one standard deviation over seeds. Line: the frontier, each accuracy raised to the best at "
+    "that cost or less. A short vertical bar on the dashed target line: the cost at the target, interpolated in log cost.",
+    "ablation": "What one piece of a recipe is worth: the recipe at the top, below it strategies that differ from it in one "
+    "aspect, named in brackets. Left or top: speedup over scratch in FLOPs. Right or bottom: final validation accuracy minus the "
+    "recipe's, paired by seed. Black bars: 95 % intervals (paired t for the accuracy), where available. An open bar with an "
+    "arrow is a bound: the target was not held.",
+    "old-new": "Final accuracy on the new part (classes or domain) against the old one, on validation and test images; "
     "bars: one standard deviation over seeds. Thin lines join points of equal accuracy on all images; the dashed one is "
     "scratch's.",
     "cost-flops": _COST.format(
         "FLOPs",
         "Training: forward and backward passes. Optimizer and start, and the regularizer: work on every parameter, by formula "
-        '("element-wise", where a record does not tell them apart). Choosing images takes no FLOPs. Evaluation is measuring, and '
-        "in no speedup.",
+        '("element-wise" if a record does not separate them). Selecting images takes no FLOPs. Evaluation is measurement and '
+        "counts in no speedup.",
     ),
     "cost-seconds": _COST.format(
         "seconds",
-        "Training holds augmentation and the regularizer, which nothing tells apart without waiting for the device at each step. "
-        "Selection: choosing images, in training where a record does not tell it apart. These two alone are in speedups. "
-        "Preparing: compiling and warming up.",
+        "Training includes augmentation and the regularizer, which cannot be timed separately without waiting for the device at "
+        "each step. Selection: choosing images, part of training if a record does not separate it. Only these two count in "
+        "speedups. Preparing: compilation and warm-up.",
     ),
-    "seed-crossings": "Each seed's own cost, in FLOPs, at the target: filled where it held it from there on, with a thin line "
-    "back to the evaluation before; open, with an arrow, where it missed: it then stands at all it spent. Not every seed of "
-    "scratch ends above scratch's mean. No band: every seed is shown.",
-    "seeds-reached": "Share of seeds that had reached the target by a cost in FLOPs, as Kaplan and Meier estimate it: seeds "
-    "that missed count until they end. No band.",
+    "seed-crossings": "Each seed's own cost, in FLOPs, at the target: filled if it held the target from there on, with a "
+    "thin line back to the previous evaluation; open, with an arrow, if it missed, at its total cost. Not every seed of scratch "
+    "ends above scratch's mean. No band: every seed is shown.",
+    "seeds-reached": "Kaplan-Meier estimate of the share of seeds that had reached the target by a cost in FLOPs: seeds that "
+    "missed are censored at their end. No band.",
     "energy-time": "GPU energy while training, and mean power between evaluations, against training time. Lines: means over "
     "seeds; band: one standard deviation over seeds to either side.",
 }
@@ -67,47 +66,47 @@ _WHAT = {
 
 @dataclass(frozen=True)
 class Facts:
-    """What a caption says of the records behind it, and no leaderboard does."""
+    """What a caption says about the records and is not in a leaderboard."""
 
     rules_version: str
 
     @classmethod
     def of(cls, trials: Sequence[pd.DataFrame]) -> Facts:
-        """Return the facts of trials, as bench.records.collect gives them."""
+        """Return the facts of trials, as returned by bench.records.collect."""
         return cls(_each(pd.concat([frame["rules_version"] for frame in trials]).astype(str)))
 
 
 def heading(ranking: pd.DataFrame) -> str:
-    """Return a figure's title: the scenario's, and which update of a chain."""
+    """Return a figure's title: the scenario's and, for a chain, which update."""
     first = ranking.iloc[0]
     which = f", update {first['update']} of {first['updates']}" if first["updates"] > 1 else ""
     return f"{first['scenario_title']}{which}"
 
 
 def caption(figure: str, suffix: str, ranking: pd.DataFrame, facts: Facts) -> str:
-    """Return a figure's caption: what it shows, and what its numbers rest on.
+    """Return a figure's caption: what it shows, and what its numbers are based on.
 
-    figure: its name. suffix: of a chain's update, after the names of its files. ranking: as leaderboard gives it.
+    figure: its name. suffix: of a chain's update, after the names of its files. ranking: as returned by leaderboard.
     """
     keys = drawn(ranking)
     shown = ranking[[key in keys for key in zip(ranking["strategy"], ranking["horizon"].astype(float), strict=True)]]
     lines = [f"{heading(ranking)}. {_WHAT[figure]}", _seeds(shown), _target(ranking)]
     if len(ranking) > len(shown):
         others = f"{REFERENCE} and the {MOST_DRAWN - 1} best of {len(ranking) - 1} others"
-        lines.append(f"At most {others} are drawn; leaderboard{suffix}.md has them all.")
+        lines.append(f"At most {others} are drawn; leaderboard{suffix}.md lists all.")
     lines.append(_origin(shown, facts))
     lines.append(f"Drawn from: {figure}{suffix}.csv, leaderboard{suffix}.csv.")
     return "\n".join(lines) + "\n"
 
 
 def profile_caption(boards: Sequence[pd.DataFrame], table: str, facts: Facts) -> str:
-    """Return the performance profile's caption. boards: as leaderboard gives them. table: the file it is drawn from."""
+    """Return the performance profile's caption. boards: as returned by leaderboard. table: the file it is drawn from."""
     lines = [
         f"Performance profile: the share of {len(boards)} tables in which a strategy's cost at the target, in FLOPs, is at most "
-        "tau times the least of any strategy there. A miss, or a cost above four times the least, never counts, so a profile "
-        "need not come to 1; it depends on who else entered. In brackets: the geometric mean of speedups over scratch, a miss "
-        "counting as scratch's budget and one step more. Strategies that every table holds, at most the "
-        f"{MOST_DRAWN} of the highest scores, scratch among them. No band: a table gives one mean over seeds.",
+        "tau times the lowest in that table. A miss, or a cost above four times the lowest, never counts, so a profile need not "
+        "reach 1; it depends on which strategies are compared. In brackets: the geometric mean of speedups over scratch, a miss "
+        "counting as scratch's budget plus one step. Shown: strategies present in every table, at most the "
+        f"{MOST_DRAWN} with the highest scores, including scratch. No band: each table gives one mean over seeds.",
         "Tables: "
         + "; ".join(f"{heading(board)} (n = {_span(board)}; {_short_target(board)})" for board in boards)
         + ".",
@@ -119,7 +118,7 @@ def profile_caption(boards: Sequence[pd.DataFrame], table: str, facts: Facts) ->
 
 def _origin(rows: pd.DataFrame, facts: Facts) -> str:
     """Return where numbers come from: device, rules version, commit, and whether code was modified."""
-    code = "some on modified code, or code of unknown commit" if rows["modified"].any() else "code as committed"
+    code = "some modified, or of unknown commit" if rows["modified"].any() else "code as committed"
     return (
         f"Device: {_each(rows['device']) or 'unknown'}. Rules version {facts.rules_version}. "
         f"Commit {_each(rows['commit']) or 'unknown'}: {code}."
@@ -156,5 +155,5 @@ def _span(ranking: pd.DataFrame) -> str:
 
 
 def _each(values: pd.Series) -> str:
-    """Return each name once; a row may have several itself."""
+    """Return each name once; a row may contain several."""
     return " / ".join(sorted({name for value in values.dropna() for name in value.split(" / ")} - {""}))

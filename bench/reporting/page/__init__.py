@@ -1,4 +1,4 @@
-"""The page: every leaderboard, with what stands behind each row, as one file that needs nothing else."""
+"""The page: every leaderboard, with the details of each row, as one self-contained file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From records to what the page shows."""
+"""Builds the content of the page from records."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from bench.reporting.tables import frontier_cells, leaderboard_cells, life_cells
 def build_page(
     parts: Sequence[Records], reports: Path, written: Sequence[Path] = (), *, only: str | None = None
 ) -> Page:
-    """Return what the page shows of these scenarios.
+    """Return the page's content for these scenarios.
 
-    parts: as Records.parts gives them. written: files of a report below `reports`, of which figures are taken. only: the name of
-    the scenario where but one was asked for.
+    parts: as returned by Records.parts. written: a report's files below `reports`, from which figures are taken. only: the
+    scenario's name, if a single one was requested.
     Raises RecordError as the leaderboard does.
     """
     pictures = Pictures(written, reports)
@@ -44,7 +44,7 @@ def build_page(
 
 
 def _section(records: Records, folder: Path, pictures: Pictures) -> tuple[Section, list[pd.DataFrame]]:
-    """Return one scenario, and its leaderboards."""
+    """Return one scenario and its leaderboards."""
     parts = records.by_update()
     ranked = [leaderboard(part.trials, part.evals) for part in parts]
     boards = [

@@ -1,11 +1,11 @@
-"""What the page shows, as text: what the template walks over."""
+"""The content of the page as text, for the template."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-# How a column is sorted and set: as text; by the number that a cell begins with, to the right; by it, but set as words.
+# How a column is sorted and aligned: as text; by a cell's leading number, to the right; by that number, but as text.
 Kind = Literal["text", "number", "words"]
 _TEXTUAL = {"strategy", "horizons", "trial", "in the row", "currency", "accuracy", "target"}
 _WORDS = {"95 % interval", "interval"}
@@ -13,7 +13,7 @@ _WORDS = {"95 % interval", "interval"}
 
 @dataclass(frozen=True)
 class Grid:
-    """A table. rows: each as many cells as headings; the first textual column names the row."""
+    """A table. rows: one cell per heading; the first cell names the row."""
 
     caption: str
     headings: tuple[str, ...]
@@ -27,7 +27,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture. source: its content as a data URI, or None where the page would grow too large; link: its file."""
+    """A picture. source: its content as a data URI, or None if the page would become too large; link: its file."""
 
     name: str
     caption: str
@@ -37,7 +37,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Details:
-    """What stands behind a leaderboard's row. commands: in the order in which they repeat it. facts: (what, found)."""
+    """The details of a leaderboard row. commands: that reproduce it, in order. facts: (label, value)."""
 
     title: str
     commands: tuple[str, ...]
@@ -47,7 +47,7 @@ class Details:
 
 @dataclass(frozen=True)
 class Entry:
-    """A leaderboard's row. cells: by the board's headings. device: what the page is filtered by."""
+    """A leaderboard row. cells: one per heading of the board. device: for the page's filter."""
 
     name: str
     title: str
@@ -58,7 +58,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Board:
-    """One update's leaderboard. update: "Update 2 of 3", or "" where there is but one."""
+    """One update's leaderboard. update: "Update 2 of 3", or "" if there is only one."""
 
     update: str
     caption: str
@@ -75,7 +75,7 @@ class Board:
 
 @dataclass(frozen=True)
 class Section:
-    """One scenario. life: of a chain."""
+    """One scenario. life: the whole-life table of a chain."""
 
     name: str
     title: str
@@ -86,7 +86,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """The whole. only: the scenario that the page was asked to hold alone. devices: to choose from, sorted."""
+    """The whole page. only: the scenario that it is limited to, if any. devices: to choose from, sorted."""
 
     sections: tuple[Section, ...]
     pooled: Grid | None
@@ -97,5 +97,5 @@ class Page:
 
 
 def kind_of(heading: str) -> Kind:
-    """Return how a column is sorted and set."""
+    """Return how a column is sorted and aligned."""
     return "text" if heading in _TEXTUAL else "words" if heading in _WORDS else "number"

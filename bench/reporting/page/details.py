@@ -1,4 +1,4 @@
-"""What stands behind a leaderboard's row, as text."""
+"""The details of a leaderboard row, as text."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ _PARTS = ("validation", "test")
 
 
 def details_of(rows: pd.DataFrame, trials: pd.DataFrame, evals: pd.DataFrame) -> list[Details]:
-    """Return what stands behind each row of a leaderboard, in its order.
+    """Return the details of each leaderboard row, in order.
 
-    rows: as bench.analysis.ranking.leaderboard gives them. trials, evals: as bench.records.collect does, of the same update.
+    rows: as returned by bench.analysis.ranking.leaderboard. trials, evals: as returned by bench.records.collect, for the same
+    update.
     """
     by_trial = _grouped(trials)
     seeds = _grouped(seed_results(rows, trials, evals))
@@ -70,8 +71,8 @@ def _costs(row: Row) -> Grid:
         for currency in CURRENCIES
         if isinstance(row[f"relation_{currency}"], str)
     ]
-    headings = ("currency", "speedup", "95 % interval", "cost", "one evaluation before", "old model")
-    return Grid("Costs: to the target, or in all where censored", headings, tuple(lines))
+    headings = ("currency", "speedup", "95 % interval", "cost", "one evaluation earlier", "old model")
+    return Grid("Cost to the target, or in total if censored", headings, tuple(lines))
 
 
 def _targets(row: Row) -> Grid:
@@ -83,7 +84,7 @@ def _targets(row: Row) -> Grid:
 def _accuracies(row: Row, crossing: Row | None) -> Grid:
     lines = []
     for part in _PARTS:
-        later = " or next taken" if part == "test" else ""
+        later = ", or next measured" if part == "test" else ""
         for what, found in (("at the end", row), (f"at the crossing{later}", crossing)):
             texts = [_accuracy(found, f"{part}_accuracy{which}") for which in _WHICH]
             lines.append((f"{part}, {what}", *texts))
@@ -97,11 +98,11 @@ def _accuracy(row: Row | None, column: str) -> str:
 
 
 def _seeds(seeds: Sequence[Row]) -> Grid:
-    """Return each seed's own result: accuracies at the end."""
+    """Return each seed's own result, with its final accuracies."""
     measured = [name for name in CURRENCIES if any(pd.notna(seed[name]) for seed in seeds)]
     accuracies = [f"{part}_accuracy{which}" for part in _PARTS for which in _WHICH]
     headings = ["seed", "trial", "in the row", "to the target, FLOPs"]
-    headings += [f"whole, {CURRENCY_LABELS[name]}" for name in measured]
+    headings += [f"total, {CURRENCY_LABELS[name]}" for name in measured]
     headings += [f"{part}, {which}" for part in _PARTS for which in _WHICH.values()]
     lines = []
     for seed in seeds:
@@ -110,4 +111,4 @@ def _seeds(seeds: Sequence[Row]) -> Grid:
         texts.append("not held" if seed["held"] is False else cost_text(seed, "flops_at_target", "flops"))
         texts += [cost_text(seed, name, name) for name in measured]
         lines.append((*texts, *(_accuracy(seed, column) for column in accuracies)))
-    return Grid("Each seed, and its accuracy at the end", tuple(headings), tuple(lines))
+    return Grid("Each seed, with its final accuracy", tuple(headings), tuple(lines))

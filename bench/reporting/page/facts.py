@@ -1,4 +1,4 @@
-"""Where a leaderboard's row comes from: code, machine, versions, hashes, seeds."""
+"""Where a leaderboard row comes from: code, machine, versions, hashes, seeds."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ Row = dict[str, Any]
 
 
 def facts_of(row: Row, trials: Sequence[Row], scored: Sequence[int]) -> tuple[tuple[str, str], ...]:
-    """Return (what, found) of each fact. row: the leaderboard's; trials: those it was made of; scored: their seeds in it."""
+    """Return each fact as (label, value). row: of the leaderboard; trials: its own; scored: those of their seeds that count."""
     first = trials[0]
     gaps = [f"{row[what]} {what}" for what in ("missing", "unfinished") if row[what]]
     facts = [
         ("Strategy", f"{row['strategy']}: {row['title']}"),
         ("Pieces", _pieces(first.get("pieces"))),
-        ("Memory", "" if first["old_share"] == 1 else f"{first['old_share']:.1%} of the older images at hand"),
+        ("Memory", "" if first["old_share"] == 1 else f"{first['old_share']:.1%} of the older images available"),
         ("Seeds in the row", ", ".join([f"{seeds_text(scored) or 'none'} (n = {row['n']})", *gaps])),
         ("Commit", _each(trials, "commit")),
-        ("Code", "modified: it differs from its commit, or that is unknown" if row["modified"] else "as committed"),
+        ("Code", "modified, or not known to match its commit" if row["modified"] else "as committed"),
         ("Command as typed", _each(trials, "command")),
         ("Device", _each(trials, "device")),
         ("Settings", "; ".join(map(_settings, _unlike(trials, "threads", "precision", "compiled")))),
         ("Software", "; ".join(map(_software, _unlike(trials, "python", "packages")))),
         ("Started", _span(trials)),
         ("Versions", f"rules {_each(trials, 'rules_version')}, training {_each(trials, 'training_version')}"),
-        ("Strategy's hash", _each(trials, "strategy_hash")),
-        ("Scenario's hash", _each(trials, "scenario_hash")),
+        ("Strategy hash", _each(trials, "strategy_hash")),
+        ("Scenario hash", _each(trials, "scenario_hash")),
         ("Hash of images and split", _each(trials, "data_hash")),
-        ("Records", f"{row['scenario']}/{row['strategy']}/{row['horizon']:g}/seed-<n>, below the results"),
+        ("Records", f"{row['scenario']}/{row['strategy']}/{row['horizon']:g}/seed-<n>, in the results folder"),
     ]
     return tuple(fact for fact in facts if fact[1])
 
 
 def _unlike(trials: Sequence[Row], *columns: str) -> list[Row]:
-    """Return one trial of each combination of these columns."""
+    """Return one trial for each combination of values in these columns."""
     return list({tuple(trial[name] for name in columns): trial for trial in trials}.values())
 
 
@@ -63,7 +63,7 @@ def _span(trials: Sequence[Row]) -> str:
 
 
 def _pieces(text: Any) -> str:
-    """Return a strategy's pieces as they are written in Python. text: JSON, or nothing where it was not collected."""
+    """Return a strategy's pieces as Python expressions. text: JSON, or a missing value if not recorded."""
     if not isinstance(text, str):
         return ""
     pieces = json.loads(text)

@@ -4,7 +4,7 @@
   const root = document.documentElement;
   root.classList.add("js");
 
-  // Colours: as the system has them until somebody chooses. Storage may be forbidden; then a choice lasts as long as the page.
+  // Colours follow the system until the user chooses. If storage is blocked, a choice lasts as long as the page is open.
   const THEMES = ["system", "light", "dark"];
   const stored = () => { try { return localStorage.getItem("bench-colours"); } catch { return null; } };
   const store = (name) => { try { localStorage.setItem("bench-colours", name); } catch { /* not remembered */ } };
@@ -16,7 +16,7 @@
   };
   paint();
 
-  // A cell begins with its number, or has none. A bound ("< 2.00") stands below whatever was measured.
+  // A cell begins with its number, or has none. A bound ("< 2.00") ranks below all measured values.
   const NUMBER = /^([<>]?)\s*([+-]?[\d,]*\.?\d+(?:e[+-]?\d+)?)/i;
   function keyOf(cell, textual) {
     const text = (cell.dataset.sort ?? cell.textContent).trim();
@@ -43,7 +43,7 @@
     header.setAttribute("aria-sort", descending ? "descending" : "ascending");
   }
 
-  // What stands behind a row is text until it is opened: a thousand rows stay quick.
+  // A row's details are not parsed until opened, so a thousand rows stay fast.
   function open(button, wanted) {
     const details = document.getElementById(button.getAttribute("aria-controls"));
     const text = wanted && details.querySelector("noscript");
@@ -56,7 +56,7 @@
     button.setAttribute("aria-expanded", String(wanted));
   }
 
-  // Only what scrolls is a stop for the keyboard.
+  // Only areas that scroll are keyboard stops.
   function reach() {
     for (const each of document.querySelectorAll(".scroll, pre")) {
       const scrolls = each.scrollWidth > each.clientWidth || each.scrollHeight > each.clientHeight;
@@ -103,7 +103,7 @@
           left += fitting.length;
           visible.push(...fitting.map(({ button }) => button));
         }
-        section.hidden = left === 0; // with it goes a chain's whole life, which has no such rows
+        section.hidden = left === 0; // also hides a chain's whole life, which has no such rows
       }
       for (const [entry, words] of others) entry.hidden = !words.includes(wanted);
       if (pooled) pooled.hidden = Boolean(scenario);

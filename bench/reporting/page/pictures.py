@@ -1,4 +1,4 @@
-"""Figures that a report has written, made part of a page."""
+"""A report's figures, embedded in the page."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 
 from bench.reporting.page.content import Figure
 
-# Together: base64 adds a third, and a page should stay below some 20 MB.
+# In total: base64 adds a third, and a page should stay below about 20 MB.
 _BYTES_IN_ALL = 8_000_000
-_KINDS = {".svg": "image/svg+xml", ".png": "image/png"}  # the first that is there is taken
+_KINDS = {".svg": "image/svg+xml", ".png": "image/png"}  # in order of preference
 _UPDATE = re.compile(r"-update-(\d+)$")
 _FIRST = "accuracy-flops"
 
 
 class Pictures:
-    """The figures among the files that a report has written, each given out once, while they fit."""
+    """The figures among a report's files; request each only once. Embedded until the page is full."""
 
     def __init__(self, written: Sequence[Path], reports: Path) -> None:
-        """written: paths that write_report returned. reports: the folder that the page is written to."""
+        """written: paths returned by write_report. reports: the folder that the page is written to."""
         self._reports, self._left = reports, _BYTES_IN_ALL
         files = [path for path in written if path.suffix in _KINDS and not path.stem.endswith("-column")]
         self._by_stem: dict[Path, dict[str, Path]] = {}
@@ -28,7 +28,7 @@ class Pictures:
             self._by_stem.setdefault(path.with_suffix(""), {})[path.suffix] = path
 
     def of(self, folder: Path, update: int | None) -> tuple[Figure, ...]:
-        """Return a folder's figures of one update, or, with None, those of no single update; the leading one first."""
+        """Return a folder's figures of one update or, with None, those of no single update; the main one first."""
         stems = [stem for stem in self._by_stem if stem.parent == folder and _update(stem) == update]
         order = sorted(stems, key=lambda stem: (not stem.name.startswith(_FIRST), stem.name))
         return tuple(self._figure(stem) for stem in order)
@@ -49,7 +49,7 @@ def _update(stem: Path) -> int | None:
 
 
 def _name(stem: Path) -> str:
-    """Return a figure's name in words, from its file's."""
+    """Return a figure's name in words, from its file name."""
     name = _UPDATE.sub("", stem.name).replace("accuracy-", "accuracy against ", 1).replace("-", " ")
     return (name[:1].upper() + name[1:]).replace("flops", "FLOPs")
 
@@ -59,4 +59,4 @@ def _caption(stem: Path) -> str:
         path = stem.with_name(stem.name + suffix)
         if path.is_file():
             return path.read_text(encoding="utf-8").strip()
-    return f"Drawn from {stem.name}.csv, which lies beside it."
+    return f"Drawn from {stem.name}.csv, in the same folder."

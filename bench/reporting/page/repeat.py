@@ -1,4 +1,4 @@
-"""The commands that repeat a leaderboard's row."""
+"""The commands that reproduce a leaderboard row."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from bench.catalog import REFERENCE, scenario_names, strategy_names
 
 
 def repeat_commands(scenario: str, strategy: str, horizon: float, seeds: Sequence[int], own: bool) -> tuple[str, ...]:
-    """Return the commands, in order: scratch first, which every row is compared with.
+    """Return the commands, in order: scratch first, because every row is compared with it.
 
-    own: whether the strategy has pieces of the user's own, so that a shipped one of that name is another. A file that is not
-    shipped is named as if it lay in the working folder.
+    own: whether the strategy has pieces of the user's own, so that a shipped one of that name is a different one. A file that is
+    not shipped is named as if it were in the working directory.
     """
     where = scenario if scenario in scenario_names() else f"./{scenario}.toml"
     name, bracket, settings = strategy.partition("[")
@@ -28,7 +28,7 @@ def repeat_commands(scenario: str, strategy: str, horizon: float, seeds: Sequenc
 
 
 def seeds_text(seeds: Sequence[int]) -> str:
-    """Return seeds as --seeds takes them: 0-2,5."""
+    """Return seeds in the form that --seeds takes: 0-2,5."""
     spans: list[list[int]] = []
     for seed in sorted(set(seeds)):
         if spans and seed == spans[-1][1] + 1:

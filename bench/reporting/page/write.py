@@ -1,4 +1,4 @@
-"""The page as HTML: one file, which loads nothing and runs nothing but its own script."""
+"""The page as HTML: one file that loads nothing and runs only its own script."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write_page(
 
 
 def render(page: Page) -> str:
-    """Return the page as HTML. Whatever the page shows is text and is escaped; only bench's own assets are not."""
+    """Return the page as HTML. All content is text and is escaped; only bench's own assets are not."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     style, script = _asset("page.css"), _asset("page.js")
     policy = (
@@ -47,5 +47,5 @@ def _asset(name: str) -> str:
 
 
 def _digest(text: str) -> str:
-    """Return what a content security policy knows a script or a style by: nothing else of its kind runs, inline or not."""
+    """Return a script's or style's hash for the content security policy, which allows no other, inline or not."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -23,7 +23,7 @@ def test_the_interquartile_mean_is_of_the_middle_half_of_all_scores():
     assert interquartile_mean(scores.T) == interquartile_mean(scores)
 
 
-def test_scenarios_may_have_unlike_numbers_of_seeds():
+def test_scenarios_may_have_different_numbers_of_seeds():
     assert interquartile_mean([np.array([1.0, 2.0, 3.0]), np.array([10.0])]) == 2.5
 
 
@@ -42,12 +42,12 @@ def test_one_wild_seed_does_not_move_it():
 
 
 def test_seeds_are_drawn_within_their_scenario():
-    # Each scenario's seeds agree, so that whatever is drawn the scores are the same: no width, though scenarios differ.
+    # Each scenario's seeds agree, so every resample has the same scores: zero width, although scenarios differ.
     found = aggregate([np.full(3, 1.0), np.full(3, 2.0), np.full(3, 9.0)])
     assert found.value == found.low == found.high
 
 
-def test_a_scenario_of_one_seed_leaves_no_interval():
+def test_a_scenario_with_one_seed_leaves_no_interval():
     found = aggregate([np.array([1.0, 2.0, 3.0]), np.array([2.0])])
     assert (found.low, found.high) == (None, None)
     assert found.value == 2.0
@@ -60,7 +60,7 @@ def test_the_same_scores_give_the_same_interval():
 
 @pytest.fixture
 def rliable(monkeypatch: pytest.MonkeyPatch):
-    """The reference implementation. Its dependency arch calls a decorator of pandas that lost a way to be called."""
+    """The reference implementation. Its dependency arch calls a pandas decorator in a way that pandas no longer allows."""
     import pandas.util._decorators as decorators
 
     pytest.importorskip("rliable")
@@ -87,7 +87,7 @@ def test_rliable_finds_the_same_mean_and_interval(rliable):
     assert ours.high == pytest.approx(high, abs=0.05 * (high - low))
 
 
-def test_each_seed_has_its_own_speedup_and_a_miss_counts_as_the_budget_and_a_step():
+def test_each_seed_has_its_own_speedup_and_a_miss_counts_as_the_budget_plus_one_step():
     mixed = {("mixed", 1.0): {0: [0.5, 0.9, 0.9, 0.9], 1: [0.9, 0.5, 0.5, 0.5]}}
     table = seed_speedups(*records(SCRATCH | mixed))
     assert table[table["strategy"] == "mixed"]["speedup"].tolist() == pytest.approx([2.0, 40 / 41])

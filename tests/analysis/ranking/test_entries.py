@@ -24,7 +24,7 @@ def test_every_trial_has_a_row_with_its_own_crossing_and_its_whole_cost():
     assert (weak["held"], weak["steps"], weak["device_seconds"]) == (False, 40, 20.0)
     assert np.isnan(weak["flops_at_target"])
     assert weak["validation_accuracy"] == 0.7
-    assert np.isnan(weak["validation_accuracy_old"])  # these records do not tell old from new
+    assert np.isnan(weak["validation_accuracy_old"])  # these records do not distinguish old and new
 
 
 def test_a_row_s_seeds_agree_with_the_leaderboard():
@@ -37,7 +37,7 @@ def test_a_row_s_seeds_agree_with_the_leaderboard():
     assert late[late["scored"]]["held"].mean() == row["reached"]
 
 
-def test_a_trial_that_failed_has_its_reason_and_no_figures():
+def test_a_failed_trial_has_its_reason_and_no_measurements():
     rows, trials, evals = entries(SCRATCH)
     trials.loc[len(trials)] = {**trials.iloc[0].to_dict(), "seed": 2, "status": "failed", "reason": "no memory"}
     last = seed_results(rows, trials, evals).iloc[-1]
@@ -53,7 +53,7 @@ def test_a_strategy_without_a_common_seed_still_has_its_trials():
     assert "late" not in set(accuracies_at_target(rows, trials, evals)["strategy"])
 
 
-def test_accuracies_at_the_crossing_are_means_there_and_of_test_where_it_was_next_taken():
+def test_accuracies_at_the_crossing_are_means_and_test_is_from_its_next_measurement():
     _, trials, evals = entries(SCRATCH | {("slow", 1.0): {0: [0.7, 0.8, 0.8, 0.9], 1: [0.7, 0.9, 0.9, 0.9]}})
     evals.loc[evals["step"].isin([20, 30]), "test_accuracy"] = np.nan
     for name in ("validation_accuracy", "test_accuracy"):
@@ -71,7 +71,7 @@ def test_accuracies_at_the_crossing_are_means_there_and_of_test_where_it_was_nex
     assert row["test_at_crossing_new"] == pytest.approx(0.87)
 
 
-def test_scratch_s_crossing_is_its_end_also_where_it_touched_the_target_earlier():
+def test_scratch_crosses_at_its_end_even_if_it_reached_the_target_earlier():
     rows, trials, evals = entries({("scratch", 1.0): {0: [0.8, 0.8], 1: [0.8, 0.8]}})
     assert accuracies_at_target(rows, trials, evals)["step"].tolist() == [20]
 

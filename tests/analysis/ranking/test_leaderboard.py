@@ -57,7 +57,7 @@ def test_every_currency_is_compared_and_what_was_not_measured_is_empty():
     assert table["value_gpu_joules"].isna().all()
 
 
-def test_seconds_of_unlike_devices_are_not_compared():
+def test_seconds_of_different_devices_are_not_compared():
     trials, evals = records(SCRATCH | FAST)
     trials.loc[trials["strategy"] == "fast", "machine"] = "other"
     fast = leaderboard(trials, evals).iloc[1]
@@ -80,14 +80,14 @@ def test_without_scratch_there_is_no_target():
 
 
 @pytest.mark.parametrize("column", ["scenario_hash", "data_hash", "rules_version", "training_version"])
-def test_trials_that_do_not_ask_the_same_are_not_mixed(column: str):
+def test_trials_of_different_settings_are_not_mixed(column: str):
     trials, evals = records(SCRATCH | FAST)
     trials.loc[0, column] = 2 if trials[column].dtype == int else "other"
     with pytest.raises(RecordError, match=column):
         leaderboard(trials, evals)
 
 
-def test_the_same_mixture_of_machines_on_both_sides_is_no_comparison_either():
+def test_the_same_mixture_of_machines_on_both_sides_is_not_compared_either():
     trials, evals = records(SCRATCH | FAST)
     trials["machine"] = ["a", "b", "b", "a"]
     fast = leaderboard(trials, evals).iloc[1]
@@ -95,7 +95,7 @@ def test_the_same_mixture_of_machines_on_both_sides_is_no_comparison_either():
     assert pd.isna(fast["value_device_seconds"])
 
 
-def test_a_strategy_that_shares_no_seed_has_a_row_all_the_same():
+def test_a_strategy_that_shares_no_seed_still_has_a_row():
     table = leaderboard(*records(SCRATCH | {("late", 0.5): {5: [0.9]}}))
     assert table["strategy"].tolist() == ["scratch", "late"]
     assert (table.loc[1, "n"], table.loc[1, "missing"]) == (0, 2)
@@ -109,9 +109,9 @@ def test_two_strategies_under_one_name_are_refused():
         leaderboard(trials, evals)
 
 
-def test_seeds_measured_on_different_steps_are_refused():
+def test_seeds_measured_at_different_steps_are_refused():
     trials, evals = records(SCRATCH | FAST)
-    with pytest.raises(RecordError, match="fast: seeds were measured on different steps"):
+    with pytest.raises(RecordError, match="fast: seeds were measured at different steps"):
         leaderboard(trials, evals.drop(evals[evals["strategy"] == "fast"].index[0]))
 
 
@@ -145,18 +145,18 @@ def test_the_order_of_the_evaluations_does_not_matter():
 def test_a_seed_that_counts_twice_is_refused():
     trials, evals = records(SCRATCH | FAST)
     twice = evals[(evals["strategy"] == "fast") & (evals["seed"] == 0)]
-    with pytest.raises(RecordError, match="fast: seeds were measured on different steps"):
+    with pytest.raises(RecordError, match="fast: seeds were measured at different steps"):
         leaderboard(trials, pd.concat([evals, twice], ignore_index=True))
 
 
-def test_seeds_on_other_steps_than_each_other_are_refused_though_as_many():
+def test_seeds_at_different_steps_are_refused_even_if_equally_many():
     trials, evals = records(SCRATCH | FAST)
     evals.loc[(evals["strategy"] == "fast") & (evals["seed"] == 0) & (evals["step"] == 10), "step"] = 15
-    with pytest.raises(RecordError, match="fast: seeds were measured on different steps"):
+    with pytest.raises(RecordError, match="fast: seeds were measured at different steps"):
         leaderboard(trials, evals)
 
 
-def test_a_seed_on_other_steps_that_is_not_compared_does_no_harm():
+def test_a_seed_at_other_steps_does_no_harm_if_not_compared():
     late = {("late", 0.5): {0: [0.9], 1: [0.9], 5: [0.9, 0.9]}}
     table = leaderboard(*records(SCRATCH | late))
     assert table.set_index("strategy").loc["late", ["n", "value_flops"]].tolist() == [2, 4.0]

@@ -39,6 +39,6 @@ def test_the_area_below_the_steps_is_the_score():
         assert area == pytest.approx(mine["score"].iloc[0]), strategy
 
 
-def test_tables_that_share_nothing_but_scratch_have_its_profile_alone():
+def test_tables_that_share_only_scratch_have_only_its_profile():
     boards = [leaderboard(*records(SCRATCH | FAST)), leaderboard(*records(SCRATCH | WEAK))]
     assert set(profiles(boards)["strategy"]) == {"scratch"}

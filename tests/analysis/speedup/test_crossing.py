@@ -15,8 +15,8 @@ from bench.analysis.speedup.crossing import find_crossing, find_crossings
     [
         ([0.1, 0.5, 0.6], 0.5, 1),  # reaching it exactly counts
         ([0.6, 0.6, 0.6], 0.5, 0),
-        ([0.1, 0.6, 0.4, 0.7], 0.5, 3),  # the dip moves the crossing behind it
-        ([0.1, 0.6, 0.7, 0.4], 0.5, None),  # it was there once, and did not hold
+        ([0.1, 0.6, 0.4, 0.7], 0.5, 3),  # the dip moves the crossing past it
+        ([0.1, 0.6, 0.7, 0.4], 0.5, None),  # it reached the target once, but did not hold it
         ([0.1, 0.2], 0.5, None),
         ([0.6, math.nan, 0.6], 0.5, 2),
         ([0.6, math.nan], 0.5, None),
@@ -61,7 +61,7 @@ def test_all_is_above_from_the_crossing_on_and_the_one_before_is_not(accuracies,
     ),
     st.floats(0, 1),
 )
-def test_several_curves_cross_as_each_does(rows, target):
+def test_several_curves_cross_as_each_does_alone(rows, target):
     found = find_crossings(np.array(rows).reshape(len(rows), -1), target)
     each = [find_crossing(row, target) for row in rows]
     assert found.tolist() == [len(row) if place is None else place for row, place in zip(rows, each, strict=True)]

@@ -9,7 +9,7 @@ from bench.analysis.speedup.speedup import Run, compare, hold, hold_resampled, r
 
 
 def run(*curves: list[float], costs: list[float]) -> Run:
-    """One curve a seed, all at the same costs."""
+    """One curve per seed, all at the same costs."""
     accuracy = np.array(curves, dtype=float).T
     return Run(accuracy, np.repeat(np.array(costs, dtype=float)[:, None], len(curves), axis=1))
 
@@ -31,24 +31,24 @@ def test_a_speedup_by_hand():
     assert (found.value, found.relation, found.cost, found.bracket) == (40 / 16, "=", 16, 5)
 
 
-def test_a_dip_of_the_mean_costs_the_way_behind_it():
+def test_a_dip_of_the_mean_moves_the_crossing_past_it():
     ours = run([0.85, 0.7, 0.85], costs=[5, 16, 25])
     assert compare(SCRATCH.take(np.array([0])), ours).cost == 25
 
 
-def test_a_strategy_that_never_holds_has_a_bound_of_its_whole_cost():
+def test_a_strategy_that_never_holds_the_target_has_a_bound_from_its_whole_cost():
     ours = run([0.6, 0.9, 0.7], [0.6, 0.9, 0.7], costs=[5, 16, 25])
     found = compare(SCRATCH, ours)
     assert (found.value, found.relation, found.cost, found.bracket) == (40 / 25, "<", 25, None)
     assert (found.low, found.note) == (None, "censored")
 
 
-def test_a_target_that_is_no_number_leaves_the_speedup_undetermined():
+def test_a_nan_target_leaves_the_speedup_undetermined():
     falling = run([0.5, 0.9, 0.9, 0.3, 1.0], costs=[1, 2, 3, 4, 5])
     missing = Run(falling.accuracy.copy(), falling.cost)
     missing.accuracy[-1] = np.nan
     ours = run([0.99], costs=[2])
-    # With no number at the end there is no target either: nobody can hold it.
+    # If the end is NaN there is no target either, and nothing can hold it.
     assert compare(missing, ours, 0.9).relation == "undetermined"
     assert math.isnan(compare(missing, ours, 0.9).value)
 
@@ -77,7 +77,7 @@ def test_fewer_than_three_seeds_have_no_interval(n: int):
     assert (found.low, found.high, found.note) == (None, None, f"n = {n} is too small")
 
 
-def test_a_seed_that_missed_takes_the_interval_away():
+def test_a_seed_that_missed_leaves_no_interval():
     scratch = run(*[[0.5, 0.8]] * 3, costs=[50, 100])
     ours = run([0.9, 0.9], [0.9, 0.9], [0.7, 0.7], costs=[10, 25])
     found = compare(scratch, ours)
@@ -85,14 +85,14 @@ def test_a_seed_that_missed_takes_the_interval_away():
     assert (found.low, found.note) == (None, "none: 2 of 3 seeds crossed")
 
 
-def test_seeds_that_cross_at_one_evaluation_give_no_interval_of_width_zero():
+def test_seeds_that_cross_at_the_same_evaluation_give_no_zero_width_interval():
     scratch = run(*[[0.5, 0.8]] * 3, costs=[50, 100])
     found = compare(scratch, run(*[[0.7, 0.8]] * 3, costs=[10, 25]))
     assert (found.low, found.note) == (None, "none: all 3 seeds crossed at one evaluation")
 
 
 def test_ten_seeds_are_resampled_jointly():
-    # Scratch and ours cost the same in every seed but for a factor of exactly 2: paired, the ratio never varies.
+    # In every seed, scratch costs exactly twice as much as ours: paired, the ratio never varies.
     random = np.random.default_rng(1)
     cost = np.array([[1.0], [2.0]]) * random.uniform(1, 9, 12)
     accuracy = np.repeat([[0.5], [0.8]], 12, axis=1)
@@ -106,7 +106,7 @@ def test_a_bootstrap_interval_counts_misses_as_infinite_cost():
     accuracy = np.repeat([[0.5], [0.8]], 12, axis=1)
     scratch = Run(accuracy, np.repeat([[50.0], [100.0]], 12, axis=1))
     ours = Run(np.full((1, 12), 0.81), np.full((1, 12), 40.0))
-    ours.accuracy[0, :4] = 0.785  # mean 0.8017: just there; many a resample is not
+    ours.accuracy[0, :4] = 0.785  # mean 0.8017: just at the target; many resamples are not
     found = compare(scratch, ours)
     assert found.value == 2.5
     assert found.low == 0.0
@@ -114,7 +114,7 @@ def test_a_bootstrap_interval_counts_misses_as_infinite_cost():
 
 
 def resampled_one_by_one(scratch: Run, strategy: Run, share: float, seed: int) -> tuple[float, float]:
-    """The bootstrap as RULES 13 says it, resample by resample."""
+    """The bootstrap of RULES 13, resample by resample."""
     random, values = np.random.default_rng(seed), []
     for _ in range(2000):
         seeds = random.integers(scratch.seeds, size=scratch.seeds)
@@ -134,7 +134,7 @@ def noisy(seeds: int, rate: float, noise: float, random: np.random.Generator, ev
 @pytest.mark.parametrize("share", [1.0, 0.95, 0.5])
 @pytest.mark.parametrize("seeds", [10, 11, 25])
 @pytest.mark.parametrize("noise", [0.0, 0.004, 0.05])
-def test_resampling_all_at_once_is_resampling_one_by_one(share: float, seeds: int, noise: float):
+def test_resampling_all_at_once_equals_resampling_one_by_one(share: float, seeds: int, noise: float):
     random = np.random.default_rng(seeds)
     compared = 0
     for rate in (3.9, 4.1, 6.0):
@@ -148,7 +148,7 @@ def test_resampling_all_at_once_is_resampling_one_by_one(share: float, seeds: in
     assert compared
 
 
-def test_an_accuracy_that_is_no_number_is_below_the_target_of_resamples_that_drew_it():
+def test_a_nan_accuracy_is_below_the_target_in_resamples_that_drew_it():
     random = np.random.default_rng(3)
     scratch, ours = noisy(12, 4.0, 0.004, random), noisy(12, 7.0, 0.004, random)
     ours.accuracy[5, :] = np.nan
@@ -161,7 +161,7 @@ def test_an_accuracy_that_is_no_number_is_below_the_target_of_resamples_that_dre
         assert found.value == ratio(scratch, ours, hold(scratch, ours, share)).value
 
 
-def test_what_was_drawn_once_serves_every_currency():
+def test_one_set_of_resamples_serves_every_currency():
     random = np.random.default_rng(4)
     scratch, ours = noisy(10, 4.0, 0.004, random), noisy(10, 6.0, 0.004, random)
     other = Run(scratch.accuracy, scratch.cost**2), Run(ours.accuracy, ours.cost**2)

@@ -1,4 +1,4 @@
-"""Against figures from outside: Kaplan-Meier and log-rank by lifelines, sums by hand."""
+"""Compared with external numbers: Kaplan-Meier and log-rank from lifelines, sums by hand."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def test_a_median_and_a_restricted_mean_with_one_miss_of_five():
     assert found.restricted_mean == pytest.approx(147)
 
 
-def test_where_fewer_than_half_reached_there_is_no_median():
+def test_if_fewer_than_half_reached_there_is_no_median():
     found = estimate_reach(np.array([5.0, 9, 9]), np.array([True, False, False]), 9)
     assert (found.share, found.median) == (pytest.approx(1 / 3), np.inf)
     assert found.restricted_mean == pytest.approx((5 + 9 + 9) / 3)
 
 
-def test_nobody_reached():
+def test_no_seed_reached():
     found = estimate_reach(np.array([9.0, 9.0]), np.array([False, False]), 9)
     assert (found.share, found.median, found.restricted_mean) == (0, np.inf, 9)
 
 
-def test_a_miss_of_a_shorter_trial_is_no_success():
-    # One seed left at 10 without reaching: the two that are then still on their way are each a half.
+def test_a_miss_of_a_shorter_trial_is_not_a_success():
+    # One seed was censored at 10: the two still at risk then each weigh a half.
     found = estimate_reach(np.array([10.0, 20, 30]), np.array([False, True, True]), 30)
     assert found.median == 20
     assert found.restricted_mean == pytest.approx(20 * 1 + 10 * 0.5)
@@ -59,19 +59,19 @@ def test_a_sign_flip_by_hand():
     assert sign_flip(np.array([-1.0, 2.0, 4.0])) == 4 / 8
 
 
-def test_who_gives_up_early_is_not_cheaper_for_it():
+def test_stopping_early_does_not_look_cheaper():
     early = estimate_reach(np.array([3.0, 3.0]), np.array([False, False]), 10)
     sure = estimate_reach(np.array([5.0, 5.0]), np.array([True, True]), 10)
     assert (early.restricted_mean, sure.restricted_mean) == (10, 5)
 
 
-def test_a_log_rank_test_of_nobody_says_nothing():
+def test_a_log_rank_test_without_events_is_undefined():
     never = np.array([9.0, 9.0]), np.array([False, False])
     assert log_rank(*never, *never) is None
 
 
 @pytest.mark.parametrize("seeds", [1, 3, 10, 40])
-def test_the_share_on_the_way_is_that_of_scipy_to_the_bit(seeds: int):
+def test_the_survival_function_is_scipys_bit_for_bit(seeds: int):
     random = np.random.default_rng(seeds)
     for misses in (0.0, 0.3, 1.0):
         costs, reached = random.integers(1, 12, seeds).astype(float), random.uniform(size=seeds) >= misses
@@ -83,7 +83,7 @@ def test_the_share_on_the_way_is_that_of_scipy_to_the_bit(seeds: int):
         assert found.restricted_mean == areas.sum()
 
 
-def test_steps_of_reached_by_cost_are_kaplan_and_meiers():
+def test_reached_by_cost_is_the_kaplan_meier_estimate():
     key = {"strategy": "slow", "title": "Slow", "horizon": 1.0}
     found = reached_by_cost(pd.DataFrame({**key, "cost": SLOW[0], "crossed": SLOW[1]}))
     assert found["cost"].tolist() == [0, 100, 110, 120, 500]
@@ -91,11 +91,11 @@ def test_steps_of_reached_by_cost_are_kaplan_and_meiers():
     assert found["n"].unique().tolist() == [5]
 
 
-def test_a_seed_that_gave_up_early_leaves_the_others_a_greater_share():
+def test_a_seed_censored_early_leaves_the_others_a_larger_share():
     key = {"strategy": "slow", "title": "Slow", "horizon": 1.0}
     found = reached_by_cost(pd.DataFrame({**key, "cost": [1.0, 2.0, 3.0], "crossed": [False, True, True]}))
-    assert found["reached"].tolist() == pytest.approx([0, 0, 0.5, 1])  # of the two still on their way
+    assert found["reached"].tolist() == pytest.approx([0, 0, 0.5, 1])  # of the two still at risk
 
 
-def test_no_crossings_make_no_steps():
+def test_no_crossings_give_no_steps():
     assert reached_by_cost(pd.DataFrame(columns=["strategy", "title", "horizon", "cost", "crossed"])).empty

@@ -23,7 +23,7 @@ def with_pieces(curves: dict, pieces: dict[str, dict]) -> tuple[pd.DataFrame, pd
     return trials.assign(pieces=[json.dumps(pieces.get(name, other)) for name in trials["strategy"]]), evals
 
 
-def test_what_differs_in_one_piece_is_held_against_the_recipe():
+def test_what_differs_in_one_piece_is_compared_with_the_recipe():
     found = ablation(
         *with_pieces(SCRATCH | FULL | WITHOUT | FAST, {"optimized": RECIPE, "without": RECIPE | {"regularizer": PLAIN}})
     )
@@ -39,7 +39,7 @@ def test_what_differs_in_one_piece_is_held_against_the_recipe():
     assert without["difference_high"] == pytest.approx(-0.25 + 12.7062 * 0.05, abs=1e-5)
 
 
-def test_two_pieces_are_no_ablation():
+def test_a_difference_in_two_pieces_is_not_an_ablation():
     both = RECIPE | {"regularizer": PLAIN, "selection": {"type": "Other"}}
     assert ablation(*with_pieces(SCRATCH | FULL | WITHOUT, {"optimized": RECIPE, "without": both})).empty
 
@@ -51,7 +51,7 @@ def test_a_horizon_is_a_piece_like_any_other():
     assert (found["aspect"].tolist(), found["change"].iloc[1]) == (["", "horizon"], "1 → 0.5")
 
 
-def test_the_recipes_horizon_is_the_one_that_most_differ_from_in_a_piece():
+def test_the_recipes_horizon_is_the_one_with_the_most_one_piece_variants():
     longer = {("optimized", 1.0): {0: [0.1, 0.2, 0.3, 0.9], 1: [0.1, 0.2, 0.3, 0.9]}}
     pieces = {"optimized": RECIPE, "without": RECIPE | {"regularizer": PLAIN}}
     found = ablation(*with_pieces(SCRATCH | FULL | longer | WITHOUT, pieces))
@@ -74,19 +74,19 @@ def test_another_recipe_can_be_named():
     assert found["aspect"].tolist() == ["", "start"]
 
 
-def test_without_pieces_or_a_recipe_there_is_nothing_to_say():
+def test_without_pieces_or_a_recipe_there_are_no_rows():
     assert ablation(*records(SCRATCH | FULL | WITHOUT)).empty
     assert ablation(*with_pieces(SCRATCH | WITHOUT, {"without": RECIPE})).empty
 
 
-def test_own_code_that_is_not_the_same_differs_in_all():
+def test_different_custom_code_differs_in_all_aspects():
     one, other = ({**RECIPE, "horizon": 0.5, "source": source} for source in ("a", "b"))
     assert len(differing(one, other)) == 5
     assert differing(one, one | {"selection": PLAIN}) == ["selection"]
     assert differing(one, one | {"selection": PLAIN, "source": None}) == ["selection"]
 
 
-def test_an_interval_that_would_say_nothing_is_none():
+def test_a_meaningless_interval_is_nan():
     for differences in ([0.1], [0.1, 0.1, 0.1]):
         assert np.isnan(paired_interval(np.array(differences))).all()
 

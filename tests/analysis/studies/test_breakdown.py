@@ -42,7 +42,7 @@ def test_seconds_are_those_of_every_phase():
     assert found["whole"].unique().tolist() == [10]
 
 
-def test_the_regularizer_stands_apart_from_the_optimizer_and_choosing_images_from_training():
+def test_the_regularizer_is_separate_from_the_optimizer_and_selection_from_training():
     trials = finished().assign(regularizer_flops=4.0, selection_seconds=0.25)
     flops, seconds = (breakdown(trials, unit) for unit in ("flops", "seconds"))
     fast = flops[flops["strategy"] == "fast"]
@@ -59,7 +59,7 @@ def test_the_regularizer_stands_apart_from_the_optimizer_and_choosing_images_fro
     assert seconds["whole"].unique().tolist() == [10]
 
 
-def test_what_one_record_does_not_tell_apart_is_one_part_for_all():
+def test_what_one_record_does_not_separate_is_one_part_in_all():
     trials = finished().assign(regularizer_flops=4.0, selection_seconds=0.25)
     trials.loc[0, ["regularizer_flops", "selection_seconds"]] = np.nan
     assert set(breakdown(trials, "flops")["part"]) == set(PARTS["flops"])
@@ -73,7 +73,7 @@ def test_unfinished_trials_are_not_averaged():
     assert breakdown(trials, "flops").set_index(["strategy", "part"]).loc[("scratch", "training"), "n"] == 1
 
 
-def test_seconds_of_unlike_machines_are_not_put_side_by_side():
+def test_seconds_of_different_machines_have_no_breakdown():
     trials = finished()
     trials.loc[0, "machine"] = "other"
     assert breakdown(trials, "seconds").empty
@@ -88,12 +88,12 @@ def test_every_part_is_a_field_of_the_record():
     fields = {field for parts in PARTS.values() for field in parts.values()} | {found[2] for found in WITHIN.values()}
     assert fields <= set(Summary.model_fields)
     phases = {name for name in Summary.model_fields if name.endswith("_seconds")}
-    # Everything that the wall holds, but what is counted otherwise: devices, threads, and other processes.
+    # Everything in the wall time except what is counted otherwise: devices, threads, and other processes.
     assert phases - fields == {"device_seconds", "wall_seconds", "cpu_seconds", "other_cpu_seconds"}
     assert set(breakdown(made_up().trials, "seconds")["part"]) == {*PARTS["seconds"], "selection"}
 
 
-def test_seeds_that_a_target_was_published_from_are_not_averaged():
+def test_seeds_of_a_published_target_are_not_averaged():
     trials = finished().assign(
         published_accuracy=0.8, published_std=0.01, published_source="here", published_steps=None
     )

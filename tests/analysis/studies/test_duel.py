@@ -19,7 +19,7 @@ def test_a_duel_by_hand():
     found = duel(trials, evals, ("one", 1.0), ("other", 1.0), currency="steps")
     assert (found.costs, found.other_costs) == ((20, 30, 10), (40, 30, 20))
     assert found.ratio == pytest.approx(4 ** (1 / 3))
-    # Of the eight ways to flip log 2, 0 and log 2, four have a sum as far from nothing.
+    # Of the eight ways to flip log 2, 0 and log 2, four have a sum as far from 0.
     assert found.paired_p == 0.5
     assert (found.reach.median, found.other_reach.median) == (20, 30)
 
@@ -49,7 +49,7 @@ def test_a_currency_that_was_not_measured_is_refused():
         duel(trials, evals, ("fast", 0.5), ("scratch", 1.0), currency="gpu_joules")
 
 
-def test_seconds_of_unlike_machines_are_not_compared():
+def test_seconds_of_different_machines_are_not_compared():
     trials, evals = records(SCRATCH | FAST | WEAK)
     trials.loc[trials["strategy"] == "fast", "machine"] = "other"
     assert duel(trials, evals, ("fast", 0.5), ("weak", 1.0)).seeds == (0, 1)

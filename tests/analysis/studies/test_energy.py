@@ -24,20 +24,20 @@ def test_joules_and_watts_by_hand():
     assert fast["n"].tolist() == [2, 2]
 
 
-def test_power_is_since_the_evaluation_before():
+def test_power_is_since_the_previous_evaluation():
     trials, evals = records({("scratch", 1.0): {0: [0.1, 0.2]}})
     found = energy_curves(trials, evals.assign(gpu_joules=[500.0, 2500.0]))
     assert found["watts"].tolist() == [100, 400]
     assert np.isnan(found["joules_std"]).all()  # one seed
 
 
-def test_a_strategy_of_which_a_seed_was_not_measured_is_left_out():
+def test_a_strategy_with_an_unmeasured_seed_is_left_out():
     trials, evals = measured()
     evals.loc[(evals["strategy"] == "fast") & (evals["seed"] == 1), "gpu_joules"] = np.nan
     assert set(energy_curves(trials, evals)["strategy"]) == {"scratch"}
 
 
-def test_nothing_measured_or_unlike_machines_have_no_rows():
+def test_nothing_measured_or_different_machines_give_no_rows():
     trials, evals = records(SCRATCH | FAST)
     assert energy_curves(trials, evals).empty
     trials, evals = measured()

@@ -9,7 +9,7 @@ from tests.analysis.ranking.test_leaderboard import SCRATCH, WEAK, records
 COSTS = np.array([100.0, 200.0, 400.0])
 
 
-def test_between_two_horizons_the_cost_is_on_a_line_over_its_logarithm():
+def test_between_two_horizons_the_cost_is_interpolated_in_log_cost():
     # Half way from 0.6 to 0.8 is half way from 100 to 200 in the logarithm.
     assert cost_at(COSTS, np.array([0.6, 0.8, 0.9]), 0.7) == pytest.approx(100 * 2**0.5)
     assert cost_at(COSTS, np.array([0.6, 0.8, 0.9]), 0.8) == pytest.approx(200)
@@ -20,11 +20,11 @@ def test_a_longer_horizon_that_ends_lower_does_not_lower_the_frontier():
     assert cost_at(COSTS, np.array([0.7, 0.5, 0.9]), 0.8) == pytest.approx(200 * 2**0.5)
 
 
-def test_the_least_horizon_that_was_run_is_the_least_cost():
+def test_the_shortest_horizon_run_is_the_lowest_cost():
     assert cost_at(COSTS, np.array([0.9, 0.9, 0.9]), 0.5) == 100
 
 
-def test_a_target_that_no_horizon_ends_with_has_no_cost():
+def test_a_target_that_no_horizon_reaches_has_no_cost():
     assert cost_at(COSTS, np.array([0.6, 0.8, 0.9]), 0.91) is None
 
 
@@ -58,7 +58,7 @@ def test_only_seeds_that_every_horizon_has_are_compared():
     assert frontiers(*records(SCRATCH | apart)).empty
 
 
-def test_a_currency_that_was_not_measured_or_is_of_unlike_machines_has_no_frontier():
+def test_a_currency_unmeasured_or_of_different_machines_has_no_frontier():
     trials, evals = records(SCRATCH | SHORT)
     assert frontiers(trials, evals, currency="gpu_joules").empty
     assert len(frontiers(trials, evals, currency="device_seconds")) == 1

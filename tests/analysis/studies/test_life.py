@@ -28,7 +28,7 @@ def test_a_life_is_the_base_and_every_update_to_its_end():
     flops = table[table["currency"] == "flops"]
     assert flops["strategy"].tolist() == ["scratch", "fast"]
     scratch, fast = (flops.iloc[place] for place in range(2))
-    # Scratch: 40 steps of 1,010 each at both updates; fast: 20. Both have needed the base model's 5,000.
+    # Scratch: 40 steps of 1,010 each at both updates; fast: 20. Both need the base model's 5,000.
     assert (scratch["base"], scratch["update_1"], scratch["update_2"], scratch["total"]) == (5000, 40400, 40400, 85800)
     assert (fast["update_1"], fast["update_2"], fast["total"]) == (20200, 20200, 45400)
     assert (fast["value"], fast["relation"]) == (pytest.approx(85800 / 45400), "=")
@@ -63,7 +63,7 @@ def test_a_chain_whose_last_update_has_no_scratch_yet_has_no_totals():
     assert table["n"].tolist() == [0] * len(table)
 
 
-def test_seconds_of_unlike_machines_make_no_life():
+def test_seconds_of_different_machines_have_no_whole_life():
     trials, evals = chain_of(SCRATCH | FAST, SCRATCH | FAST)
     trials["machine"] = ["a", "b"] * (len(trials) // 2)
     assert set(whole_life(trials, evals)["currency"]) == {"flops"}
@@ -76,10 +76,12 @@ def test_an_unknown_base_is_in_no_total():
     assert pd.isna(table.loc[("flops", "fast"), "base"])
 
 
-def test_updates_that_do_not_start_where_the_one_before_ended_are_refused():
+def test_updates_that_do_not_start_where_the_previous_one_ended_are_refused():
     trials, evals = chain_of(SCRATCH | FAST, SCRATCH | FAST)
     trials.loc[(trials["strategy"] == "fast") & (trials["update"] == 1), "weights_sha256"] = "another run's"
-    with pytest.raises(RecordError, match=r"s: fast seed 0: update 2 started from other weights than update 1 left"):
+    with pytest.raises(
+        RecordError, match=r"s: fast seed 0: update 2 did not start from the weights that update 1 left"
+    ):
         whole_life(trials, evals)
 
 

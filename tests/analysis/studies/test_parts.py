@@ -26,12 +26,12 @@ def test_the_share_of_old_images_follows_from_the_accuracies():
     )  # fmt: skip
 
 
-def test_accuracies_that_no_share_explains_have_none():
+def test_accuracies_that_no_share_explains_have_no_weight():
     assert np.isnan(old_and_new(board([0.5, 0.8], [0.9, 0.6], [0.6, 0.70]))["old_weight"]).all()
     assert np.isnan(old_and_new(board([0.5, 0.6], [0.5, 0.6], [0.5, 0.6]))["old_weight"]).all()
 
 
-def test_validation_and_test_are_apart():
+def test_validation_and_test_are_separate():
     records_ = made_up(3, seeds=2)
     found = old_and_new(leaderboard(records_.trials, records_.evals))
     assert found.groupby("images").size().to_dict() == {"test": 3, "validation": 3}

@@ -27,13 +27,13 @@ def test_a_seed_that_holds_from_the_first_evaluation_on_has_no_bracket():
     assert fast["bracket"].isna().all()
 
 
-def test_a_share_moves_scratchs_seeds_too():
+def test_a_share_moves_the_crossings_of_scratchs_seeds_too():
     table = seed_crossings(*records(SCRATCH | WEAK), currency="steps", share=0.75)
     assert table[table["strategy"] == "scratch"]["cost"].tolist() == [30, 30]
     assert table[table["strategy"] == "weak"]["crossed"].tolist() == [True, False]
 
 
-def test_only_seeds_that_scratch_has_too():
+def test_only_seeds_shared_with_scratch_have_rows():
     table = seed_crossings(*records(SCRATCH | {("late", 0.5): {1: [0.9], 5: [0.9]}}))
     assert table[table["strategy"] == "late"]["seed"].tolist() == [1]
     with pytest.raises(RecordError, match="no finished scratch trial"):
