@@ -1,16 +1,15 @@
-# make run    install into .venv, run the embedded scenario, print its table and draw its figure
+# make run    install into .venv, run the embedded scenario, print its table and draw its figures
 # make test   install into .venv, run the tests
 # make check  lint, format, types and the order of the layers
 
 PYTHON ?= python3
 BIN := .venv/bin
-RUN := build/run
 
 .PHONY: run test check clean
 
 run: .venv/installed
-	$(BIN)/bench run --scenario digits-7-3 --seeds 0-2 --results $(RUN)/results
-	$(BIN)/bench report --scenario digits-7-3 --results $(RUN)/results --reports $(RUN)/reports --formats png --width page
+	$(BIN)/bench run --scenario digits-7-3 --seeds 0-2
+	$(BIN)/bench report --scenario digits-7-3 --formats png --width page
 
 test: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
@@ -31,4 +30,4 @@ check: .venv/installed-dev
 	touch $@
 
 clean:
-	rm -rf .venv build dist
+	rm -rf .venv build dist runs

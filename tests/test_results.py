@@ -15,7 +15,7 @@ from bench.reporting.report import write_report, write_reports
 from tests.reporting.page_reader import cells, entries, read_page
 
 _ROOT = Path(__file__).resolve().parents[1]
-RESULTS, REPORTS = _ROOT / "results", _ROOT / "reports"
+RESULTS, REPORTS = _ROOT / "results", _ROOT / "reports" / "published"
 
 
 def names() -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -61,18 +60,16 @@ def strategy(strategy: StrategyLike, /, **fields: Any) -> Entrant:
     >>> bench.strategy("naive", horizon=0.5).strategy.horizon
     0.5
     """
-    from bench.strategies.notation import split_reference
-    from bench.strategies.strategy import Entrant, Strategy, load_strategy
-    from bench.strategies.variants import vary
+    from bench.strategies.strategy import Entrant, Strategy, named
+    from bench.strategies.variants import load_variant, vary
 
     if isinstance(strategy, Entrant):
         return vary(strategy, fields) if fields else strategy
     if isinstance(strategy, Strategy):
-        found = Entrant(_name_of(strategy), strategy, _own_source(strategy))
+        found = named(strategy, _name_of(strategy))
         return vary(found, fields) if fields else found
-    reference, settings = split_reference(os.fspath(strategy))
-    found = load_strategy(find_strategy(reference))
-    return vary(found, {**settings, **fields}) if settings or fields else found
+    found = load_variant(os.fspath(strategy))
+    return vary(found, fields) if fields else found
 
 
 def strategies_for(
@@ -293,17 +290,3 @@ def _name_of(strategy: Strategy) -> str:
             f"Strategy: title {strategy.title!r} gives the name {name!r}, expected one of its own. Change the title."
         )
     return name
-
-
-def _own_source(strategy: Strategy) -> str | None:
-    """Return the code of the pieces that are not bench's own, or None. It is recorded and hashed: it is part of the strategy."""
-    from bench.strategies.strategy import ASPECTS
-
-    kinds = [type(getattr(strategy, aspect)) for aspect in ASPECTS]
-    own = [kind for kind in kinds if not kind.__module__.startswith("bench.")]
-    try:
-        return "\n".join(inspect.getsource(kind) for kind in own) or None
-    except (OSError, TypeError) as cause:
-        raise StrategyError(
-            f"{own[0].__name__}: its source code cannot be read ({cause}), and it has to be recorded. Define it in a file."
-        ) from cause

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from bench.catalog import find_strategy, strategy_names
+from bench.catalog import strategy_names
 from bench.data.feed.update import Update, build_update
 from bench.data.sources.find import load_images
 from bench.data.stages.splits import cut
@@ -16,7 +16,8 @@ from bench.models import build_model
 from bench.records.schema import BaseCost, TrialRecord
 from bench.records.store import read_trial
 from bench.scenario import Scenario, parse_scenario
-from bench.strategies.strategy import Entrant, load_strategy
+from bench.strategies.strategy import Entrant
+from bench.strategies.variants import load_variant
 from bench.streams import torch_stream
 from bench.training.audit import AuditedPart, replay
 from bench.training.learner import Base, Learner, TrialSpec
@@ -58,9 +59,11 @@ def audit_record(folder: Path, strategy: str | None, data_root: Path, device: to
 
 def _entrant(record: TrialRecord, folder: Path, strategy: str | None) -> Entrant:
     name = record.strategy["name"]
-    if strategy is None and name not in strategy_names():
+    plain, bracket, settings = name.partition("[")
+    if strategy is None and plain not in strategy_names():
         raise RecordError(f"{folder}: its strategy {name} is not shipped with bench. Give its file with --strategy.")
-    entrant = load_strategy(find_strategy(strategy or name)).at(record.horizon)
+    reference = strategy or plain
+    entrant = load_variant(reference if "[" in reference else f"{reference}{bracket}{settings}").at(record.horizon)
     if entrant.hash() != record.strategy_hash:
         raise RecordError(
             f"{folder}: was made by a different {name} (hash {record.strategy_hash}, but this file's hash is {entrant.hash()}). "

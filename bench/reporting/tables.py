@@ -37,7 +37,7 @@ def leaderboard_cells(rows: pd.DataFrame) -> Cells:
         Column("seeds", "seeds"),
         Column("validation", "validation"),
         Column("test", "test", 2),
-        Column("interval", "interval", 3, left=True),
+        Column("interval", "interval", 11, left=True),
         *(Column(name, CURRENCY_LABELS[name], 4 + place) for place, name in enumerate(others)),
         Column("cost", f"cost, {CURRENCY_LABELS[lead]}", 8),
         Column("base", "+ base", 9),

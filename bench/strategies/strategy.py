@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -109,7 +110,12 @@ def load_strategy(path: Path) -> Entrant:
     strategy = getattr(module, "strategy", None)
     if not isinstance(strategy, Strategy):
         raise StrategyError(f"{path}: strategy is {strategy!r}, expected a Strategy. Add: strategy = Strategy(...).")
-    plain = Entrant(path.stem, strategy, origin=path)
+    return named(strategy, path.stem, path)
+
+
+def named(strategy: Strategy, name: str, origin: Path | None = None) -> Entrant:
+    """Return a strategy with its name and the code of its own pieces. origin: the file that defines them, if any."""
+    plain = Entrant(name, strategy, origin=origin)
     return dataclasses.replace(plain, source=source_of(strategy, plain))
 
 
@@ -119,11 +125,21 @@ def module_name(strategy: str) -> str:
 
 
 def source_of(strategy: Strategy, plain: Entrant) -> str | None:
-    """Return the text of the file that defines any of a strategy's pieces, or None where all are bench's own."""
+    """Return the code of a strategy's own pieces, or None if all are bench's: the text of its file, or else of their classes.
+
+    plain: the strategy as it was loaded. Raises StrategyError if there is no code to read: it has to be recorded and hashed.
+    """
     kinds = [type(getattr(strategy, name)) for name in ASPECTS]
-    if plain.origin is not None and any(kind.__module__ == module_name(plain.name) for kind in kinds):
-        return plain.origin.read_text(encoding="utf-8")
-    return None
+    if plain.origin is not None:
+        own = any(kind.__module__ == module_name(plain.name) for kind in kinds)
+        return plain.origin.read_text(encoding="utf-8") if own else None
+    own = [kind for kind in kinds if not kind.__module__.startswith("bench.")]
+    try:
+        return "\n".join(inspect.getsource(kind) for kind in own) or None
+    except (OSError, TypeError) as cause:
+        raise StrategyError(
+            f"{plain.name}: the code of its pieces cannot be read ({cause}), and it has to be recorded. Define them in a file."
+        ) from cause
 
 
 @contextmanager

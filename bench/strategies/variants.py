@@ -14,11 +14,11 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from bench.catalog import REFERENCE
+from bench.catalog import REFERENCE, find_strategy
 from bench.errors import StrategyError
 from bench.strategies import regularizer, schedule, selection, start
-from bench.strategies.notation import Call, Setting, Word, is_required, show_value
-from bench.strategies.strategy import ASPECTS, Entrant, module_name, source_of
+from bench.strategies.notation import Call, Setting, Word, is_required, show_value, split_reference
+from bench.strategies.strategy import ASPECTS, Entrant, load_strategy, module_name, source_of
 
 MOST_VARIANTS = 1000
 # A name is a folder's name, and file systems hold 255 bytes; figures add to it.
@@ -30,6 +30,13 @@ _PIECES = {
     if isinstance(value, type) and dataclasses.is_dataclass(value)
 }
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+
+
+def load_variant(reference: str) -> Entrant:
+    """Return a strategy by a name or path, which may have parameters: "optimized[start.shrink=0.9]". Raises StrategyError."""
+    name, settings = split_reference(reference)
+    plain = load_strategy(find_strategy(name))
+    return vary(plain, settings) if settings else plain
 
 
 def vary(entrant: Entrant, settings: Mapping[str, Any]) -> Entrant:
@@ -81,6 +88,7 @@ def expand(entrants: Sequence[tuple[str, Entrant]], settings: Sequence[Setting])
             raise StrategyError(
                 f"{setting.text}: {what} is not among the strategies asked for ({known}). Change one of them."
             )
+        _refuse_partial(setting, entrants)
     mine = [[setting for setting in settings if _concerns(setting, *each)] for each in entrants]
     for found in mine:
         _refuse_repeated(found)
@@ -89,22 +97,31 @@ def expand(entrants: Sequence[tuple[str, Entrant]], settings: Sequence[Setting])
         raise StrategyError(
             f"--grid: {sum(counts):,} strategies, expected at most {MOST_VARIANTS:,}. Give fewer values."
         )
-    return [
-        variant
-        for (asked, each), found in zip(entrants, mine, strict=True)
-        for variant in _variants(asked, each, found)
-    ]
+    return [variant for (_, each), found in zip(entrants, mine, strict=True) for variant in _variants(each, found)]
 
 
-def _variants(asked: str, entrant: Entrant, settings: Sequence[Setting]) -> Iterator[Entrant]:
+def _variants(entrant: Entrant, settings: Sequence[Setting]) -> Iterator[Entrant]:
     for values in itertools.product(*(setting.values for setting in settings)):
         chosen = {setting.field: value for setting, value in zip(settings, values, strict=True)}
-        try:
-            yield vary(entrant, chosen) if chosen else entrant
-        except StrategyError as cause:
-            alone = next((setting for setting in settings if setting.of is None), None)
-            hint = f" Name the strategy that it is for, as in --set {asked}:FIELD=VALUE." if alone else ""
-            raise StrategyError(f"{cause}{hint}") from cause
+        yield vary(entrant, chosen) if chosen else entrant
+
+
+def _refuse_partial(setting: Setting, entrants: Sequence[tuple[str, Entrant]]) -> None:
+    """Raise StrategyError for a setting that is for all strategies, where some have such a field and some do not."""
+    having = {asked: _has_field(each, setting.field) for asked, each in entrants if _concerns(setting, asked, each)}
+    if setting.of is None and len(set(having.values())) > 1:
+        first = next(asked for asked, has in having.items() if has)
+        lacking = ", ".join(asked for asked, has in having.items() if not has)
+        option = setting.text.partition(" ")[0]
+        raise StrategyError(
+            f"{setting.text}: {lacking} has no {setting.field}. Name the strategy that it is for: {option} "
+            f"{first}:{setting.field}=..."
+        )
+
+
+def _has_field(entrant: Entrant, field: str) -> bool:
+    aspect, dot, name = field.partition(".")
+    return not dot or (aspect in ASPECTS and name in _fields(getattr(entrant.strategy, aspect)))
 
 
 def _concerns(setting: Setting, asked: str, entrant: Entrant) -> bool:

@@ -47,6 +47,20 @@ def test_the_log_rank_test_of_both():
     assert log_rank(*SLOW, *FAST) == pytest.approx(0.136, abs=5e-4)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_the_log_rank_test_is_scipys(seed: int):
+    random = np.random.default_rng(seed)
+    sides = []
+    for _ in range(2):
+        n = int(random.integers(1, 12))
+        sides.append((random.integers(1, 9, n).astype(float), random.uniform(size=n) < 0.7))
+    censored = [stats.CensoredData(uncensored=costs[hit], right=costs[~hit]) for costs, hit in sides]
+    with np.errstate(all="ignore"):
+        expected = float(stats.logrank(*censored).pvalue)
+    found = log_rank(*sides[0], *sides[1])
+    assert found is None if np.isnan(expected) else found == pytest.approx(expected, rel=1e-12)
+
+
 def test_a_sign_flip_of_three_agreeing_pairs_is_a_quarter():
     assert sign_flip(np.array([0.1, 0.2, 0.3])) == 0.25
     assert sign_flip(np.array([0.1])) == 1.0

@@ -1,0 +1,290 @@
+"""One grammar for all commands: scenarios and strategies by name, path or parameters; tables that fit; exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from bench.catalog import shipped_folder
+from bench.cli.main import main
+from tests.cli.test_main import bench, refused
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "results"
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """digits-7-3 in one epoch of 16 steps."""
+    text = (shipped_folder("scenarios") / "digits-7-3.toml").read_text()
+    path = tmp_path / "tiny.toml"
+    path.write_text(
+        text.replace("digits-7-3", "tiny").replace("epochs = 24", "epochs = 1").replace("points = 20", "points = 2")
+    )
+    return path
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[str]:
+    return ["--results", str(tmp_path / "runs"), "--cache", str(tmp_path / "cache"), "--device", "cpu", "--seeds", "0"]
+
+
+def recorded(tmp_path: Path) -> list[str]:
+    """Return strategy/horizon of every record."""
+    top = tmp_path / "runs" / "tiny"
+    found = {path.parent.parent.relative_to(top) for path in top.rglob("trial.json")}
+    return sorted(str(path) for path in found)
+
+
+def lines_at(width: int, *arguments: str | Path) -> list[str]:
+    result = CliRunner(env={"COLUMNS": str(width)}).invoke(main, list(map(str, arguments)))
+    assert result.exit_code == 0, result.output
+    return result.stdout.splitlines()
+
+
+def test_set_and_grid_make_variants_that_are_recorded_and_ranked_under_their_names(
+    tiny: Path, folders: list[str], tmp_path: Path
+):
+    chosen = [
+        "--strategy",
+        "scratch",
+        "--strategy",
+        "naive",
+        "--set",
+        "schedule.warmup=0.3",
+        "--grid",
+        "horizon=0.25,0.5",
+    ]
+    result = bench("run", "--scenario", tiny, *chosen, *folders)
+    assert result.exit_code == 0, result.output
+    assert recorded(tmp_path) == [
+        "naive[schedule.warmup=0.3]/0.25",
+        "naive[schedule.warmup=0.3]/0.5",
+        "scratch/1",
+    ]
+    assert "naive[schedule.warmup=0.3]@0.25" in result.stdout
+    assert "Frontier over horizons" in result.stdout
+    trial = tmp_path / "runs" / "tiny" / "naive[schedule.warmup=0.3]" / "0.5" / "seed-0"
+    record = json.loads((trial / "trial.json").read_text())["strategy"]
+    assert (record["name"], record["schedule"]["warmup"], record["horizon"]) == ("naive[schedule.warmup=0.3]", 0.3, 0.5)
+    again = bench("run", "--scenario", tiny, "--strategy", "naive[schedule.warmup=0.3,horizon=0.5]", *folders)
+    assert "1 trials: 0 to run, 1 finished already" in again.stderr
+    assert bench("check", "--audit", trial, "--device", "cpu").exit_code == 0
+    compared = bench(
+        "compare", "naive[schedule.warmup=0.3]@0.25", "scratch", "--scenario", tiny, "--results", tmp_path / "runs"
+    )
+    assert compared.exit_code == 0, compared.output
+    drawn = bench(
+        "report",
+        "--results",
+        tmp_path / "runs",
+        "--reports",
+        tmp_path / "reports",
+        "--formats",
+        "svg",
+        "--width",
+        "page",
+    )
+    assert drawn.exit_code == 0, drawn.output
+    assert "--strategy 'naive[schedule.warmup=0.3]'" in (tmp_path / "reports" / "index.html").read_text().replace(
+        "&#39;", "'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--set", "start.shrnk=0.9"], "naive: start.shrnk: no such field. Did you mean start? Use one of start."),
+        (
+            ["--set", "start.shrink=0.9"],
+            "naive has no start.shrink. Name the strategy that it is for: --set optimized:",
+        ),
+        (["--set", "optimized:start.shrnk=0.9"], "optimized: start.shrnk: no such field. Did you mean start.shrink?"),
+        (["--set", "optimized:start.shrink=much"], "optimized: start.shrink=much: expected a valid number. Change it."),
+        (["--set", "optimized:start.shrink=1.5"], "expected both in 0..1"),
+        (["--set", "start.shrink"], "--set 'start.shrink': expected [STRATEGY:]FIELD=VALUE, such as start.shrink=0.9."),
+        (
+            ["--grid", f"naive:horizon={','.join(str(n / 999) for n in range(1, 1000))}"],
+            "1,001 strategies, expected at most",
+        ),
+        (["--set", "horizon=0.5", "--horizon", "0.5"], "--horizon: given together with horizon in --set or --grid"),
+        (["--strategy", "optimized[start.shrink]"], "expected NAME[FIELD=VALUE,...]"),
+        (["--strategy", "optimised[horizon=0.5]"], "Did you mean optimized?"),
+        (["--scenario", "{tmp}"], "is a folder, expected a .toml file. Name a file in it."),
+        (["--scenario", "."], "is a folder, expected a .toml file. Name a file in it."),
+    ],
+)
+def test_a_mistake_in_the_grammar_is_one_line_and_nothing_is_written(
+    arguments: list[str], complaint: str, tiny: Path, folders: list[str], tmp_path: Path
+):
+    given = [argument.replace("{tmp}", str(tmp_path)) for argument in arguments]
+    before = [] if "--scenario" in given else ["--scenario", str(tiny)]
+    for command in ("run", "plan"):
+        assert complaint in refused(bench(command, *before, *given, *folders))
+    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_run_without_scratch_trains_says_why_there_is_no_table_and_ends_with_0(
+    tiny: Path, folders: list[str], tmp_path: Path
+):
+    result = bench("run", "--scenario", tiny, "--strategy", "naive", *folders)
+    assert result.exit_code == 0, result.output
+    assert "no leaderboard: tiny: no finished scratch trial at horizon 1" in result.stdout
+    assert recorded(tmp_path) == ["naive/1"]
+
+
+@pytest.mark.parametrize("command", ["leaderboard", "report", "compare", "target"])
+def test_a_scenario_is_a_path_wherever_results_are_read(command: str, tmp_path: Path):
+    path = ROOT / "scenarios" / "mnist-usps.toml"
+    extra = {
+        "compare": ["naive", "optimized"],
+        "report": ["--reports", tmp_path, "--formats", "svg", "--width", "page"],
+    }
+    result = bench(command, *extra.get(command, []), "--scenario", path, "--results", RESULTS)
+    if command == "target":
+        assert "mnist-usps: scratch at horizon 1 has no finished trial for seeds 3-4" in refused(result)
+    else:
+        assert result.exit_code == 0, result.output
+    other = tmp_path / "other.toml"
+    other.write_text(path.read_text().replace("epochs = 4", "epochs = 9"))
+    line = refused(bench(command, *extra.get(command, []), "--scenario", other, "--results", RESULTS))
+    assert "mnist-usps: the recorded trials are of another scenario of that name" in line
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_no_row_of_a_leaderboard_is_wider_than_the_terminal(width: int):
+    lines = lines_at(width, "leaderboard", "--results", RESULTS)
+    assert max(map(len, lines)) <= width
+    (first,) = {line.split()[0] for line in lines if line.startswith("rank")}
+    assert first == "rank"
+    headings = next(line for line in lines if line.startswith("rank"))
+    for name in ("strategy", "speedup, FLOPs", "seeds", "validation"):
+        assert name in headings
+    assert ("test at crossing" in headings) == (width == 200)
+    row = next(line for line in lines if line.split()[1:2] == ["naive"] and "1.18" in line)
+    assert "1.18 (1.10 to 1.31)" in row
+
+
+def test_wide_has_every_column_and_columns_chooses():
+    wide = lines_at(80, "leaderboard", "--results", RESULTS, "--scenario", "mnist-usps", "--wide")
+    assert any("+ base" in line and "test at crossing" in line for line in wide)
+    chosen = lines_at(80, "leaderboard", "--results", RESULTS, "--scenario", "mnist-usps", "--columns", "strategy,cost")
+    assert next(line for line in chosen if line.startswith("strategy")).split() == ["strategy", "cost,", "FLOPs"]
+    line = refused(
+        bench("leaderboard", "--results", RESULTS, "--scenario", "mnist-usps", "--columns", "strategy,price")
+    )
+    assert "'price' is not a column, expected some of rank, strategy, horizon" in line
+
+
+def test_scratch_is_the_reference_and_who_reached_with_all_seeds_leads():
+    rows = pd.read_csv(io.StringIO(bench("leaderboard", "--results", RESULTS, "--format", "csv").stdout))
+    boards = rows[rows["table"] == "leaderboard"]
+    scratch = boards[(boards["strategy"] == "scratch") & (boards["horizon"] == 1.0)]
+    assert scratch["rank"].isna().all()
+    assert scratch["reached"].isna().all()
+    for _, board in boards.groupby(["scenario", "update"]):
+        others = board[board["rank"].notna()].sort_values("rank")
+        assert others["reached"].is_monotonic_decreasing
+        assert others["rank"].tolist() == list(range(1, len(others) + 1))
+    assert set(rows["table"]) == {"leaderboard", "frontier", "whole_life", "pooled"}
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_the_documented_schema_is_what_programs_get(form: str):
+    """docs/tables.md lists every column of every table."""
+    text = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
+    printed = bench("leaderboard", "--results", RESULTS, "--format", form).stdout
+    rows = pd.read_csv(io.StringIO(printed)) if form == "csv" else pd.DataFrame(json.loads(printed))
+    for name in rows:
+        for currency in ("flops", "steps", "images", "device_seconds", "gpu_joules"):
+            name = name.replace(f"_{currency}", "_<c>") if name.endswith(f"_{currency}") else name
+        name = "update_<k>" if name.startswith("update_") else name
+        name = f"{name[:-5]}_<share>" if name[-5:-3] == "_0" else name
+        assert f"`{name}`" in text, name
+
+
+def test_published_records_are_added_and_marked(tmp_path: Path):
+    lines = lines_at(80, "leaderboard", "--published", "--scenario", "mnist-usps", "--results", tmp_path / "none")
+    assert any("optimized (published)" in line and "3.33 (2.00 to 4.57)" in line for line in lines)
+    assert "no such" in refused(bench("leaderboard", "--results", tmp_path / "none"))
+
+
+def test_records_and_reports_go_below_the_current_folder_by_default(tiny: Path, tmp_path: Path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    options = ["--strategy", "scratch", "--seeds", "0", "--cache", "cache", "--device", "cpu"]
+    for command in (["run", "--scenario", "tiny.toml", *options], ["report", "--formats", "svg", "--width", "page"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "bench", *command], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs" / "tiny" / "scratch" / "1" / "seed-0" / "trial.json").is_file()
+    assert (tmp_path / "reports" / "tiny" / "leaderboard.csv").is_file()
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs a checkout to know what git ignores")
+def test_git_ignores_what_a_first_run_writes_and_nothing_that_is_published():
+    def ignored(path: str) -> bool:
+        return subprocess.run(["git", "check-ignore", "-q", "--no-index", path], cwd=ROOT).returncode == 0
+
+    assert ignored("runs/digits-7-3/scratch/1/seed-0/trial.json")
+    assert ignored("reports/digits-7-3/leaderboard.csv")
+    assert ignored("reports/index.html")
+    assert not ignored("reports/published/index.html")
+    assert not ignored("results/mnist-usps/scratch/1/seed-0/trial.json")
+
+
+@pytest.mark.parametrize(
+    ("command", "unwanted"),
+    [
+        (["--help"], ["torch", "pandas", "pydantic", "rich", "scipy", "numpy"]),
+        (["list"], ["torch", "pandas", "scipy", "sklearn", "matplotlib"]),
+        (
+            ["leaderboard", "--results", str(RESULTS), "--scenario", "mnist-usps"],
+            ["torch", "scipy.stats", "matplotlib", "rich"],
+        ),
+        (
+            ["compare", "naive", "optimized", "--scenario", "mnist-usps", "--results", str(RESULTS)],
+            ["torch", "scipy.stats"],
+        ),
+        (["check", str(RESULTS)], ["torch", "pandas", "scipy", "rich"]),
+    ],
+    ids=lambda value: value[0] if value[0] in ("--help", "list", "leaderboard", "compare", "check") else "",
+)
+def test_commands_load_only_what_they_use(command: list[str], unwanted: list[str]):
+    code = f"import sys; sys.argv = ['bench', *{command!r}]\nfrom bench.cli.main import main\n"
+    code += "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+    code += f"found = set({unwanted!r}) & set(sys.modules)\nassert not found, found"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-500:]
+
+
+def test_a_run_loads_neither_scikit_learn_nor_torchvision_nor_pandas_for_a_set_of_arrays(tmp_path: Path):
+    """Without a table: tables need pandas."""
+    code = f"""
+import sys
+import numpy as np
+from pathlib import Path
+root = Path({str(tmp_path)!r})
+random = np.random.default_rng(0)
+sizes = {{"train": 60000, "test": 10000}}
+arrays = {{f"x_{{part}}": random.integers(256, size=(n, 28, 28), dtype=np.uint8) for part, n in sizes.items()}}
+arrays |= {{"y_train": np.arange(60000) % 10, "y_test": np.arange(10000) % 10}}
+np.savez(root / "fashion-mnist.npz", **arrays)
+import bench
+text = Path({str(ROOT / "scenarios" / "fashion-mnist-7-3.toml")!r}).read_text()
+plan = bench.plan("fashion-mnist-7-3", ["scratch"], [0], data_root=root, cache=root, results=root / "runs", device="cpu")
+assert plan._local.trials
+found = {{"sklearn", "torchvision", "pandas", "matplotlib", "fvcore"}} & set(sys.modules)
+assert not found, found
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-800:]
