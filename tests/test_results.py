@@ -58,7 +58,7 @@ def test_the_committed_page_has_every_row_of_the_committed_tables():
         tuple(cell.strip() for cell in line.strip("|").split(" | "))
         for table in tables
         for line in table.splitlines()
-        if line.startswith("| ") and not line.startswith(("| rank", "| -"))
+        if line.startswith("| ") and not line.startswith(("| rank", "| --"))
     }
     assert rows == shown
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -10,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from bench.analysis.speedup.crossing import ROUNDING, find_crossing, find_crossings
+from bench.analysis.speedup.student import paired_interval
 
 Relation = Literal["=", "<", ">", "undetermined"]
 _BOOTSTRAP_FROM = 10  # seeds; with fewer, a percentile bootstrap covers too little (3 seeds: 73 %, not 95 %)
@@ -281,8 +283,5 @@ def _with_t_interval(point: Speedup, scratch: Run, strategy: Run, share: float, 
     logs = np.log(theirs / ours)
     if np.ptp(logs) < 1e-12:
         return replace(point, note=f"none: all {n} seeds crossed at one evaluation")
-    from scipy import special  # takes 0.2 s to import, not needed from ten seeds on; scipy.stats takes 0.4 s
-
-    half = special.stdtrit(n - 1, 0.975) * logs.std(ddof=1) / np.sqrt(n)
-    middle = logs.mean()
-    return replace(point, low=float(np.exp(middle - half)), high=float(np.exp(middle + half)), note=f"t, n = {n}")
+    low, high = paired_interval(logs)
+    return replace(point, low=math.exp(low), high=math.exp(high), note=f"t, n = {n}")

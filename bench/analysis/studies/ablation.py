@@ -10,6 +10,7 @@ import pandas as pd
 
 from bench.analysis.published import scored
 from bench.analysis.ranking.leaderboard import by_strategy
+from bench.analysis.speedup.student import paired_interval
 from bench.analysis.studies.targets import speedups_by_target
 from bench.catalog import REFERENCE
 
@@ -54,20 +55,6 @@ def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     if all(sources) and sources[0] != sources[1]:
         return list(ASPECTS)
     return [aspect for aspect in ASPECTS if one[aspect] != other[aspect]]
-
-
-def paired_interval(differences: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % paired t interval of the mean of differences, (seeds,).
-
-    NaN if it would be meaningless: fewer than 2 seeds, or all differences equal.
-    """
-    n = len(differences)
-    if n < 2 or np.ptp(differences) < 1e-12:
-        return float("nan"), float("nan")
-    from scipy import special  # takes 0.2 s, and most tables do without
-
-    half = float(special.stdtrit(n - 1, 0.975) * differences.std(ddof=1) / np.sqrt(n))
-    return float(differences.mean()) - half, float(differences.mean()) + half
 
 
 def _pieces(trials: pd.DataFrame) -> dict[_Key, dict[str, Any]]:

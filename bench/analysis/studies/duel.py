@@ -11,8 +11,8 @@ from bench.analysis.published import published_of, scored
 from bench.analysis.ranking.leaderboard import ONE_DEVICE, refuse_mixtures, require_scratch
 from bench.analysis.speedup.curves import ACCURACIES, Measured
 from bench.analysis.speedup.speedup import full_target
+from bench.analysis.speedup.student import paired_interval
 from bench.analysis.speedup.survival import Reach, estimate_reach, log_rank, sign_flip
-from bench.analysis.studies.ablation import paired_interval
 from bench.catalog import REFERENCE
 from bench.errors import RecordError
 

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis.studies.ablation import ablation, differing, paired_interval
+from bench.analysis.speedup.student import paired_interval
+from bench.analysis.studies.ablation import ablation, differing
 from bench.errors import RecordError
 from tests.analysis.ranking.test_leaderboard import FAST, SCRATCH, records
 
