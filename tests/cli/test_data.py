@@ -10,7 +10,7 @@ import pytest
 from tests.cli.test_main import bench, refused
 from tests.data.trees import class_folders
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+OWN_DATA = Path(__file__).resolve().parents[2] / "docs" / "own-data.md"
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def mine(tmp_path: Path) -> Path:
 
 
 def worked_example() -> str:
-    """Return the README's scenario of a user's own folders, as it stands there."""
-    (example,) = [part for part in README.read_text(encoding="utf-8").split("```") if part.startswith("toml\n")]
+    """Return the scenario in docs/own-data.md of a user's own folders, as it stands there."""
+    example, *_ = [part for part in OWN_DATA.read_text(encoding="utf-8").split("```") if part.startswith("toml\n")]
     return example.removeprefix("toml\n")
 
 

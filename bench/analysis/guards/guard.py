@@ -1,4 +1,4 @@
-"""Is scratch as accurate as published scratch, and does a run converge too fast (RULES 16)?"""
+"""Is scratch as accurate as published scratch, and does a run converge too fast (RULES 18)?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two statistical rules for leaderboard rows (RULES 16), for `bench check`."""
+"""Two statistical rules for leaderboard rows (RULES 18), for `bench check`."""
 
 from __future__ import annotations
 
