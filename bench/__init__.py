@@ -32,12 +32,12 @@ _PUBLIC = {
     "Strategy": "bench.strategies.strategy",
     "Uniform": "bench.strategies.selection",
     "load_results": "bench.api.results",
-    "load_scenario": "bench.api.plans",
+    "load_scenario": "bench.api.named",
     "plan": "bench.api.plans",
     "prepare": "bench.api.plans",
     "report": "bench.api.results",
     "run": "bench.api.plans",
-    "strategy": "bench.api.plans",
+    "strategy": "bench.api.named",
 }
 
 __all__ = [
@@ -70,7 +70,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from bench.api.plans import Plan, load_scenario, plan, prepare, run, strategy
+    from bench.api.named import load_scenario, strategy
+    from bench.api.plans import Plan, plan, prepare, run
     from bench.api.results import Results, load_results, report
     from bench.data.feed.batches import Pool
     from bench.errors import BenchError

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.api.plans import scenario_in_results
+from bench.api.named import scenario_in_results
 from bench.errors import RecordError
 from bench.places import REPORTS, RUNS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.api.plans import ScenarioLike
+    from bench.api.named import ScenarioLike
     from bench.api.tables import Check, Comparison, Curves, Frontier, Leaderboard, Pooled, Table, WholeLife
     from bench.records.collect import Records
     from bench.target import TargetPart

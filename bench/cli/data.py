@@ -79,7 +79,7 @@ def prepare(
                 for listing in listings
             ]
     else:
-        from bench.api.plans import load_scenario
+        from bench.api.named import load_scenario
 
         done = prepare_for(load_scenario(scenario or ""), data_root, workers, skip_broken=skip_broken)
     if not done:
@@ -93,7 +93,7 @@ def prepare(
 @data_root_option
 def verify(scenario: str, data_root: Path) -> None:
     """Check a scenario's data: counts, classes, checksums of what was prepared, images both in training and test."""
-    from bench.api.plans import load_scenario
+    from bench.api.named import load_scenario
     from bench.data.sources.find import find_trees, load_images
     from bench.data.sources.verify import broken_chunks, count_images, find_duplicates
 

@@ -59,7 +59,7 @@ def run(images: Residence, fresh: bool, **asked: Any) -> None:
 
     Finished trials are kept; interrupted ones resume from their last evaluation.
     """
-    from bench.api.plans import check_names, load_scenario
+    from bench.api.named import check_names, load_scenario
     from bench.api.plans import run as run_plan
     from bench.reporting.progress import progress_on_terminal
 

@@ -193,7 +193,8 @@ def plan_of(
     fresh: bool = False,
 ) -> Plan:
     """Return the plan that these options ask for. Raises a BenchError for what can be known to be wrong."""
-    from bench.api.plans import plan, strategies_for
+    from bench.api.named import strategies_for
+    from bench.api.plans import plan
 
     return plan(
         scenario,

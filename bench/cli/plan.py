@@ -18,7 +18,7 @@ from bench.cli.show import show_tables, width_options
 @width_options
 def list_command(data_root: Path, results: Path, wide: bool, columns: str | None) -> None:
     """List the shipped scenarios and strategies, and whether a scenario's data are ready."""
-    from bench.api.plans import load_scenario
+    from bench.api.named import load_scenario
     from bench.data.sources.find import data_ready
     from bench.records.store import recorded_scratch
     from bench.reporting.plans import scenario_cells
@@ -35,7 +35,8 @@ def list_command(data_root: Path, results: Path, wide: bool, columns: str | None
 @width_options
 def plan_command(wide: bool, columns: str | None, **asked: Any) -> None:
     """Say what `bench run` would do, and what it would take on this machine: times a few steps, and runs nothing else."""
-    from bench.api.plans import check_names, load_scenario, require_data
+    from bench.api.named import check_names, load_scenario
+    from bench.api.plans import require_data
     from bench.reporting.plans import plan_cells
 
     check_names(asked["strategies"])

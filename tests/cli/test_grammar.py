@@ -13,23 +13,11 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from bench.catalog import shipped_folder
 from bench.cli.main import main
 from tests.cli.test_main import bench, refused
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results"
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> Path:
-    """digits-7-3 in one epoch of 16 steps."""
-    text = (shipped_folder("scenarios") / "digits-7-3.toml").read_text()
-    path = tmp_path / "tiny.toml"
-    path.write_text(
-        text.replace("digits-7-3", "tiny").replace("epochs = 24", "epochs = 1").replace("points = 20", "points = 2")
-    )
-    return path
 
 
 @pytest.fixture

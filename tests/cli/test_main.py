@@ -26,17 +26,6 @@ def bench(*arguments: str | Path) -> Result:
 
 
 @pytest.fixture
-def tiny(tmp_path: Path) -> Path:
-    """digits-7-3 in one epoch of 16 steps."""
-    text = (shipped_folder("scenarios") / "digits-7-3.toml").read_text()
-    path = tmp_path / "tiny.toml"
-    path.write_text(
-        text.replace("digits-7-3", "tiny").replace("epochs = 24", "epochs = 1").replace("points = 20", "points = 2")
-    )
-    return path
-
-
-@pytest.fixture
 def folders(tmp_path: Path) -> list[str]:
     return ["--results", str(tmp_path / "results"), "--cache", str(tmp_path / "cache"), "--device", "cpu"]
 
