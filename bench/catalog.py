@@ -35,6 +35,11 @@ def strategy_names() -> list[str]:
     return sorted(path.stem for path in shipped_folder("baselines").glob("*.py"))
 
 
+def scenario_argument(name: str) -> str:
+    """Return what --scenario takes for a recorded scenario: its name, or the file that it would be in if it is not shipped."""
+    return name if name in scenario_names() else f"./{name}.toml"
+
+
 def find_scenario(name_or_path: str) -> Path:
     """Return the TOML file of a shipped scenario by name, or of a user's own by path. Raises ScenarioError."""
     return _find(name_or_path, "scenarios", ".toml", scenario_names(), ScenarioError)

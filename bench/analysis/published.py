@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from bench.catalog import scenario_argument
 from bench.errors import RecordError
 
 _COLUMNS = ["published_accuracy", "published_std", "published_seeds", "published_source", "published_steps"]
@@ -65,7 +66,7 @@ def scored(trials: pd.DataFrame, evals: pd.DataFrame) -> tuple[pd.DataFrame, pd.
         seeds = sorted({seed for found in left_out.values() for seed in found})
         raise RecordError(
             f"{name}: all finished trials have seeds {span(seeds)}, which the published target was computed from; these are "
-            f"not scored. Run others: bench run --scenario {name} --seeds {max(seeds) + 1}-{max(seeds) + 3}"
+            f"not scored. Run others: bench run --scenario {scenario_argument(name)} --seeds {max(seeds) + 1}-{max(seeds) + 3}"
         )
     return frames[0], frames[1]
 

@@ -211,7 +211,13 @@ def all_tables(parts: Sequence[Records], currency: str, share: float) -> list[Ta
 
 def as_csv(tables: Sequence[Table]) -> str:
     """Return all tables as one CSV text: column `table` says which table a row is of; columns that its table lacks are empty."""
-    rows = pd.concat([_named(table) for table in tables], ignore_index=True)
+    frames = [_named(table) for table in tables]
+    rows = pd.concat(frames, ignore_index=True)
+    # Rows of a table without such a column would turn its whole numbers into 3.0.
+    whole = [
+        name for name in rows if all(pd.api.types.is_integer_dtype(frame[name]) for frame in frames if name in frame)
+    ]
+    rows = rows.astype(dict.fromkeys(whole, "Int64"))
     return rows.to_csv(index=False, lineterminator="\n").rstrip("\n")
 
 

@@ -11,7 +11,7 @@ from bench.data.feed.update import Update
 from bench.metering.formulas import exact_counter
 from bench.training.learner import Base, Learner, TrialSpec
 
-# RULES 17: the ledger agrees with an actually counted step to within 0.1 %.
+# RULES 2: the ledger agrees with an actually counted step to within 0.1 %.
 TOLERANCE = 0.001
 _STEPS = 2
 

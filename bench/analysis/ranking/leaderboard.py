@@ -23,7 +23,7 @@ from bench.analysis.speedup.speedup import (
     reference,
 )
 from bench.analysis.speedup.survival import estimate_reach
-from bench.catalog import REFERENCE
+from bench.catalog import REFERENCE, scenario_argument
 from bench.errors import RecordError
 
 RELATIVE_TARGETS = (0.90, 0.95, 0.98, 0.99)
@@ -135,7 +135,7 @@ def require_scratch(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
         why = f"beside those of seeds {span(published.seeds)}, which its target was published from" if published else ""
         raise RecordError(
             f"{name}: no finished scratch trial at horizon 1{f' {why}' if why else ', so there is no target'}. "
-            f"Run: bench run --scenario {name} --strategy scratch"
+            f"Run: bench run --scenario {scenario_argument(name)} --strategy scratch"
         )
     ends = found[found["step"] == found["step"].max()]
     lost = ends[~np.isfinite(ends["validation_accuracy"].astype(float))]

@@ -12,7 +12,7 @@ from bench.analysis.guards.honesty import steps_at
 from bench.analysis.published import span
 from bench.analysis.ranking.leaderboard import refuse_mixtures, require_scratch
 from bench.analysis.speedup.curves import Measured
-from bench.catalog import REFERENCE
+from bench.catalog import REFERENCE, scenario_argument
 from bench.errors import RecordError
 from bench.target import LEAST_SEEDS, TargetPart
 
@@ -40,9 +40,10 @@ def make_targets(
         missing = set(seeds) - set(theirs[theirs["update"] == update]["seed"])
         if missing:
             which = f" of update {update}" if len(updates) > 1 else ""
+            where, numbers = scenario_argument(name), ",".join(map(str, sorted(seeds)))
             raise RecordError(
                 f"{name}: scratch at horizon 1 has no finished trial{which} for seeds {span(sorted(missing))}, expected all of "
-                f"{span(seeds)}. Run: bench run --scenario {name} --strategy scratch --seeds {','.join(map(str, sorted(seeds)))}"
+                f"{span(seeds)}. Run: bench run --scenario {where} --strategy scratch --seeds {numbers}"
             )
     refuse_mixtures(mine)
     return [

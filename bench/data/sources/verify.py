@@ -37,14 +37,19 @@ def find_duplicates(images: ImageSet) -> Duplicates:
 
 
 def count_images(images: ImageSet) -> list[tuple[str, int, int, int, int]]:
-    """Return (domain, training images, fewest of a class, test images, fewest of a class); "" for a set without domains."""
+    """Return (domain, training images, fewest of a class, test images, fewest of a class), of the classes that a domain has.
+
+    The domain is "" for a set without domains.
+    """
     rows = []
     for number, name in enumerate(images.domains or ("",)):
         labels = [
             y if domain is None else y[domain == number]
             for y, domain in ((images.y_train, images.domain_train), (images.y_test, images.domain_test))
         ]
-        fewest = [int(np.bincount(part, minlength=len(images.class_names)).min()) for part in labels]
+        counts = [np.bincount(part, minlength=len(images.class_names)) for part in labels]
+        there = counts[0] + counts[1] > 0  # a folder of one's own may have some of the classes only
+        fewest = [int(each[there].min()) if there.any() else 0 for each in counts]
         rows.append((name, len(labels[0]), fewest[0], len(labels[1]), fewest[1]))
     return rows
 

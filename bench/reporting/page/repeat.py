@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from bench.catalog import REFERENCE, scenario_names, strategy_names
+from bench.catalog import REFERENCE, scenario_argument, strategy_names
 
 
 def repeat_commands(scenario: str, strategy: str, horizon: float, seeds: Sequence[int], own: bool) -> tuple[str, ...]:
@@ -14,7 +14,7 @@ def repeat_commands(scenario: str, strategy: str, horizon: float, seeds: Sequenc
     own: whether the strategy has pieces of the user's own, so that a shipped one of that name is a different one. A file that is
     not shipped is named as if it were in the working directory.
     """
-    where = scenario if scenario in scenario_names() else f"./{scenario}.toml"
+    where = scenario_argument(scenario)
     name, bracket, settings = strategy.partition("[")
     shipped = name in strategy_names() and not own
     asked = [(f"{name if shipped else f'./{name}.py'}{bracket}{settings}", horizon)]

@@ -337,3 +337,12 @@ def test_looking_at_data_does_not_import_torch(tmp_path: Path):
     class_folders(tmp_path / "new", CLASSES, each=10)
     content = json.dumps(own("domain-incremental", tmp_path).model_dump(mode="json"))
     subprocess.run([sys.executable, "-c", code, content, str(tmp_path)], check=True, capture_output=True)
+
+
+def test_the_fewest_of_a_class_are_counted_among_the_classes_that_a_folder_has(tmp_path: Path):
+    """Of two folders without a common class, neither has 0 of the other's."""
+    class_folders(tmp_path / "old", ("cat", "dog"), each=10)
+    class_folders(tmp_path / "new", ("emu",), each=6, first=100)
+    scenario = own("class-incremental", tmp_path)
+    rows = count_images(prepared(scenario, tmp_path))
+    assert all(fewest > 0 and fewest_test > 0 for _, _, fewest, _, fewest_test in rows)
