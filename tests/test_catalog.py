@@ -4,9 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from bench.catalog import find_scenario, find_strategy, scenario_names, shipped_folder, strategy_names
+from bench.catalog import (
+    find_scenario,
+    find_strategy,
+    scenario_argument,
+    scenario_names,
+    shipped_folder,
+    strategy_names,
+)
 from bench.errors import ScenarioError, StrategyError
-from bench.strategies.strategy import load_strategy
 
 
 def test_the_five_scenarios_and_three_baselines_are_shipped():
@@ -37,17 +43,12 @@ def test_a_missing_file_is_named():
         find_strategy("./nowhere.py")
 
 
-def test_each_shipped_ablation_differs_from_the_recipe_in_one_piece_and_all_four_exist():
-    described = {
-        path.stem: load_strategy(path).describe() for path in shipped_folder("baselines").rglob("optimized*.py")
-    }
-    recipe = described.pop("optimized")
-    pieces = ("start", "regularizer", "selection", "schedule")
-    others = ("horizon", "tuned_on", "source")
-    found = [[name for name in pieces if mine[name] != recipe[name]] for mine in described.values()]
-    assert sorted(found) == sorted([piece] for piece in pieces)
-    assert all(mine.get(name) == recipe.get(name) for mine in described.values() for name in others)
+@pytest.mark.parametrize("asked", ["{tmp}", "{tmp}/", "."])
+def test_a_folder_is_no_scenario_and_the_message_says_so(asked: str, tmp_path: Path):
+    with pytest.raises(ScenarioError, match=r"is a folder, expected a \.toml file\. Name a file in it\."):
+        find_scenario(asked.replace("{tmp}", str(tmp_path)))
 
 
-def test_ablations_are_not_entrants_of_a_plain_run():
-    assert not any("optimized-" in name for name in strategy_names())
+def test_a_recorded_scenario_is_run_again_by_its_name_or_its_file():
+    assert scenario_argument("digits-7-3") == "digits-7-3"
+    assert scenario_argument("mine") == "./mine.toml"
