@@ -44,6 +44,15 @@ def interval_text(row: Any, currency: str) -> str:
     return f"{low:.2f} to {high:.2f} ({note})" if is_there(low) and is_there(high) else note or "-"
 
 
+def frontier_text(row: Any) -> str:
+    """Return "2.43 (2.10 to 2.70)"; an end outside the horizons that were run is open: "2.43 (2.10 to > 2.50)"."""
+    text = ratio_text(row)
+    if not is_there(row["low"]):
+        return text
+    low, high = f"{'< ' * bool(row['low_open'])}{row['low']:.2f}", f"{'> ' * bool(row['high_open'])}{row['high']:.2f}"
+    return f"{text} ({low} to {high})"
+
+
 def accuracy_text(row: Any, column: str) -> str:
     """Return mean and standard deviation over seeds."""
     std = row[f"{column}_std"]

@@ -132,7 +132,7 @@ def test_a_frontier_is_its_table(tmp_path: Path):
     mine = of(rows, "optimized")
     assert len(mine) == 3
     np.testing.assert_array_equal(named(figure, "horizons optimized").get_data(), [mine["cost"], mine["accuracy"]])
-    np.testing.assert_array_equal(named(figure, "frontier optimized").get_ydata(), mine["best"])
+    np.testing.assert_array_equal(named(figure, "frontier optimized").get_ydata(), mine["frontier"])
     bar = named(figure, "interpolated optimized")
     assert (bar.get_xdata()[0], bar.get_ydata()[0]) == (mine["cost_at_target"].iloc[0], mine["target"].iloc[0])
     assert "horizons scratch" in names(figure)

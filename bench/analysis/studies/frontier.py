@@ -9,10 +9,24 @@ from bench.analysis.published import published_of, scored
 from bench.analysis.ranking.leaderboard import ONE_DEVICE
 from bench.analysis.speedup.crossing import ROUNDING
 from bench.analysis.speedup.curves import Key, Measured
+from bench.analysis.speedup.inversion import equal_cost_interval
 from bench.analysis.speedup.speedup import full_target
 from bench.catalog import REFERENCE
 
-_COLUMNS = ["strategy", "horizons", "n", "target", "cost", "value", "relation"]
+_COLUMNS = [
+    "strategy",
+    "horizons",
+    "n",
+    "target",
+    "cost",
+    "value",
+    "relation",
+    "low",
+    "high",
+    "low_open",
+    "high_open",
+    "note",
+]
 
 
 def frontiers(
@@ -23,8 +37,11 @@ def frontiers(
     trials, evals: as returned by bench.records.collect. Seeds are those finished by scratch at horizon 1 and at every horizon
     of the strategy. A strategy has no row if there is no such seed, if the currency was not measured, or, in seconds and joules,
     if machines differ. share: of the target, which is the published one, or else scratch's final accuracy.
-    Columns: strategy, horizons (in words), n, target, cost (the lowest whose final accuracy reaches the target, NaN if none
-    does), value (scratch's full cost over it, or over the costliest horizon's as a bound), relation ("=" or "<").
+    Columns: strategy, horizons (in words), n, target, cost (the lowest from which on all horizons end at the target, NaN if the
+    longest does not), value (scratch's full cost over it, or over the costliest horizon's as a bound), relation ("=" or "<");
+    low, high (95 % interval of value, by inverting the paired t test, see bench.analysis.speedup.inversion; NaN if there is
+    none), low_open, high_open (whether that end lies outside the horizons that were run), note (how the interval was made, or why
+    there is none).
     """
     published = published_of(trials)
     trials, evals = scored(trials, evals)
@@ -48,6 +65,9 @@ def frontiers(
             continue
         target = share * full_target(full, published.accuracy if published else None)
         found = cost_at(costs, np.array([run.final_accuracy() for run in ended]), target)
+        aims = np.full(len(seeds), target) if published else share * full.accuracy[-1]
+        order = np.argsort(costs, kind="stable")
+        differences = np.stack([ended[place].accuracy[-1] - aims for place in order])
         rows.append(
             {
                 "strategy": strategy,
@@ -57,29 +77,60 @@ def frontiers(
                 "cost": np.nan if found is None else found,
                 "value": full.mean_cost(-1) / (costs.max() if found is None else found),
                 "relation": "<" if found is None else "=",
+                **_interval(full.mean_cost(-1), costs[order], differences),
             }
         )
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
 def cost_at(costs: np.ndarray, accuracies: np.ndarray, target: float) -> float | None:
-    """Return the lowest cost whose final accuracy reaches the target, or None if no horizon does.
+    """Return the lowest cost from which on every horizon ends at the target, or None if the longest does not.
 
-    costs, accuracies: (horizons,), of whole trials. Each accuracy is first raised to the best at that cost or less. Between the
-    two horizons around the target, interpolation is linear in log cost; the result is never below the lowest cost that was run.
+    costs, accuracies: (horizons,), of whole trials. Each accuracy is first lowered to the worst at that cost or more, so that of
+    several crossings the most expensive counts. Between the two horizons around the target, interpolation is linear in log cost;
+    the result is never below the lowest cost that was run.
     """
     order = np.argsort(costs, kind="stable")
-    # fmax skips NaN: such a horizon reached nothing, and does not affect the longer ones.
-    spent, reached = costs[order], np.fmax.accumulate(accuracies[order])
+    spent, reached = costs[order], lasting(accuracies[order])
     above = np.flatnonzero(reached >= target - ROUNDING)
     if not len(above):
         return None
     first = int(above[0])
     if first == 0:
         return float(spent[0])
-    low, high = reached[first - 1], reached[first]
+    low, high = accuracies[order][first - 1], reached[first]
+    if np.isnan(low):
+        return float(spent[first])
     along = min(1.0, (target - low) / (high - low))
     return float(spent[first - 1] * (spent[first] / spent[first - 1]) ** along)
+
+
+def lasting(accuracies: np.ndarray) -> np.ndarray:
+    """Return each accuracy lowered to the worst of itself and the longer horizons; -inf where one of these is NaN.
+
+    accuracies: (horizons,), in the order of costs.
+    """
+    known = np.where(np.isnan(accuracies), -np.inf, accuracies)
+    return np.minimum.accumulate(known[::-1])[::-1]
+
+
+def _interval(scratch_cost: float, costs: np.ndarray, differences: np.ndarray) -> dict[str, object]:
+    """Return the columns that say how sure a frontier speedup is. differences: (horizons, seeds), in the order of costs."""
+    n = differences.shape[1]
+    found = equal_cost_interval(costs, differences)
+    if found is not None:
+        low, high = scratch_cost / found.high, scratch_cost / found.low
+        ends = {"low": low, "high": high, "low_open": found.high_open, "high_open": found.low_open}
+        return {**ends, "note": f"paired t, inverted, n = {n}"}
+    if n < 3:
+        why = f"n = {n} is too small"
+    elif np.isnan(differences).any():
+        why = "an accuracy is not a number"
+    elif np.ptp(differences, axis=1).max() < 1e-12:
+        why = "the same difference for every seed"
+    else:
+        why = f"significantly {'above' if differences[0].mean() > 0 else 'below'} the target at every horizon"
+    return {"low": np.nan, "high": np.nan, "low_open": False, "high_open": False, "note": f"none: {why}"}
 
 
 def frontier_points(
@@ -89,8 +140,8 @@ def frontier_points(
 
     trials, evals: as returned by bench.records.collect. If there are any rows, scratch at horizon 1 is among them.
     Columns: strategy, title, horizon, n, cost (of the whole trial), accuracy (validation, at its end), std (over seeds, NaN for
-    one), best (the accuracy raised to the best at that cost or less), target, cost_at_target, value, relation (these four as in
-    `frontiers`; the last three empty for scratch if it was run at one horizon).
+    one), frontier (the accuracy lowered to the worst at that cost or more), target, cost_at_target, value, relation (these four
+    as in `frontiers`; the last three empty for scratch if it was run at one horizon).
     """
     found = frontiers(trials, evals, currency=currency, share=share)
     trials, evals = scored(trials, evals)
@@ -103,11 +154,11 @@ def frontier_points(
         points = [_point(measured, key, seeds, currency) for key in keys]
         same = {"target": row["target"], "cost_at_target": row["cost"], "value": row["value"]}
         rows = pd.DataFrame(points).sort_values("cost", kind="stable").assign(**same, relation=row["relation"])
-        parts.append(rows.assign(best=np.fmax.accumulate(rows["accuracy"].to_numpy())))
+        parts.append(rows.assign(frontier=lasting(rows["accuracy"].to_numpy())))
     if parts and REFERENCE not in set(found["strategy"]):
         alone = _point(measured, scratch, measured.seeds(scratch), currency)
         parts.insert(0, pd.DataFrame([alone]).assign(target=found["target"].iloc[0]))
-    columns = ["strategy", "title", "horizon", "n", "cost", "accuracy", "std", "best", "target", "cost_at_target"]
+    columns = ["strategy", "title", "horizon", "n", "cost", "accuracy", "std", "frontier", "target", "cost_at_target"]
     if not parts:
         return pd.DataFrame(columns=[*columns, "value", "relation"])
     together = pd.concat(parts, ignore_index=True)

@@ -71,7 +71,7 @@ def _draw_frontier(axes: Axes, mine: pd.DataFrame, ink: Ink) -> None:
         mine["cost"], mine["accuracy"], marker=ink.marker or "o", markersize=5, gid=f"horizons {strategy}", **point
     )
     if len(mine) > 1:
-        axes.plot(mine["cost"], mine["best"], color=ink.colour, linestyle=ink.dashes, gid=f"frontier {strategy}")
+        axes.plot(mine["cost"], mine["frontier"], color=ink.colour, linestyle=ink.dashes, gid=f"frontier {strategy}")
     cost, target = mine["cost_at_target"].iloc[0], mine["target"].iloc[0]
     if pd.notna(cost):
         bar: Look = {"marker": "|", "markersize": 14, "markeredgewidth": 2, "zorder": 5}

@@ -33,7 +33,7 @@ _WHAT = {
     "95 % intervals, where available. An open marker with an arrow is a bound: downwards, the strategy did not hold that "
     "accuracy; upwards, only scratch did not. No marker: neither did. Markers are offset around each share only for visibility.",
     "frontier-flops": "Final validation accuracy against the cost of whole trials, for strategies run at several horizons; each "
-    "marker is a horizon, its bar one standard deviation over seeds. Line: the frontier, each accuracy raised to the best at "
+    "marker is a horizon, its bar one standard deviation over seeds. Line: the frontier, each accuracy lowered to the worst at "
     "that cost or less. A short vertical bar on the dashed target line: the cost at the target, interpolated in log cost.",
     "ablation": "What one piece of a recipe is worth: the recipe at the top, below it strategies that differ from it in one "
     "aspect, named in brackets. Left or top: speedup over scratch in FLOPs. Right or bottom: final validation accuracy minus the "

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bench.analysis.studies.frontier import cost_at, frontier_points, frontiers
+from bench.reporting.numbers import frontier_text
 from tests.analysis.ranking.test_leaderboard import SCRATCH, WEAK, records
 
 COSTS = np.array([100.0, 200.0, 400.0])
@@ -15,9 +16,10 @@ def test_between_two_horizons_the_cost_is_interpolated_in_log_cost():
     assert cost_at(COSTS, np.array([0.6, 0.8, 0.9]), 0.8) == pytest.approx(200)
 
 
-def test_a_longer_horizon_that_ends_lower_does_not_lower_the_frontier():
-    # 200 is as good as 100 was: the line goes from 0.7 at 200 to 0.9 at 400.
-    assert cost_at(COSTS, np.array([0.7, 0.5, 0.9]), 0.8) == pytest.approx(200 * 2**0.5)
+def test_of_several_crossings_the_most_expensive_counts():
+    # At 100 it is above 0.8, at 200 not any more: the line that counts goes from 0.5 at 200 to 0.9 at 400.
+    assert cost_at(COSTS, np.array([0.85, 0.5, 0.9]), 0.8) == pytest.approx(200 * 2**0.75)
+    assert cost_at(COSTS, np.array([0.85, 0.9, 0.7]), 0.8) is None  # the longest misses
 
 
 def test_the_shortest_horizon_run_is_the_lowest_cost():
@@ -84,7 +86,7 @@ def test_points_are_every_horizons_end_and_scratchs():
 def test_the_frontier_through_the_points_never_falls():
     falling = {("fast", 0.25): {0: [0.85], 1: [0.85]}, ("fast", 0.5): {0: [0.4, 0.7], 1: [0.4, 0.7]}}
     points = frontier_points(*records(SCRATCH | falling))
-    assert points[points["strategy"] == "fast"]["best"].tolist() == pytest.approx([0.85, 0.85])
+    assert points[points["strategy"] == "fast"]["frontier"].tolist() == pytest.approx([0.7, 0.7])
 
 
 def test_scratch_at_several_horizons_has_its_frontier_once():
@@ -98,8 +100,42 @@ def test_without_several_horizons_there_are_no_points():
     assert frontier_points(*records(SCRATCH | WEAK)).empty
 
 
-def test_a_horizon_that_ends_with_no_number_takes_nothing_from_the_longer_ones():
-    costs, accuracies = np.array([10.0, 20.0, 40.0]), np.array([0.5, np.nan, 0.9])
+def test_a_horizon_that_ends_with_no_number_has_missed():
+    costs, accuracies = np.array([10.0, 20.0, 40.0]), np.array([0.95, np.nan, 0.9])
     assert cost_at(costs, accuracies, 0.9) == 40
     assert cost_at(costs, np.array([np.nan, 0.9, 0.9]), 0.9) == 20
-    assert cost_at(costs, np.array([0.5, 0.6, np.nan]), 0.9) is None
+    assert cost_at(costs, np.array([0.5, 0.95, np.nan]), 0.9) is None
+
+
+def three_seeds(*ends: tuple[float, list[float]]) -> dict:
+    """Scratch at 0.8 and 40 steps, and a strategy's final accuracies at other lengths, three seeds each."""
+    scratch = {("scratch", 1.0): {seed: [0.2, 0.4, 0.6, 0.8] for seed in range(3)}}
+    return scratch | {
+        ("fast", horizon): {seed: [0.1] * (round(4 * horizon) - 1) + [end] for seed, end in enumerate(found)}
+        for horizon, found in ends
+    }
+
+
+def test_a_frontier_has_the_interval_of_the_inverted_test():
+    curves = three_seeds((0.25, [0.78, 0.785, 0.775]), (0.5, [0.83, 0.82, 0.84]))
+    (row,) = frontiers(*records(curves)).to_dict("records")
+    assert (row["relation"], row["note"]) == ("=", "paired t, inverted, n = 3")
+    assert 2.0 < row["low"] < row["value"] < row["high"] < 4.0
+    assert (row["low_open"], row["high_open"]) == (False, False)
+
+
+def test_an_end_outside_the_horizons_is_open_and_too_few_seeds_have_none():
+    wide = three_seeds((0.25, [0.70, 0.85, 0.76]), (0.5, [0.83, 0.82, 0.84]))
+    (row,) = frontiers(*records(wide)).to_dict("records")
+    assert (row["high"], row["high_open"], row["low_open"]) == (pytest.approx(4.0), True, False)
+    assert frontier_text(row).endswith("to > 4.00)")
+    two = {key: {seed: seeds[seed] for seed in (0, 1)} for key, seeds in wide.items()}
+    (row,) = frontiers(*records(two)).to_dict("records")
+    assert np.isnan(row["low"])
+    assert row["note"] == "none: n = 2 is too small"
+
+
+def test_a_strategy_that_is_surely_worse_or_surely_better_has_no_interval_and_says_so():
+    for ends, side in (([0.5, 0.51, 0.52], "below"), ([0.9, 0.91, 0.92], "above")):
+        (row,) = frontiers(*records(three_seeds((0.25, ends), (0.5, ends)))).to_dict("records")
+        assert row["note"] == f"none: significantly {side} the target at every horizon"
