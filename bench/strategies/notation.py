@@ -54,6 +54,10 @@ def read_setting(option: str, text: str) -> Setting:
 def split_reference(text: str) -> tuple[str, dict[str, Any]]:
     """Return (name or path, settings by field) of text such as "optimized[start.shrink=0.9]". Raises StrategyError."""
     if not text.endswith("]"):
+        if "[" in text and not text.endswith(".py"):
+            raise StrategyError(
+                f"strategy {text!r}: a bracket is not closed, expected NAME[FIELD=VALUE,...]. Close it."
+            )
         return text, {}
     begin, depth = len(text), 0
     while begin and (depth or begin == len(text)):
@@ -65,8 +69,10 @@ def split_reference(text: str) -> tuple[str, dict[str, Any]]:
         found = _ASSIGNMENT.fullmatch(part.strip())
         if depth or not name or found is None or found["of"] or not found["value"].strip():
             raise StrategyError(
-                f"strategy {text!r}: expected NAME[FIELD=VALUE,...], such as optimized[start.shrink=0.9]."
+                f"strategy {text!r}: expected NAME[FIELD=VALUE,...], such as optimized[start.shrink=0.9]. Change it."
             )
+        if found["field"] in settings:
+            raise StrategyError(f"strategy {text!r}: {found['field']} is set twice. Remove one of them.")
         settings[found["field"]] = read_value(found["value"])
     return name, settings
 
@@ -82,8 +88,10 @@ def read_value(text: str) -> Any:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
         try:
             arguments = {word.arg or "**": _argument(word.value) for word in node.keywords}
-        except ValueError:
+        except (ValueError, TypeError):
             return text.strip()
+        if len(arguments) < len(node.keywords):
+            raise StrategyError(f"{text.strip()}: a field is given twice. Remove one of them.")
         return Call(node.func.id, arguments)
     try:
         return ast.literal_eval(node)
@@ -108,7 +116,9 @@ def show_value(value: Any) -> str:
         return type(value).__name__ + (f"({inner})" if inner else "")
     if isinstance(value, tuple):
         return f"({','.join(map(show_value, value))}{',' if len(value) == 1 else ''})"
-    return value if isinstance(value, str) and value.isidentifier() else repr(value)
+    if isinstance(value, str) and value.isidentifier() and value not in ("None", "True", "False"):
+        return value
+    return repr(value)
 
 
 def is_required(field: dataclasses.Field[Any]) -> bool:

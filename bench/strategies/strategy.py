@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import inspect
+import numbers
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,8 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.catalog import find_strategy, strategy_names
 from bench.errors import BenchError, StrategyError
 from bench.scenario import digest
+from bench.strategies.fields import canonical
 from bench.strategies.regularizer import NoRegularizer, Regularizer
 from bench.strategies.schedule import Schedule
 from bench.strategies.selection import Selection, Uniform
@@ -36,14 +39,14 @@ class Strategy:
     tuned_on: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not 0 < self.horizon <= 10:
+        if not isinstance(self.horizon, numbers.Real) or isinstance(self.horizon, bool) or not 0 < self.horizon <= 10:
             raise StrategyError(f"Strategy: horizon {self.horizon}, expected above 0 and at most 10. Change it.")
         for name, kind in ASPECTS.items():
             piece = getattr(self, name)
             if not isinstance(piece, kind) or not dataclasses.is_dataclass(piece) or isinstance(piece, type):
                 raise StrategyError(
-                    f"Strategy: {name} is {piece!r}, expected an instance of a frozen dataclass. "
-                    f"See those in bench/strategies/{name}.py."
+                    f"Strategy: {name} is {' '.join(repr(piece).split())[:100]}, expected an instance of a frozen dataclass with "
+                    f"the method of its aspect. See those in bench/strategies/{name}.py."
                 )
 
     @property
@@ -94,51 +97,81 @@ class Entrant:
 def load_strategy(path: Path) -> Entrant:
     """Run a strategy's Python file and return its `strategy`.
 
-    Raises StrategyError if the file fails, or has no Strategy of that name. The file is code and is trusted as such.
+    Raises StrategyError if the file fails, has no Strategy of that name, or has the name of a shipped strategy without being it.
+    The file is code and is trusted as such.
     """
-    spec = importlib.util.spec_from_file_location(module_name(path.stem), path)
+    if path.stem in strategy_names() and path.resolve() != find_strategy(path.stem).resolve():
+        raise StrategyError(f"{path}: {path.stem} is the name of a shipped strategy. Rename the file.")
+    spec = importlib.util.spec_from_file_location(module_name(path), path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name(path.stem)] = module  # dataclasses look up their own module
+    sys.modules[module_name(path)] = module  # dataclasses look up their own module
     try:
         spec.loader.exec_module(module)
     except BenchError as cause:
         raise StrategyError(f"{path}: {cause}") from cause
-    except Exception as cause:  # whatever a user's file raises is for the user to fix
-        raise StrategyError(f"{path}: cannot be loaded: {type(cause).__name__}: {cause}. Fix the file.") from cause
+    except (Exception, SystemExit) as cause:  # anything that a user's file raises is for the user to fix
+        raise StrategyError(f"{path}: cannot be loaded: {in_a_line(cause)}. Fix the file.") from cause
     strategy = getattr(module, "strategy", None)
     if not isinstance(strategy, Strategy):
-        raise StrategyError(f"{path}: strategy is {strategy!r}, expected a Strategy. Add: strategy = Strategy(...).")
+        found = " ".join(repr(strategy).split())[:100]
+        raise StrategyError(f"{path}: strategy is {found}, expected a Strategy. Add: strategy = Strategy(...).")
     return named(strategy, path.stem, path)
 
 
 def named(strategy: Strategy, name: str, origin: Path | None = None) -> Entrant:
-    """Return a strategy with its name and the code of its own pieces. origin: the file that defines them, if any."""
-    plain = Entrant(name, strategy, origin=origin)
-    return dataclasses.replace(plain, source=source_of(strategy, plain))
+    """Return a strategy with its name, with its fields as their types have them, and the code of its own pieces.
+
+    origin: the file that defines them, if any. Raises StrategyError for a field of another type, or that cannot be recorded.
+    """
+    pieces = {aspect: canonical(getattr(strategy, aspect), f"{name}: {aspect}") for aspect in ASPECTS}
+    plain = Entrant(name, dataclasses.replace(strategy, horizon=float(strategy.horizon), **pieces), origin=origin)
+    return require_recordable(dataclasses.replace(plain, source=source_of(plain.strategy, plain)))
 
 
-def module_name(strategy: str) -> str:
-    """Return the name of the module that a strategy's file is loaded as."""
-    return f"bench_strategy_{strategy}"
+def require_recordable(entrant: Entrant) -> Entrant:
+    """Return the strategy. Raises StrategyError where a field's value is none that a record can hold."""
+    try:
+        entrant.hash()
+    except (TypeError, ValueError) as cause:
+        raise StrategyError(
+            f"{entrant.name}: a field cannot be recorded: {in_a_line(cause)}. Use numbers, texts, None, or tuples of them."
+        ) from cause
+    return entrant
+
+
+def in_a_line(cause: BaseException) -> str:
+    """Return what an exception says, as one line."""
+    said = " ".join(str(cause).split())
+    return f"{type(cause).__name__}: {said}" if said else type(cause).__name__
+
+
+def module_name(path: Path) -> str:
+    """Return the name of the module that a strategy's file is loaded as: of two files of one name, two."""
+    return f"bench_strategy_{path.stem}_{digest(str(path.resolve()))}"
 
 
 def source_of(strategy: Strategy, plain: Entrant) -> str | None:
     """Return the code of a strategy's own pieces, or None if all are bench's: the text of its file, or else of their classes.
 
-    plain: the strategy as it was loaded. Raises StrategyError if there is no code to read: it has to be recorded and hashed.
+    Pieces that the file imports from elsewhere bring their module's code along. plain: the strategy as it was loaded.
+    Raises StrategyError if there is no code to read: it has to be recorded and hashed.
     """
-    kinds = [type(getattr(strategy, name)) for name in ASPECTS]
-    if plain.origin is not None:
-        own = any(kind.__module__ == module_name(plain.name) for kind in kinds)
-        return plain.origin.read_text(encoding="utf-8") if own else None
-    own = [kind for kind in kinds if not kind.__module__.startswith("bench.")]
+    kinds = {type(getattr(strategy, name)): None for name in ASPECTS}
+    own = [kind for kind in kinds if kind.__module__.partition(".")[0] != "bench"]
+    if not own:
+        return None
     try:
-        return "\n".join(inspect.getsource(kind) for kind in own) or None
-    except (OSError, TypeError) as cause:
+        if plain.origin is None:
+            return "\n".join(map(inspect.getsource, own))
+        elsewhere = {kind.__module__: None for kind in own if kind.__module__ != module_name(plain.origin)}
+        texts = [plain.origin.read_text(encoding="utf-8")]
+        return "\n".join([*texts, *(inspect.getsource(sys.modules[name]) for name in elsewhere)])
+    except (OSError, TypeError, KeyError) as cause:
         raise StrategyError(
-            f"{plain.name}: the code of its pieces cannot be read ({cause}), and it has to be recorded. Define them in a file."
+            f"{plain.name}: the code of its pieces cannot be read ({in_a_line(cause)}), and it has to be recorded. "
+            "Define them in a file."
         ) from cause
 
 
@@ -149,11 +182,12 @@ def running(piece: object) -> Iterator[None]:
         yield
     except BenchError:
         raise
-    except Exception as cause:
+    except (Exception, SystemExit) as cause:
         if type(piece).__module__.startswith("bench."):
             raise
-        name = type(piece).__name__
-        raise StrategyError(f"{name}: failed with {type(cause).__name__}: {cause}. Fix the strategy's file.") from cause
+        raise StrategyError(
+            f"{type(piece).__name__}: failed with {in_a_line(cause)}. Fix the strategy's file."
+        ) from cause
 
 
 def _describe_piece(piece: Any) -> dict[str, Any]:

@@ -6,30 +6,30 @@ import dataclasses
 import difflib
 import itertools
 import math
-import re
 import sys
-import typing
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
-
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench.catalog import REFERENCE, find_strategy
 from bench.errors import StrategyError
 from bench.strategies import regularizer, schedule, selection, start
+from bench.strategies.fields import canonical, checked, field_types
 from bench.strategies.notation import Call, Setting, Word, is_required, show_value, split_reference
-from bench.strategies.strategy import ASPECTS, Entrant, load_strategy, module_name, source_of
+from bench.strategies.strategy import (
+    ASPECTS,
+    Entrant,
+    in_a_line,
+    load_strategy,
+    module_name,
+    require_recordable,
+    source_of,
+)
 
 MOST_VARIANTS = 1000
 # A name is a folder's name, and file systems hold 255 bytes; figures add to it.
 _LONGEST_NAME = 200
-_PIECES = {
-    name: value
-    for module in (start, regularizer, selection, schedule)
-    for name, value in vars(module).items()
-    if isinstance(value, type) and dataclasses.is_dataclass(value)
-}
-_STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+_MODULES = {"start": start, "regularizer": regularizer, "selection": selection, "schedule": schedule}
 
 
 def load_variant(reference: str) -> Entrant:
@@ -57,7 +57,7 @@ def vary(entrant: Entrant, settings: Mapping[str, Any]) -> Entrant:
         if dot:
             parts[aspect] = _with_field(entrant.name, parts, aspect, name, value)
         elif aspect == "horizon":
-            parts[aspect] = _checked(entrant.name, "horizon", float, value)
+            parts[aspect] = _value(entrant.name, "horizon", float, value)
         else:
             parts[aspect] = _piece(entrant, aspect, value)
     try:
@@ -68,11 +68,12 @@ def vary(entrant: Entrant, settings: Mapping[str, Any]) -> Entrant:
     title = f"{plain.strategy.title}, {label}" if label else plain.strategy.title
     varied = dataclasses.replace(changed, title=title)
     name = f"{plain.name}[{label}]" if label else plain.name
-    if len(name.encode()) > _LONGEST_NAME or re.search(r"[/\\\0]", name):
+    if len(name.encode()) > _LONGEST_NAME or "/" in name or "\\" in name or not name.isprintable():
         raise StrategyError(
-            f"{name}: cannot name a folder, expected at most {_LONGEST_NAME} bytes and no slash. Write the strategy as a file."
+            f"{name[:60]!r}...: cannot name a folder, expected at most {_LONGEST_NAME} bytes, no slash and no line break. "
+            "Write the strategy as a file."
         )
-    return Entrant(name, varied, source_of(varied, plain), plain.origin, plain)
+    return require_recordable(Entrant(name, varied, source_of(varied, plain), plain.origin, plain))
 
 
 def expand(entrants: Sequence[tuple[str, Entrant]], settings: Sequence[Setting]) -> list[Entrant]:
@@ -81,6 +82,7 @@ def expand(entrants: Sequence[tuple[str, Entrant]], settings: Sequence[Setting])
     entrants: (as it was asked for, strategy). A setting without a strategy is for all but scratch, and each of them must have the
     field. Raises StrategyError, also where a setting is for no strategy, or there would be more than MOST_VARIANTS.
     """
+    _refuse_one_name(entrants)
     for setting in settings:
         if not any(_concerns(setting, *each) for each in entrants):
             known = ", ".join(asked for asked, _ in entrants)
@@ -90,8 +92,8 @@ def expand(entrants: Sequence[tuple[str, Entrant]], settings: Sequence[Setting])
             )
         _refuse_partial(setting, entrants)
     mine = [[setting for setting in settings if _concerns(setting, *each)] for each in entrants]
-    for found in mine:
-        _refuse_repeated(found)
+    for (asked, _), found in zip(entrants, mine, strict=True):
+        _refuse_repeated(asked, found)
     counts = [math.prod(len(setting.values) for setting in found) for found in mine]
     if sum(counts) > MOST_VARIANTS:
         raise StrategyError(
@@ -121,14 +123,28 @@ def _refuse_partial(setting: Setting, entrants: Sequence[tuple[str, Entrant]]) -
 
 def _has_field(entrant: Entrant, field: str) -> bool:
     aspect, dot, name = field.partition(".")
-    return not dot or (aspect in ASPECTS and name in _fields(getattr(entrant.strategy, aspect)))
+    return not dot or (aspect in ASPECTS and name in field_types(getattr(entrant.strategy, aspect)))
 
 
 def _concerns(setting: Setting, asked: str, entrant: Entrant) -> bool:
-    return entrant.name != REFERENCE if setting.of is None else setting.of in (asked, entrant.name)
+    if setting.of is None:
+        return entrant.name != REFERENCE
+    return setting.of in (asked, entrant.name, (entrant.plain or entrant).name)
 
 
-def _refuse_repeated(settings: Sequence[Setting]) -> None:
+def _refuse_one_name(entrants: Sequence[tuple[str, Entrant]]) -> None:
+    """Raise StrategyError for two files of one name: their records would lie in one folder."""
+    for (_, first), (_, second) in itertools.combinations(entrants, 2):
+        one, other = ((each.plain or each) for each in (first, second))
+        if one.name == other.name and one.origin != other.origin:
+            raise StrategyError(f"--strategy: {one.origin} and {other.origin} have one name. Rename one of the files.")
+
+
+def _refuse_repeated(asked: str, settings: Sequence[Setting]) -> None:
+    given = split_reference(asked)[1]
+    for setting in settings:
+        if setting.field in given:
+            raise StrategyError(f"{setting.text}: {setting.field} is also set in {asked}. Remove one of them.")
     for first, second in itertools.combinations(settings, 2):
         if first.field == second.field:
             raise StrategyError(f"{second.text}: {first.field} is also set by {first.text}. Remove one of them.")
@@ -136,72 +152,89 @@ def _refuse_repeated(settings: Sequence[Setting]) -> None:
 
 def _with_field(strategy: str, parts: Mapping[str, Any], aspect: str, name: str, value: Any) -> Any:
     """Return the piece of an aspect with one of its fields set."""
-    piece = parts[aspect]
-    hints = _fields(piece)
-    if name not in hints:
+    types = field_types(parts[aspect])
+    if name not in types:
         raise _unknown(strategy, f"{aspect}.{name}", parts)
-    checked = _checked(strategy, f"{aspect}.{name}", hints[name], value)
-    try:
-        return dataclasses.replace(piece, **{name: checked})
-    except StrategyError as cause:
-        raise StrategyError(f"{strategy}: {aspect}.{name}={show_value(checked)}: {cause}") from cause
+    found = _value(strategy, f"{aspect}.{name}", types[name], value)
+    with _made_by(f"{strategy}: {aspect}.{name}={show_value(found)}"):
+        return dataclasses.replace(parts[aspect], **{name: found})
 
 
 def _piece(entrant: Entrant, aspect: str, value: Any) -> Any:
     """Return a whole piece: the object itself, or one made by the name of its class."""
+    kinds = _pieces(entrant, aspect)
+    known = ", ".join(sorted(kinds))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type | Word | Call):
+        return canonical(value, f"{entrant.name}: {aspect}")  # Strategy says whether it is a piece of this aspect
     if not isinstance(value, Word | Call):
-        return value  # Strategy says what it expects
+        raise StrategyError(
+            f"{entrant.name}: {aspect}={show_value(value)[:60]}: expected a piece, such as NAME or NAME(FIELD=VALUE,...), one of "
+            f"{known}. Change it."
+        )
     name, arguments = (value.text, {}) if isinstance(value, Word) else (value.name, value.arguments)
-    own = getattr(sys.modules.get(module_name((entrant.plain or entrant).name)), name, None)
-    kind = own if isinstance(own, type) and dataclasses.is_dataclass(own) else _PIECES.get(name)
+    where = f"{entrant.name}: {aspect}={name}"
+    kind = kinds.get(name)
     if kind is None:
-        near = difflib.get_close_matches(name, _PIECES, 1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise StrategyError(
-            f"{entrant.name}: {aspect}={name}: unknown piece.{hint} Use one of {', '.join(sorted(_PIECES))}, or write a file."
-        )
-    hints = typing.get_type_hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
+        near = difflib.get_close_matches(name, kinds, 1)
+        hint = f"Did you mean {near[0]}? " if near else ""
+        raise StrategyError(f"{where}: no such piece of this aspect. {hint}Use one of {known}, or write a file.")
+    types = field_types(kind)
     for argument in arguments:
-        if argument not in fields:
-            known = ", ".join(fields) or "none"
-            raise StrategyError(
-                f"{entrant.name}: {aspect}={name}: unknown field {argument}, expected one of: {known}. Change it."
-            )
-    required = [name for name, field in fields.items() if is_required(field) and name not in arguments]
-    if required:
-        raise StrategyError(
-            f"{entrant.name}: {aspect}={name}: {', '.join(required)} missing. Write {name}({required[0]}=...)."
-        )
-    checked = {key: _checked(entrant.name, f"{aspect}.{key}", hints[key], each) for key, each in arguments.items()}
+        if argument not in types:
+            fields = ", ".join(types) or "none"
+            raise StrategyError(f"{where}: unknown field {argument}, expected one of: {fields}. Change it.")
+    required = [field.name for field in dataclasses.fields(kind) if field.init and is_required(field)]
+    missing = [field for field in required if field not in arguments]
+    if missing:
+        raise StrategyError(f"{where}: {', '.join(missing)} missing. Write {name}({missing[0]}=...).")
+    found = {key: _value(entrant.name, f"{aspect}.{key}", types[key], each) for key, each in arguments.items()}
+    with _made_by(where):
+        return kind(**found)
+
+
+def _pieces(entrant: Entrant, aspect: str) -> dict[str, type]:
+    """Return the pieces of an aspect, by name: bench's, and those that the strategy's own file defines."""
+    origin = (entrant.plain or entrant).origin
+    own = vars(sys.modules.get(module_name(origin), type)) if origin else {}
+    known = {**vars(_MODULES[aspect]), **own}
+    method = next(name for name, value in vars(ASPECTS[aspect]).items() if callable(value) and not name.startswith("_"))
+    return {
+        name: value
+        for name, value in known.items()
+        if isinstance(value, type) and dataclasses.is_dataclass(value) and hasattr(value, method)
+    }
+
+
+@contextmanager
+def _made_by(where: str) -> Iterator[None]:
+    """Turn what a piece raises when it is made into a StrategyError that says where the value came from."""
     try:
-        return kind(**checked)
+        yield
     except StrategyError as cause:
-        raise StrategyError(f"{entrant.name}: {aspect}={name}: {cause}") from cause
+        raise StrategyError(f"{where}: {cause}") from cause
+    except (Exception, SystemExit) as cause:
+        raise StrategyError(f"{where}: failed with {in_a_line(cause)}. Change it.") from cause
 
 
-def _fields(piece: Any) -> dict[str, Any]:
-    """Return the type of each field that can be set, by name."""
-    hints = typing.get_type_hints(type(piece))
-    return {field.name: hints[field.name] for field in dataclasses.fields(piece) if field.init}
-
-
-def _checked(strategy: str, field: str, kind: Any, value: Any) -> Any:
-    """Return the value as the field's type has it. Raises StrategyError for one of another type."""
-    plain = value.text if isinstance(value, Word) else tuple(value) if isinstance(value, list) else value
+def _value(strategy: str, field: str, kind: Any, value: Any) -> Any:
+    """Return a value as the field's type has it. Raises StrategyError for one of another type."""
     try:
-        return TypeAdapter(kind, config=_STRICT).validate_python(plain)
-    except ValidationError as cause:
-        expected = cause.errors()[0]["msg"].removeprefix("Input should be ").removeprefix("Input ")
-        raise StrategyError(f"{strategy}: {field}={show_value(value)}: expected {expected}. Change it.") from None
+        return checked(value.text if isinstance(value, Word) else value, kind)
+    except ValueError as cause:
+        raise StrategyError(f"{strategy}: {field}={show_value(value)[:60]}: expected {cause}. Change it.") from None
 
 
 def _unknown(strategy: str, field: str, parts: Mapping[str, Any]) -> StrategyError:
     known = [name for name in parts if name == field.partition(".")[0]] or list(parts)
-    fields = [f"{name}.{each}" for name in known if name != "horizon" for each in _fields(parts[name])]
+    fields = [f"{name}.{each}" for name in known if name != "horizon" for each in field_types(parts[name])]
     choices = [*fields, *known]
     near = difflib.get_close_matches(field, choices, 1)
-    hint = f"Did you mean {near[0]}? " if near else ""
+    if near:
+        hint = f"Did you mean {near[0]}? "
+    elif len(known) == 1 and known[0] != "horizon" and not fields:
+        hint = f"{type(parts[known[0]]).__name__} has no fields. "
+    else:
+        hint = ""
     return StrategyError(f"{strategy}: {field}: no such field. {hint}Use one of {', '.join(choices)}.")
 
 

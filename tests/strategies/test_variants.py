@@ -104,11 +104,20 @@ def test_a_variant_of_a_variant_is_named_after_the_file(optimized: Entrant):
         ({"start.shrink": float("nan")}, r"optimized: start.shrink=nan: expected a finite number"),
         ({"start.shrink": 1.5}, r"optimized: start.shrink=1.5: ShrinkAndPerturb: shrink 1.5, .* expected both in 0..1"),
         ({"start.buffers": Word("old")}, r"optimized: start.buffers=old: expected 'base' or 'fresh'"),
-        ({"start": Word("Kept")}, r"optimized: start=Kept: unknown piece. Did you mean Keep\?"),
-        ({"start": Word("Uniform")}, r"optimized: Strategy: start is Uniform\(\), expected an instance"),
+        (
+            {"start": Word("Kept")},
+            r"start=Kept: no such piece of this aspect. Did you mean Keep\? Use one of Fresh",
+        ),
+        (
+            {"start": Word("Uniform")},
+            r"optimized: start=Uniform: no such piece of this aspect. Use one of Fresh, Keep, Shrink",
+        ),
         ({"start": Call("ShrinkAndPerturb", {"shrink": 0.9})}, r"start=ShrinkAndPerturb: perturb missing"),
         ({"start": Call("Keep", {"x": 1})}, r"start=Keep: unknown field x, expected one of: none"),
-        ({"start": 0.9}, r"optimized: Strategy: start is 0.9, expected an instance"),
+        (
+            {"start": 0.9},
+            r"optimized: start=0.9: expected a piece, such as NAME or NAME\(FIELD=VALUE,...\), one of Fresh",
+        ),
         ({"horizon": "long"}, r"optimized: horizon='?long'?: expected a valid number"),
         ({"horizon": 11}, r"optimized: Strategy: horizon 11.0, expected above 0 and at most 10"),
     ],
@@ -232,5 +241,7 @@ def test_a_variant_that_cannot_name_a_folder_is_refused(tmp_path: Path):
         "strategy = Strategy('Mine', start=Keep(), schedule=Named())\n"
     )
     for label in ("../../elsewhere", "x" * 300):
-        with pytest.raises(StrategyError, match="cannot name a folder, expected at most 200 bytes and no slash"):
+        with pytest.raises(
+            StrategyError, match="cannot name a folder, expected at most 200 bytes, no slash and no line break"
+        ):
             vary(load_strategy(path), {"schedule.label": label})
