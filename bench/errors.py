@@ -29,6 +29,10 @@ class RecordError(BenchError):
     """A record that is missing, truncated, from another version, or from another trial."""
 
 
+class NothingToCompareError(RecordError):
+    """Records without a finished trial of scratch: there is no target, and no leaderboard."""
+
+
 class DeviceError(BenchError):
     """A device that is not available."""
 

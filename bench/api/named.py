@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import operator
 import os
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.catalog import BASELINES, REFERENCE, find_scenario, find_strategy
-from bench.errors import StrategyError
+from bench.catalog import BASELINES, LARGEST_SEED, REFERENCE, find_scenario, find_strategy
+from bench.errors import BenchError, ScenarioError, StrategyError
 
 if TYPE_CHECKING:
     from bench.scenario import Scenario
@@ -29,12 +32,15 @@ def load_scenario(scenario: ScenarioLike) -> Scenario:
     >>> bench.load_scenario("digits-7-3").updates
     1
     """
-    from bench.scenario import Scenario
+    from bench.scenario import Scenario, parse_scenario
     from bench.scenario import load_scenario as read
 
-    if isinstance(scenario, Scenario):
-        return scenario
-    return read(find_scenario(os.fspath(scenario)))
+    if isinstance(scenario, Scenario):  # a copy with changed fields is not validated by pydantic
+        again = parse_scenario(scenario.model_dump(mode="json"), f"scenario {scenario.name!r}")
+        return again.model_copy(update={"root": scenario.root})
+    return read(
+        find_scenario(_text(scenario, "scenario", "a name, the path of a .toml file or a Scenario", ScenarioError))
+    )
 
 
 def strategy(strategy: StrategyLike, /, **fields: Any) -> Entrant:
@@ -58,7 +64,7 @@ def strategy(strategy: StrategyLike, /, **fields: Any) -> Entrant:
     if isinstance(strategy, Strategy):
         found = named(strategy, _name_of(strategy))
         return vary(found, fields) if fields else found
-    found = load_variant(os.fspath(strategy))
+    found = load_variant(_text(strategy, "strategy", "a name, the path of a .py file, a Strategy", StrategyError))
     return vary(found, fields) if fields else found
 
 
@@ -67,11 +73,17 @@ def strategies_for(
 ) -> list[Entrant]:
     """Return the strategies to run: with settings and grids applied, and at each of `horizons` where any is given.
 
-    Scratch is the reference, so it also runs at 1. Raises StrategyError, also for a horizon that is given twice.
+    Scratch is the reference, so it also runs at 1. Raises StrategyError.
     """
     from bench.strategies.variants import expand
 
+    if isinstance(strategies, str | os.PathLike) or not isinstance(strategies, Iterable):
+        raise StrategyError(
+            f"strategies: found {strategies!r}, expected a list of strategies, such as ['scratch', 'naive']."
+        )
     asked = list(strategies)
+    if not asked:
+        raise StrategyError("strategies: none given, expected at least one. Name some.")
     named = [(os.fspath(each) if isinstance(each, str | os.PathLike) else "", strategy(each)) for each in asked]
     if horizons and any(setting.field == "horizon" for setting in settings):
         raise StrategyError("--horizon: given together with horizon in --set or --grid. Use one of them.")
@@ -80,6 +92,58 @@ def strategies_for(
         lengths = dict.fromkeys([1.0, *horizons] if horizons and each.name == REFERENCE else horizons)
         found += [each.at(horizon) for horizon in lengths] or [each]
     return found
+
+
+def seeds_for(seeds: Iterable[int]) -> tuple[int, ...]:
+    """Return seeds as plain integers. Raises BenchError for what is no list of distinct whole numbers from 0 to 2^63 - 1."""
+    expected = "expected distinct whole numbers from 0 to 2^63 - 1, such as range(3). Change them."
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        raise BenchError(f"seeds: found {seeds!r}, {expected}")
+    found = []
+    for seed in seeds:
+        if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= operator.index(seed) <= LARGEST_SEED:
+            raise BenchError(f"seeds: found {seed!r}, {expected}")
+        found.append(operator.index(seed))
+    if not found or len(set(found)) < len(found):
+        raise BenchError(f"seeds: {'one is given twice' if found else 'none given'}, {expected}")
+    return tuple(found)
+
+
+def recorded_name(name: object) -> str:
+    """Return a strategy's name as records have it, with its @horizon, however its parameters are written.
+
+    name: a name, a reference with parameters, the path of a file, or a strategy as returned by strategy().
+    """
+    if hasattr(name, "strategy") and hasattr(name, "name"):
+        return str(name.name)  # pyright: ignore[reportAttributeAccessIssue]
+    text = _text(name, "strategy", "a name such as optimized or optimized@0.4", StrategyError)
+    reference, at, horizon = text.partition("@") if "]" not in text else _after_brackets(text)
+    if reference.endswith(".py"):
+        reference = Path(reference).stem
+    elif "[" in reference:
+        from bench.strategies.variants import load_variant
+
+        with suppress(StrategyError):  # a variant of a file that is not here: its name as it is
+            reference = load_variant(reference).name
+    return f"{reference}{at}{float(horizon):g}" if _is_number(horizon) else f"{reference}{at}{horizon}"
+
+
+def _after_brackets(text: str) -> tuple[str, str, str]:
+    end = text.rindex("]") + 1
+    return text[:end], text[end : end + 1], text[end + 1 :]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _text(value: object, what: str, expected: str, error: type[BenchError]) -> str:
+    if not isinstance(value, str | os.PathLike):
+        raise error(f"{what}: found {value!r}, expected {expected}. Change it.")
+    return os.fspath(value)
 
 
 def check_names(strategies: Iterable[str]) -> None:

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.api.named import load_scenario, strategies_for
+from bench.api.named import load_scenario, seeds_for, strategies_for
 from bench.catalog import BASELINES
-from bench.errors import DataError
+from bench.errors import BenchError, DataError
 from bench.places import RUNS, cache_folder, data_folder
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Plan:
                 "steps": self._local.steps_of(trial),
                 "state": trial.state,
             }
-            for trial in self._local.trials
+            for trial in self._local.look()
         ]
         return pd.DataFrame(rows, columns=["strategy", "horizon", "update", "seed", "steps", "state"])
 
@@ -125,7 +125,8 @@ def plan(
     """
     from bench.execution.local import LocalRun
 
-    asked, entrants, numbers = load_scenario(scenario), strategies_for(strategies), tuple(seeds)
+    asked, entrants, numbers = load_scenario(scenario), strategies_for(strategies), seeds_for(seeds)
+    _check_options(images, compiled, threads, fresh)
     options = {"device": device, "data_root": data_root, "cache": cache, "compiled": compiled, "threads": threads}
     local = LocalRun(
         asked,
@@ -180,8 +181,28 @@ def prepare(
     from bench.data.sources.find import prepare_images
 
     root = data_folder() if data_root is None else Path(data_root)
+    if workers is not None and workers < 1:
+        raise BenchError(f"workers: found {workers!r}, expected a whole number above 0, or None. Change it.")
     count = workers or default_workers()
     return prepare_images(load_scenario(scenario), root, workers=count, skip_broken=skip_broken, progress=progress)
+
+
+def _check_options(images: object, compiled: object, threads: object, fresh: object) -> None:
+    """Raise BenchError for options of another type, which would otherwise count as true."""
+    checks = (
+        ("images", images, images in ("auto", "resident", "streamed"), "'auto', 'resident' or 'streamed'"),
+        ("compiled", compiled, compiled is None or isinstance(compiled, bool), "True, False or None"),
+        (
+            "threads",
+            threads,
+            threads is None or (type(threads) is int and threads > 0),
+            "a whole number above 0, or None",
+        ),
+        ("fresh", fresh, isinstance(fresh, bool), "True or False"),
+    )
+    for name, value, fine, expected in checks:
+        if not fine:
+            raise BenchError(f"{name}: found {value!r}, expected {expected}. Change it.")
 
 
 def require_data(scenario: Scenario, data_root: Path, asked: str) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.api.named import scenario_in_results
+from bench.api.named import recorded_name, scenario_in_results
 from bench.errors import RecordError
 from bench.places import REPORTS, RUNS
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from bench.api.named import ScenarioLike
     from bench.api.tables import Check, Comparison, Curves, Frontier, Leaderboard, Pooled, Table, WholeLife
     from bench.records.collect import Records
+    from bench.strategies.strategy import Entrant
     from bench.target import TargetPart
 
 CURRENCIES = ("flops", "steps", "images", "device_seconds", "gpu_joules")
@@ -114,7 +116,7 @@ class Results:
         """
         from bench.api.tables import Leaderboard
 
-        return Leaderboard.of(self._update(scenario, update), currency, _share(target))
+        return Leaderboard.of(self._update(scenario, update), _currency(currency), _share(target))
 
     def frontier(
         self, scenario: ScenarioLike | None = None, *, update: int = 1, currency: str = "flops", target: float = 1.0
@@ -122,7 +124,7 @@ class Results:
         """Return what the target costs each strategy that was run at several horizons, when its length is chosen for it."""
         from bench.api.tables import Frontier
 
-        return Frontier.of(self._update(scenario, update), currency, _share(target))
+        return Frontier.of(self._update(scenario, update), _currency(currency), _share(target))
 
     def whole_life(self, scenario: ScenarioLike | None = None, *, target: float = 1.0) -> WholeLife:
         """Return what all updates of a chain cost together, against training from scratch every time."""
@@ -138,12 +140,12 @@ class Results:
         from bench.api.tables import Pooled
 
         parts = [self._part(each) for each in scenarios] or self._records.parts(None)
-        return Pooled.of(parts, currency, _share(target))
+        return Pooled.of(parts, _currency(currency), _share(target))
 
     def compare(
         self,
-        one: str,
-        other: str,
+        one: str | Entrant,
+        other: str | Entrant,
         scenario: ScenarioLike | None = None,
         *,
         update: int = 1,
@@ -152,18 +154,21 @@ class Results:
     ) -> Comparison:
         """Return two strategies against each other, paired by seed: cost at the target, and final accuracy with its interval.
 
-        one, other: names such as "optimized" or "optimized@0.4"; without a horizon, at each one that both have.
+        one, other: names such as "optimized" or "optimized@0.4", or strategies as returned by strategy(); without a horizon, at
+        each one that both have.
         Raises RecordError for an unknown name, or where they share no seed.
         """
         from bench.api.tables import Comparison
 
-        return Comparison.of(self._update(scenario, update), one, other, currency, _share(target))
+        part = self._update(scenario, update)
+        names = (_name_in(part, one), _name_in(part, other))
+        return Comparison.of(part, *names, _currency(currency), _share(target))
 
     def curves(self, scenario: ScenarioLike | None = None, *, update: int = 1, currency: str = "flops") -> Curves:
         """Return validation accuracy against cost, the mean over seeds, for each strategy and horizon."""
         from bench.api.tables import Curves
 
-        return Curves.of(self._update(scenario, update), currency)
+        return Curves.of(self._update(scenario, update), _currency(currency))
 
     def tables(
         self, scenario: ScenarioLike | None = None, *, currency: str = "flops", target: float = 1.0
@@ -175,7 +180,7 @@ class Results:
         from bench.api.tables import all_tables
 
         parts = self._records.parts(None) if scenario is None else [self._part(scenario)]
-        return all_tables(parts, currency, _share(target))
+        return all_tables(parts, _currency(currency), _share(target))
 
     def check(self) -> Check:
         """Check every record of the folder against the rules for a leaderboard's row.
@@ -243,6 +248,12 @@ def report(
     from bench.reporting.page import write_page
     from bench.reporting.report import write_reports
 
+    if not isinstance(results, Results) or isinstance(formats, str) or width not in ("page", "column", "both"):
+        found = f"results {type(results).__name__}, formats {formats!r}, width {width!r}"
+        raise RecordError(
+            f"report: found {found}, expected results from load_results() or run(), a list of formats, and a width of 'page', "
+            "'column' or 'both'. Change it."
+        )
     prints, folder = prints_of(",".join(formats), width), Path(reports)
     parts = results._records.parts(None) if scenario is None else [results._part(scenario)]
     require_writable(folder)
@@ -255,7 +266,22 @@ def report(
     return [*paths, page]
 
 
+def _name_in(part: Records, name: object) -> str:
+    """Return a strategy's name as these records have it. Raises RecordError for one that they do not have."""
+    if isinstance(name, str):
+        with suppress(RecordError):
+            part.find(name)
+            return name  # as it is: another way of writing it takes torch to read
+    return recorded_name(name)
+
+
+def _currency(name: str) -> str:
+    if name not in CURRENCIES:
+        raise RecordError(f"currency {name!r}: expected one of {', '.join(CURRENCIES)}. Change it.")
+    return name
+
+
 def _share(target: float) -> float:
-    if not 0 < target <= 1:
+    if not isinstance(target, int | float) or not 0 < target <= 1:
         raise RecordError(f"target {target}: expected a share of scratch's accuracy, above 0 and at most 1. Change it.")
     return target

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
@@ -90,7 +90,10 @@ class WholeLife(Table):
     @classmethod
     def of(cls, records: Records, share: float) -> WholeLife:
         rows = whole_life(records.trials, records.evals, share=share)
-        return cls(rows.assign(scenario=records.name, share=share), life_cells(rows))
+        cells = life_cells(rows)
+        keys = set(zip(rows["strategy"], rows["horizon"], strict=True))
+        marked = replace(cells, notes=(*cells.notes, *_published_note(records, keys)))
+        return cls(rows.assign(scenario=records.name, share=share), marked)
 
 
 @dataclass(frozen=True)
@@ -114,17 +117,19 @@ class Pooled(Table):
 class Comparison:
     """Two strategies against each other, at each pair of horizons that is compared.
 
-    duels: one for each pair, with costs, tests and final accuracies. currency: of the costs.
+    duels: one for each pair, with costs, tests and final accuracies. currency: of the costs. published: a note on records that
+    come with bench, if there are any.
     """
 
     duels: tuple[Duel, ...]
     currency: str
+    published: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, records: Records, one: str, other: str, currency: str, share: float) -> Comparison:
         pairs = records.pairs(one, other)
         found = [compare(records.trials, records.evals, *pair, currency=currency, share=share) for pair in pairs]
-        return cls(tuple(found), currency)
+        return cls(tuple(found), currency, _published_note(records, {key for pair in pairs for key in pair}))
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -149,7 +154,8 @@ class Comparison:
     @property
     def cells(self) -> list[Cells]:
         """The same in words: two tables for each pair, costs and accuracies."""
-        return [cells for found in self.duels for cells in comparison_cells(found, self.currency)]
+        tables = [cells for found in self.duels for cells in comparison_cells(found, self.currency)]
+        return [replace(each, notes=(*each.notes, *self.published)) for each in tables]
 
     def _repr_html_(self) -> str:
         return "\n".join(map(html_table, self.cells))
@@ -207,6 +213,16 @@ def all_tables(parts: Sequence[Records], currency: str, share: float) -> list[Ta
     if len(parts) > 1:
         tables.append(Pooled.of(parts, currency, share, boards))
     return tables
+
+
+def _published_note(records: Records, keys: set[tuple[str, float]]) -> tuple[str, ...]:
+    """Return a note that names which of these strategies' records come with bench, or none."""
+    if "shipped" not in records.trials:
+        return ()
+    shipped = records.trials[records.trials["shipped"]]
+    found = {*zip(shipped["strategy"], shipped["horizon"], strict=True)} & keys
+    names = ", ".join(f"{strategy}@{horizon:g}" for strategy, horizon in sorted(found))
+    return (f"Published, from the records that come with bench: {names}.",) if names else ()
 
 
 def as_csv(tables: Sequence[Table]) -> str:

@@ -32,12 +32,13 @@ def status(data_root: Path) -> None:
     from bench.data.sources.verify import folder_bytes
     from bench.reporting.layout import Cells, Column
 
-    names = ("set", "state", "size", "licence", "where")
     rows = []
     for name, facts in SETS.items():
         state = set_state(name, data_root)
-        rows.append((name, state.text, _megabytes(state.bytes), facts.licence, state.where))
-    show(Cells("Image sets", tuple(Column(name, name, left=name != "size") for name in names), tuple(rows)))
+        where = f" ({state.where})" if state.where else ""
+        rows.append((name, _megabytes(state.bytes), f"{state.text}{where}. Licence: {facts.licence}"))
+    columns = (Column("set", "set", left=True), Column("size", "size"), Column("state", "state", left=True, prose=True))
+    show(Cells("Image sets", columns, tuple(rows)))
     prepared = _megabytes(folder_bytes(data_root / "prepared"))
     click.echo(f"data root: {data_root}; prepared there: {prepared or 'nothing'}")
 

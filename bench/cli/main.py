@@ -10,12 +10,12 @@ import click
 from bench.cli.collect import collect_command, read_results
 from bench.cli.data import data, prepare_for, tell_left_out
 from bench.cli.meters import check_command, flops_command
-from bench.cli.options import plan_of, published_option, results_option, scenario_filter, training_options
+from bench.cli.options import entrants_of, plan_of, published_option, results_option, scenario_filter, training_options
 from bench.cli.plan import list_command, plan_command
 from bench.cli.rank import compare_command, leaderboard_command
 from bench.cli.show import show_tables
 from bench.cli.target import target_command
-from bench.errors import BenchError, RecordError
+from bench.errors import BenchError, NothingToCompareError
 from bench.places import REPORTS
 from bench.version import __version__
 
@@ -30,10 +30,20 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except BenchError as cause:
-            click.echo(f"bench: {cause}", err=True)
+            click.echo(f"bench: {' '.join(str(cause).split())}", err=True)
             ctx.exit(cause.exit_code)
+        except click.UsageError as cause:
+            command = cause.ctx.command_path if cause.ctx else "bench"
+            click.echo(f"bench: {' '.join(cause.format_message().split())} See: {command} --help", err=True)
+            ctx.exit(2)
+        except OSError as cause:  # a path that is too long, or may not be read or written: the user's to change
+            if cause.filename is None:
+                raise
+            click.echo(f"bench: {str(cause.filename)[:200]}: {cause.strerror}. Name another path.", err=True)
+            ctx.exit(2)
         except KeyboardInterrupt:
-            click.echo("bench: stopped. The same command resumes from the last evaluation.", err=True)
+            resumes = " The same command resumes from the last evaluation." if ctx.invoked_subcommand == "run" else ""
+            click.echo(f"bench: stopped.{resumes}", err=True)
             ctx.exit(130)
 
 
@@ -64,14 +74,16 @@ def run(images: Residence, fresh: bool, **asked: Any) -> None:
     from bench.reporting.progress import progress_on_terminal
 
     check_names(asked["strategies"])
-    tell_left_out(prepare_for(load_scenario(asked["scenario"]), asked["data_root"]))
-    plan = plan_of(images=images, fresh=fresh, **asked)
+    scenario, entrants = load_scenario(asked["scenario"]), entrants_of(**asked)
+    # All that can be refused is refused before images are decoded, which may take hours.
+    tell_left_out(prepare_for(scenario, asked["data_root"]))
+    plan = plan_of(entrants, images=images, fresh=fresh, **asked)
     with progress_on_terminal() as listener:
         results = run_plan(plan, listener=listener)
     click.echo(f"records: {plan.results / plan.scenario.name}")
     try:
         tables = results.tables(plan.scenario)
-    except RecordError as reason:  # nothing went wrong: there is only nothing to compare with
+    except NothingToCompareError as reason:  # nothing went wrong: there is only no target
         click.echo(f"no leaderboard: {reason}")
     else:
         show_tables([table.cells for table in tables])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,11 +66,13 @@ def flops_command(model: str, image: tuple[int, int, int], classes: int, form: s
         return
     from bench.reporting.metering import flops_cells
 
-    show(flops_cells(model, image, count, layers))
-    once = f", and {count.batch:,} a batch" if count.batch else ""
-    click.echo(f"forward: {count.forward:,} FLOPs an image; by fvcore {count.forward_fvcore:,}")
-    click.echo(f"step, forward and backward: {count.step:,} FLOPs an image{once}")
-    click.echo(_COUNTED)
+    once = f", and {count.batch:,} per batch" if count.batch else ""
+    notes = (
+        f"forward: {count.forward:,} FLOPs an image; by fvcore {count.forward_fvcore:,}",
+        f"step, forward and backward: {count.step:,} FLOPs an image{once}",
+        _COUNTED,
+    )
+    show(replace(flops_cells(model, image, count, layers), notes=notes))
 
 
 @click.command("check")

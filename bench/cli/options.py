@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from bench.catalog import BASELINES
+from bench.catalog import BASELINES, LARGEST_SEED
 from bench.errors import BenchError
 from bench.places import RUNS, cache_folder, data_folder
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from bench.api.plans import Plan
     from bench.data.feed.streaming import Residence
     from bench.strategies.notation import Setting
+    from bench.strategies.strategy import Entrant
 
+MOST_SEEDS = 1000
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -31,15 +33,23 @@ class Seeds(click.ParamType):
         seeds: list[int] = []
         for part in str(value).split(","):
             first, dash, last = part.strip().partition("-")
-            if not first.isdecimal() or (dash and not last.isdecimal()):
+            if not _whole(first) or (dash and not _whole(last)):
                 raise BenchError(f"--seeds {value!r}: expected whole numbers like 0-4 or 0,2,5. Change it.")
-            span = range(int(first), int(last or first) + 1)
-            if not span or len(span) > 1000:
-                raise BenchError(f"--seeds {value!r}: {part} is an empty or endless range. Change it.")
+            begin, end = int(first), int(last or first)
+            if not begin <= end < begin + MOST_SEEDS:
+                raise BenchError(
+                    f"--seeds {value!r}: {part}: expected a range of 1 to {MOST_SEEDS:,} seeds. Change it."
+                )
+            span = range(begin, end + 1)
             seeds.extend(span)
         if len(set(seeds)) != len(seeds):
             raise BenchError(f"--seeds {value!r}: a seed is listed twice. Remove it.")
         return tuple(seeds)
+
+
+def _whole(text: str) -> bool:
+    """Return whether a text is a whole number that a seed can be."""
+    return text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= LARGEST_SEED
 
 
 class SettingText(click.ParamType):
@@ -175,13 +185,27 @@ def training_options(command: Command) -> Command:
     return command
 
 
-def plan_of(
+def entrants_of(
     *,
-    scenario: str,
     strategies: tuple[str, ...],
     settings: tuple[Setting, ...],
     grids: tuple[Setting, ...],
     horizons: tuple[float, ...],
+    device: str,
+    **others: Any,
+) -> list[Entrant]:
+    """Return the strategies that these options ask for. Raises a BenchError, also for a device that is not there."""
+    from bench.api.named import strategies_for
+    from bench.training.device import choose_device
+
+    choose_device(device)
+    return strategies_for(strategies, (*settings, *grids), horizons)
+
+
+def plan_of(
+    entrants: list[Entrant],
+    *,
+    scenario: str,
     seeds: tuple[int, ...],
     device: str,
     data_root: Path,
@@ -191,14 +215,14 @@ def plan_of(
     threads: int | None,
     images: Residence = "auto",
     fresh: bool = False,
+    **others: Any,
 ) -> Plan:
     """Return the plan that these options ask for. Raises a BenchError for what can be known to be wrong."""
-    from bench.api.named import strategies_for
     from bench.api.plans import plan
 
     return plan(
         scenario,
-        strategies_for(strategies, (*settings, *grids), horizons),
+        entrants,
         seeds,
         results=results,
         device=device,

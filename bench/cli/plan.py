@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from bench.catalog import scenario_names, strategy_names
-from bench.cli.options import data_root_option, plan_of, results_option, training_options
+from bench.cli.options import data_root_option, entrants_of, plan_of, results_option, training_options
 from bench.cli.show import show_tables, width_options
 
 
@@ -40,6 +40,7 @@ def plan_command(wide: bool, columns: str | None, **asked: Any) -> None:
     from bench.reporting.plans import plan_cells
 
     check_names(asked["strategies"])
-    require_data(load_scenario(asked["scenario"]), asked["data_root"], asked["scenario"])
-    plan = plan_of(**asked)
+    scenario, entrants = load_scenario(asked["scenario"]), entrants_of(**asked)
+    require_data(scenario, asked["data_root"], asked["scenario"])
+    plan = plan_of(entrants, **asked)
     show_tables([plan_cells(plan.scenario, plan.costs().estimates)], wide=wide, columns=columns)

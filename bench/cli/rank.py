@@ -16,6 +16,7 @@ from bench.cli.options import (
     target_option,
 )
 from bench.cli.show import show_tables, width_options
+from bench.errors import BenchError
 
 
 @click.command("leaderboard")
@@ -45,6 +46,8 @@ def leaderboard_command(
     One table for each scenario, and for each update of a chain; for several scenarios also one of all together. csv and json hold
     everything, described in docs/tables.md.
     """
+    if form != "table" and (wide or columns is not None):
+        raise BenchError(f"--wide and --columns: given with --format {form}, which has every column. Remove them.")
     found = read_results(results, published=published)
     tables = (found.on(device) if device else found).tables(scenario, currency=currency, target=share)
     if form == "table":

@@ -44,12 +44,12 @@ def show_tables(tables: Sequence[Cells], *, wide: bool = False, columns: str | N
         said.update(cells.notes)
 
 
-def show(cells: Cells, *, wide: bool = True, columns: Sequence[str] | None = None) -> None:
-    """Print one table; by default all of it."""
+def show(cells: Cells, *, wide: bool = False, columns: Sequence[str] | None = None) -> None:
+    """Print one table, as show_tables does."""
     from bench.reporting.layout import fit, text_lines, wrapped
 
     width = None if wide else shutil.get_terminal_size().columns
-    chosen = cells.only(columns) if columns is not None else cells if width is None else fit(cells, width)
+    chosen = cells.pick(columns) if columns is not None else cells if width is None else fit(cells, width)
     first, *more = cells.heading.split("\n")
     for line in wrapped(first, width):
         click.secho(line, bold=True)

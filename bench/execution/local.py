@@ -66,8 +66,9 @@ class LocalRun:
         # When compiling for the CPU, torch warns that there is no CUDA.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         names = [f"{entrant.name} at horizon {entrant.strategy.horizon:g}" for entrant in entrants]
-        if len(set(names)) != len(names):
-            raise StrategyError(f"--strategy: names must differ, found {', '.join(names)}. Rename one of the files.")
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise StrategyError(f"{twice}: asked for twice. Remove one.")
         self.scenario = scenario
         self.device = choose_device(device)
         self._cache = cache
@@ -84,12 +85,17 @@ class LocalRun:
         given = find_given(scenario, self._images.image_shape, old, every, entrants)
         hashes = [self._images.hash(), self._split.hash()]
         self._data_hash = digest([*hashes, given.sha256] if given else hashes)
-        self.trials = plan_trials(specs, results, self.device.type, self._data_hash, fresh=fresh)
+        self._specs = specs
+        self.trials = self.look()
         self._bases = BaseStore(cache, scenario, self.device, self._data_hash, given)
         self._chain = ChainStore(cache, self._bases.key)
         check_chains(self.trials, self._chain)
         # By (update, whole), see build_update. Two are kept: stage 0 and an update, or one update both ways.
         self.data_of = lru_cache(maxsize=2)(self._build_update)
+
+    def look(self) -> list[PlannedTrial]:
+        """Return every trial that was asked for, and how far its record is now."""
+        return plan_trials(self._specs, self._results, self.device.type, self._data_hash, fresh=self._fresh)
 
     def run(self, listener: Listener) -> None:
         """Run what is due. A failed trial is recorded and the others continue.
@@ -113,9 +119,8 @@ class LocalRun:
                 failed.append(f"{self._label(trial.spec)} ({type(cause).__name__}: {reason})")
                 listener.ended(self._label(trial.spec), None)
         if failed:
-            raise TrialError(
-                f"{len(failed)} of {len(self.trials)} trials failed: {'; '.join(failed)}. See their trial.json."
-            )
+            which = "1 trial" if len(self.trials) == 1 else f"{len(self.trials)} trials"
+            raise TrialError(f"{len(failed)} of {which} failed: {'; '.join(failed)}. See their trial.json.")
 
     def _label(self, spec: TrialSpec) -> str:
         """Name a trial in words, with its horizon if its strategy is run at several."""

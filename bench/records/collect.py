@@ -222,6 +222,8 @@ def _all_columns() -> list[str]:
 
 
 def _require(results: Path) -> None:
+    if results.is_file():
+        raise RecordError(f"{results}: is a file, expected a folder of records. Name another with --results.")
     if not results.is_dir():
         raise RecordError(f"{results}: no such results folder. Run bench run first, or name another with --results.")
 

@@ -7,9 +7,11 @@ import textwrap
 import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 _GAP = 2  # blanks between columns
-_NARROWEST = 12  # characters that a name may be cut down to
+_PROSE = 24  # characters of prose in a line, at least
+_NARROWEST = 10  # characters that a name may be cut down to
 
 
 @dataclass(frozen=True)
@@ -17,12 +19,14 @@ class Column:
     """A column of a table.
 
     key: what `--columns` calls it. priority: 0 is always shown, the others in ascending order as width allows. left: flush left.
+    prose: words that may go on in further lines, for the last column.
     """
 
     key: str
     heading: str
     priority: int = 0
     left: bool = False
+    prose: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,14 +38,19 @@ class Cells:
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
 
-    def only(self, keys: Collection[str]) -> Cells:
-        """Return the table with some of its columns, in its own order."""
-        places = [place for place, column in enumerate(self.columns) if column.key in keys]
+    def pick(self, keys: Sequence[str]) -> Cells:
+        """Return the columns of these keys that the table has, in the order of the keys."""
+        place = {column.key: number for number, column in enumerate(self.columns)}
+        places = [place[key] for key in keys if key in place]
         return replace(
             self,
-            columns=tuple(self.columns[place] for place in places),
-            rows=tuple(tuple(row[place] for place in places) for row in self.rows),
+            columns=tuple(self.columns[number] for number in places),
+            rows=tuple(tuple(row[number] for number in places) for row in self.rows),
         )
+
+    def only(self, keys: Collection[str]) -> Cells:
+        """Return the table with some of its columns, in its own order."""
+        return self.pick([column.key for column in self.columns if column.key in keys])
 
 
 def fit(cells: Cells, width: int) -> Cells:
@@ -49,7 +58,7 @@ def fit(cells: Cells, width: int) -> Cells:
     widths = dict(zip((column.key for column in cells.columns), _widths(cells), strict=True))
     kept, used = set[str](), -_GAP
     for column in sorted(cells.columns, key=lambda column: column.priority):
-        needed = widths[column.key] + _GAP
+        needed = (_PROSE if column.prose else widths[column.key]) + _GAP
         if column.priority and used + needed > width:
             break  # not a later one in its place: which columns there are should be easy to foretell
         kept.add(column.key)
@@ -64,17 +73,26 @@ def text_lines(cells: Cells, width: int | None = None) -> list[str]:
     cut, with an ellipsis; numbers never are.
     """
     widths = _widths(cells)
-    names = [place for place, column in enumerate(cells.columns) if column.left]
     excess = sum(widths) + _GAP * (len(widths) - 1) - (width or 0)
-    if width is not None and names and excess > 0:
-        widths[names[0]] = max(min(_NARROWEST, widths[names[0]]), widths[names[0]] - excess)
+    if width is not None and excess > 0:
+        last = len(widths) - 1
+        names = [place for place, column in enumerate(cells.columns) if column.left and not column.prose]
+        if cells.columns[last].prose:
+            widths[last] = max(_PROSE, widths[last] - excess)
+        elif names:
+            widths[names[0]] = max(min(_NARROWEST, widths[names[0]]), widths[names[0]] - excess)
     lines = []
     for row in (tuple(column.heading for column in cells.columns), *cells.rows):
-        padded = [
-            _pad(_cut(cell, size), size, left=column.left)
+        parts = [
+            wrapped(cell, size) if column.prose and width is not None else [_cut(cell, size)]
             for cell, size, column in zip(row, widths, cells.columns, strict=True)
         ]
-        lines.append((" " * _GAP).join(padded).rstrip())
+        for texts in zip_longest(*parts, fillvalue=""):
+            padded = [
+                _pad(text, size, left=column.left)
+                for text, size, column in zip(texts, widths, cells.columns, strict=True)
+            ]
+            lines.append((" " * _GAP).join(padded).rstrip())
     return lines
 
 
@@ -132,10 +150,12 @@ def _width(text: str) -> int:
 def _cut(text: str, width: int) -> str:
     if _width(text) <= width:
         return text
-    kept = text
-    while kept and _width(kept) > width - 1:
-        kept = kept[:-1]
-    return kept + "…"
+    # In the middle: names of variants differ at their ends.
+    first = (width - 1) // 2
+    head, tail = text[:first], text[first:]
+    while tail and _width(head) + 1 + _width(tail) > width:
+        tail = tail[1:]
+    return f"{head}…{tail}"
 
 
 def _pad(text: str, width: int, *, left: bool) -> str:

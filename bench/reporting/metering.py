@@ -57,7 +57,7 @@ def rules_cells(verdict: Verdict) -> Cells:
         Column("rule", "rule", left=True),
         Column("verdict", "verdict", left=True),
         Column("where", "where", left=True),
-        Column("found", "asked, or found", left=True),
+        Column("found", "asked, or found", left=True, prose=True),
     )
     rows = []
     for name, words in verdict.rules.items():

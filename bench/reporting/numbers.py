@@ -73,3 +73,8 @@ def amount(value: float, currency: str) -> str:
 def is_there(value: Any) -> bool:
     """Return whether a cell of a frame holds a value: neither None, NaN nor pandas' NA."""
     return value is not None and value is not pd.NA and not (isinstance(value, float) and math.isnan(value))
+
+
+def counted(number: int, what: str) -> str:
+    """Return "1 seed" or "3 seeds"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

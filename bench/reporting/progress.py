@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench.execution.listener import Listener
 from bench.records.schema import EvalRow, TrialRecord
+from bench.reporting.numbers import counted
 
 # Above this share, of the processors or of a GPU's samples, timings are doubtful, and the user is warned.
 _BUSY_SHARE = 0.05
@@ -107,7 +108,7 @@ class _Bars:
 
 
 def _plan_in_words(asked: int, due: int) -> str:
-    return f"{asked} trials: {due} to run, {asked - due} finished already"
+    return f"{counted(asked, 'trial')}: {due} to run, {asked - due} finished already"
 
 
 def result_in_words(record: TrialRecord | None) -> str:
@@ -119,7 +120,7 @@ def result_in_words(record: TrialRecord | None) -> str:
         return record.status
     return (
         f"validation {summary.validation_accuracy:.4f}, test {summary.test_accuracy:.4f}, "
-        f"{summary.train_flops:.3e} FLOPs, {summary.train_seconds:.1f} s of training, "
+        f"{summary.train_flops + summary.aux_flops:.3e} FLOPs, {summary.train_seconds:.1f} s of training, "
         f"{summary.wall_seconds:.1f} s in total{_warnings_in_words(record)}"
     )
 

@@ -16,6 +16,7 @@ from bench.reporting.numbers import (
     CURRENCY_LABELS,
     accuracy_text,
     amount,
+    counted,
     frontier_text,
     is_there,
     ratio_text,
@@ -230,7 +231,7 @@ def _heading(rows: pd.DataFrame) -> str:
     which = f", update {scratch['update']} of {scratch['updates']}" if scratch["updates"] > 1 else ""
     spread = f" ± {scratch['target_std']:.4f}" if is_there(scratch["target_std"]) else ""
     share = "" if scratch["share"] == 1 else f"{scratch['share']:g} of the "
-    origin = f"provisional ({share}mean of scratch's {scratch['n']} seeds)"
+    origin = f"provisional ({share}mean of scratch's {counted(scratch['n'], 'seed')})"
     if "published_source" in rows:
         of_it = "" if scratch["share"] == 1 else f"{scratch['share']:g} of it, "
         origin = f"published ({of_it}{scratch['published_n']} seeds, {scratch['published_source']})"

@@ -61,6 +61,7 @@ class BatchOrder:
             chosen = self._selection.choose(
                 self._pool, self.epoch, lambda *names: torch_stream(self._seed, "strategy", *names)
             )
+            chosen = _whole_indices(chosen, len(self._pool), type(self._selection).__name__)
         self.selection_seconds += time.perf_counter() - begun
         self._batches = len(chosen) // self._size
         if self._batches == 0:
@@ -72,3 +73,18 @@ class BatchOrder:
         drawn = self._images.draw(len(chosen), self._seed, self.epoch)
         self._images.expect(shuffled[: self._batches * self._size].split(self._size)[self.position :])
         self._plan = (shuffled.to(self._images.device), *drawn)
+
+
+def _whole_indices(chosen: object, images: int, name: str) -> Tensor:
+    """Return what a selection chose. Raises StrategyError unless it is a vector of whole numbers below `images`."""
+    if not isinstance(chosen, Tensor) or chosen.ndim != 1 or chosen.dtype != torch.int64:
+        found = f"{tuple(chosen.shape)} {chosen.dtype}" if isinstance(chosen, Tensor) else type(chosen).__name__
+        raise StrategyError(
+            f"{name}: choose returned {found}, expected a vector of int64 indices. Fix the strategy's file."
+        )
+    if len(chosen) and not 0 <= int(chosen.min()) <= int(chosen.max()) < images:
+        raise StrategyError(
+            f"{name}: chose indices from {int(chosen.min())} to {int(chosen.max())}, expected 0 to {images - 1}. "
+            "Fix the strategy's file."
+        )
+    return chosen

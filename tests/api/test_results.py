@@ -170,6 +170,67 @@ def test_a_strategy_object_is_named_after_its_title_and_its_own_code_is_recorded
         bench.strategy("optimized", **{"start.shrnk": 1})
 
 
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"seeds": 3}, "seeds: found 3, expected distinct whole numbers"),
+        ({"seeds": "0-2"}, "seeds: found '0-2'"),
+        ({"seeds": [-1]}, "seeds: found -1"),
+        ({"seeds": [1.5]}, "seeds: found 1.5"),
+        ({"seeds": [True]}, "seeds: found True"),
+        ({"seeds": [0, 0]}, "seeds: one is given twice"),
+        ({"seeds": []}, "seeds: none given"),
+        ({"seeds": [2**63]}, "seeds: found 9223372036854775808"),
+        (
+            {"strategies": "scratch"},
+            r"strategies: found 'scratch', expected a list of strategies, such as \['scratch', ",
+        ),
+        ({"strategies": []}, "strategies: none given"),
+        ({"strategies": [None]}, "strategy: found None, expected a name"),
+        ({"strategies": ["naive", "naive"]}, "naive at horizon 1: asked for twice. Remove one."),
+        ({"images": "foo"}, "images: found 'foo', expected 'auto', 'resident' or 'streamed'"),
+        ({"compiled": "no"}, "compiled: found 'no'"),
+        ({"fresh": "no"}, "fresh: found 'no'"),
+        ({"threads": 0}, "threads: found 0"),
+    ],
+)
+def test_a_plan_of_wrong_values_is_one_line(options: dict, complaint: str, tmp_path: Path):
+    given = {"strategies": ["scratch"], "seeds": [0], "results": tmp_path / "runs", "device": "cpu", **options}
+    with pytest.raises(BenchError, match=complaint) as raised:
+        bench.plan("digits-7-3", **given)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_seeds_may_be_numpys(tmp_path: Path):
+    import numpy as np
+
+    plan = bench.plan("digits-7-3", ["scratch"], np.arange(2), results=tmp_path / "runs", device="cpu")
+    assert plan.seeds == (0, 1)
+    assert all(type(seed) is int for seed in plan.seeds)
+
+
+@pytest.mark.parametrize("changes", [{"name": "../esc"}, {"name": "a/b"}, {"title": ""}])
+def test_a_scenario_object_is_validated_again(changes: dict):
+    scenario = bench.load_scenario("digits-7-3").model_copy(update=changes)
+    with pytest.raises(ScenarioError, match=next(iter(changes))):
+        bench.plan(scenario, ["scratch"], [0])
+
+
+def test_wrong_values_for_tables_and_reports_are_one_line(results: bench.Results, tmp_path: Path):
+    for call in (results.leaderboard, results.frontier, results.curves):
+        with pytest.raises(RecordError, match=r"currency 'FLOPs': expected one of flops, steps"):
+            call("mnist-usps", currency="FLOPs")
+    with pytest.raises(RecordError, match="target 1: expected a share"):
+        results.leaderboard("mnist-usps", target="1")
+    for wrong in ({"formats": "png"}, {"width": "x"}):
+        with pytest.raises(RecordError, match=r"report: found .* expected results from"):
+            bench.report(results, tmp_path / "reports", **wrong)
+    assert not (tmp_path / "reports").exists()
+    optimized = bench.strategy("optimized")
+    assert len(results.compare("naive", optimized, "mnist-usps").duels) == 1
+
+
 def test_errors_are_those_of_the_command_line():
     with pytest.raises(BenchError, match="Did you mean scratch"):
         bench.plan("digits-7-3", ["scrach"])

@@ -37,7 +37,7 @@ def where(tmp_path: Path) -> list[str]:
 def test_a_users_folders_are_prepared_trained_on_and_checked(mine: Path, where: list[str], tmp_path: Path):
     result = bench("run", "--scenario", mine, "--strategy", "scratch", "--strategy", "optimized", *where)
     assert result.exit_code == 0, result.output
-    assert "provisional (mean of scratch's 1 seeds)" in result.stdout
+    assert "provisional (mean of scratch's 1 seed)" in result.stdout
     root = tmp_path / "root"
     prepared = bench("data", "prepare", "--scenario", mine, "--data-root", root)
     assert f"{tmp_path / 'digits' / 'old' / 'train'}: 951 images of 7 classes ready at 8 pixels" in prepared.stdout

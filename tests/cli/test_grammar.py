@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from bench.catalog import shipped_folder
 from bench.cli.main import main
 from tests.cli.test_main import bench, refused
 
@@ -65,7 +66,7 @@ def test_set_and_grid_make_variants_that_are_recorded_and_ranked_under_their_nam
     record = json.loads((trial / "trial.json").read_text())["strategy"]
     assert (record["name"], record["schedule"]["warmup"], record["horizon"]) == ("naive[schedule.warmup=0.3]", 0.3, 0.5)
     again = bench("run", "--scenario", tiny, "--strategy", "naive[schedule.warmup=0.3,horizon=0.5]", *folders)
-    assert "1 trials: 0 to run, 1 finished already" in again.stderr
+    assert "1 trial: 0 to run, 1 finished already" in again.stderr
     assert bench("check", "--audit", trial, "--device", "cpu").exit_code == 0
     compared = bench(
         "compare", "naive[schedule.warmup=0.3]@0.25", "scratch", "--scenario", tiny, "--results", tmp_path / "runs"
@@ -120,6 +121,97 @@ def test_a_mistake_in_the_grammar_is_one_line_and_nothing_is_written(
         assert complaint in refused(bench(command, *before, *given, *folders))
     assert not (tmp_path / "runs").exists()
     assert not (tmp_path / "cache").exists()
+
+
+def test_what_is_wrong_is_said_before_images_are_decoded(tmp_path: Path):
+    from tests.data.trees import class_folders
+
+    class_folders(tmp_path / "old", ("a", "b"), each=10)
+    class_folders(tmp_path / "new", ("c",), each=10, first=50)
+    text = (shipped_folder("scenarios") / "digits-7-3.toml").read_text()
+    start = text.index("stages = ")
+    text = text[:start] + 'stages = [{ folder = "old" }, { folder = "new" }]\n' + text[text.index("[data]") :]
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace('set = "digits"\nclass_order_seed = 1993', "test_share = 0.2\nimage_size = 8"))
+    for wrong in (
+        ["--set", "start=Foo"],
+        ["--horizon", "nan"],
+        ["--device", "cuda:99"],
+        ["--seeds", "0", "--set", "x=1"],
+    ):
+        refused(
+            bench("run", "--scenario", path, "--data-root", tmp_path / "root", "--results", tmp_path / "runs", *wrong)
+        )
+        assert not (tmp_path / "root").exists(), wrong
+        assert not (tmp_path / "runs").exists(), wrong
+
+
+def test_records_that_must_not_be_mixed_are_no_quiet_success(tiny: Path, folders: list[str], tmp_path: Path):
+    run = ["run", "--scenario", tiny, "--strategy", "scratch", *folders]
+    assert bench(*run).exit_code == 0
+    path = next((tmp_path / "runs").rglob("trial.json"))
+    record = json.loads(path.read_text())
+    copy = path.parent.parent / "seed-7"
+    copy.mkdir()
+    (copy / "trial.json").write_text(json.dumps(record | {"seed": 7, "strategy_hash": "0" * 16}))
+    (copy / "evals.jsonl").write_text((path.parent / "evals.jsonl").read_text())
+    result = bench(*run)
+    assert result.exit_code == 2
+    assert "trials of different strategies under one name" in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (
+            ["run", "--horizon", "abc"],
+            "bench: Invalid value for '--horizon': 'abc' is not a valid float. See: bench run --help",
+        ),
+        (["run", "--threads", "0"], "Invalid value for '--threads'"),
+        (["compare", "a", "b"], "Missing option '--scenario'. See: bench compare --help"),
+        (["rnu"], "No such command 'rnu'."),
+        (["run", "--strategy", "x" * 300 + ".py"], "File name too long. Name another path."),
+        (["run", "--scenario", "x" * 300 + ".toml"], "File name too long. Name another path."),
+        (["leaderboard", "--results", "x" * 300], "File name too long. Name another path."),
+        (
+            ["leaderboard", "--results", "{tmp}/file"],
+            "is a file, expected a folder of records. Name another with --results.",
+        ),
+        (["data", "export", "--to", "{tmp}/file"], "file"),
+        (["run", "--seeds", "9223372036854775808"], "expected whole numbers like 0-4 or 0,2,5"),
+        (["run", "--seeds", "٣"], "expected whole numbers like 0-4 or 0,2,5"),
+        (["leaderboard", "--columns", "rank", "--format", "csv"], "given with --format csv, which has every column"),
+    ],
+)
+def test_every_mistake_is_one_line(arguments: list[str], complaint: str, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    assert complaint in refused(bench(*(argument.replace("{tmp}", str(tmp_path)) for argument in arguments)))
+
+
+def test_a_comparison_takes_a_variant_in_any_form_and_says_what_is_published(
+    tiny: Path, folders: list[str], tmp_path: Path
+):
+    name = "naive[schedule.warmup=0.3,schedule.peak=0.5]"
+    done = bench("run", "--scenario", tiny, "--strategy", "scratch", "--strategy", name, *folders)
+    assert done.exit_code == 0, done.output
+    where = ["--scenario", tiny, "--results", tmp_path / "runs"]
+    for form in (name, "naive[schedule.peak=0.50,schedule.warmup=3e-1]", f"{name}@1.0"):
+        result = bench("compare", form, "scratch", *where)
+        assert result.exit_code == 0, result.output
+        assert f"{name}@1 against scratch@1" in result.stdout
+    published = bench(
+        "compare", "naive", "optimized", "--scenario", "mnist-usps", "--published", "--results", tmp_path / "x"
+    )
+    assert "Published, from the records that come with bench: naive@1, optimized@0.4." in published.stdout
+
+
+@pytest.mark.parametrize(
+    "command", [["check", str(RESULTS)], ["data", "status"], ["list"], ["flops", "resnet8", "--image", "3x32x32"]]
+)
+def test_other_tables_fit_the_terminal_too(command: list[str], tmp_path: Path):
+    arguments = [*command, "--data-root", str(tmp_path)] if command[0] in ("data", "list") else command
+    lines = lines_at(80, *arguments)
+    assert max(len(line) for line in lines if not line.startswith("data root")) <= 80
 
 
 def test_a_run_without_scratch_trains_says_why_there_is_no_table_and_ends_with_0(

@@ -78,7 +78,7 @@ def test_list_names_every_shipped_scenario_and_strategy():
         (["--scenario", "./nowhere.toml"], "no such .toml file"),
         (["--strategy", "scrach"], "Did you mean scratch?"),
         (["--seeds", "x"], "'x': expected whole numbers like 0-4 or 0,2,5"),
-        (["--seeds", "4-0"], "empty or endless range"),
+        (["--seeds", "4-0"], "4-0: expected a range of 1 to 1,000 seeds"),
         (["--seeds", "1,1"], "is listed twice"),
         (["--device", "tpu"], "expected auto, cpu, cuda or cuda:N"),
         (["--scenario", "cifar10-5-5", "--data-root", "{tmp}/cifar"], "cifar10.npz"),
@@ -289,7 +289,7 @@ def test_a_leaderboard_of_several_scenarios_ends_with_one_of_all_together(run_on
 def test_a_leaderboard_leads_with_the_currency_and_target_asked_for(run_once: Path):
     printed = bench("leaderboard", "--results", run_once, "--currency", "steps", "--target", "0.5").stdout
     assert "speedup, steps" in printed
-    assert "provisional (0.5 of the mean of scratch's 1 seeds)" in printed
+    assert "provisional (0.5 of the mean of scratch's 1 seed)" in printed
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])

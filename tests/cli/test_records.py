@@ -109,7 +109,7 @@ def test_one_trial_alone_has_a_target_and_no_spread(results: Path, tmp_path: Pat
             shutil.rmtree(folder)
     printed = bench("leaderboard", "--results", results)
     assert printed.exit_code == 0, printed.output
-    assert "Target: validation accuracy 0.9307, provisional (mean of scratch's 1 seeds)" in printed.stdout
+    assert "Target: validation accuracy 0.9307, provisional (mean of scratch's 1 seed)" in printed.stdout
     assert "±" not in printed.stdout
     assert "nan" not in printed.stdout
     assert bench("report", "--results", results, "--reports", tmp_path / "reports").exit_code == 0

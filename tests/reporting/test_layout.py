@@ -30,6 +30,17 @@ def test_a_wide_terminal_has_every_column_and_a_narrow_one_the_most_important():
     assert keys(fit(TABLE, 59)) == keys(fit(TABLE, 10)) == ["rank", "strategy", "speedup"]
 
 
+def test_prose_goes_on_in_further_lines_of_its_column():
+    columns = (Column("rule", "rule", left=True), Column("found", "asked, or found", left=True, prose=True))
+    cells = Cells("", columns, (("clock", "The phases of the clock account for the wall time"), ("commit", "Clean")))
+    assert text_lines(fit(cells, 36), 36) == [
+        "rule    asked, or found",
+        "clock   The phases of the clock",
+        "        account for the wall time",
+        "commit  Clean",
+    ]
+
+
 @given(st.integers(40, 200))
 def test_no_line_is_wider_than_the_terminal_and_no_number_is_cut(width: int):
     lines = text_lines(fit(TABLE, width), width)
@@ -41,7 +52,7 @@ def test_a_name_that_does_not_fit_is_cut_with_an_ellipsis():
     assert text_lines(fit(TABLE, 45), 45) == [
         "rank  strategy                        speedup",
         "   -  scratch                            1.00",
-        "   1  a-strategy-with-a…  2.43 (1.90 to 2.70)",
+        "   1  a-strate…long-name  2.43 (1.90 to 2.70)",
     ]
     assert "a-strategy-with-a-long-name" in text_lines(TABLE)[2]
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -49,6 +49,18 @@ class KillAfter:
     def evaluated(self, row) -> None:
         if row.step == self.step:
             raise Killed
+
+
+@dataclass(frozen=True)
+class Returning:
+    """A selection that returns what is none: nothing, halves, or indices outside the pool."""
+
+    what: str
+    needs_speed: ClassVar[bool] = False
+
+    def choose(self, pool, epoch, stream):
+        wrong = {"nothing": None, "halves": torch.full((64,), 0.5), "below": torch.arange(64) - 1}
+        return wrong.get(self.what, torch.full((64,), 10**6))
 
 
 @dataclass(frozen=True)
@@ -205,6 +217,23 @@ def test_a_trial_resumed_on_other_code_says_so_and_keeps_what_its_record_knew(
         resumed = run_trial(scratch).record.provenance
     assert resumed.modified is True
     assert (resumed.images, resumed.gpu) == (begun.images, begun.gpu) == ("resident", None)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "complaint"),
+    [
+        ("nothing", "choose returned NoneType, expected a vector of int64 indices"),
+        ("halves", r"choose returned \(64,\) torch.float32"),
+        ("below", "chose indices from -1 to 62, expected 0 to"),
+        ("beyond", "chose indices from 1000000 to 1000000"),
+    ],
+)
+def test_a_selection_that_returns_no_indices_fails_its_trial_and_is_named(
+    run_trial: RunTrial, scratch: Entrant, chosen: str, complaint: str
+):
+    mine = replace(scratch.strategy, selection=Returning(chosen))
+    with pytest.raises(StrategyError, match=f"Returning: {complaint}"):
+        run_trial(replace(scratch, strategy=mine))
 
 
 def test_choosing_images_is_timed_within_training_and_across_sittings(

@@ -24,7 +24,7 @@ from bench.analysis.speedup.speedup import (
 )
 from bench.analysis.speedup.survival import estimate_reach
 from bench.catalog import REFERENCE, scenario_argument
-from bench.errors import RecordError
+from bench.errors import NothingToCompareError, RecordError
 
 RELATIVE_TARGETS = (0.90, 0.95, 0.98, 0.99)
 RELATIVE_TARGETS_AND_FULL = (*RELATIVE_TARGETS, 1.0)
@@ -133,7 +133,7 @@ def require_scratch(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
     if found.empty:
         published = published_of(trials)
         why = f"beside those of seeds {span(published.seeds)}, which its target was published from" if published else ""
-        raise RecordError(
+        raise NothingToCompareError(
             f"{name}: no finished scratch trial at horizon 1{f' {why}' if why else ', so there is no target'}. "
             f"Run: bench run --scenario {scenario_argument(name)} --strategy scratch"
         )
