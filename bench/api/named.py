@@ -95,7 +95,7 @@ def strategies_for(
 
 
 def seeds_for(seeds: Iterable[int]) -> tuple[int, ...]:
-    """Return seeds as plain integers. Raises BenchError for what is no list of distinct whole numbers from 0 to 2^63 - 1."""
+    """Return seeds as plain integers. Raises BenchError unless they are distinct whole numbers from 0 to 2^63 - 1."""
     expected = "expected distinct whole numbers from 0 to 2^63 - 1, such as range(3). Change them."
     if isinstance(seeds, str) or not isinstance(seeds, Iterable):
         raise BenchError(f"seeds: found {seeds!r}, {expected}")
@@ -173,6 +173,6 @@ def _name_of(strategy: Strategy) -> str:
     name = re.sub(r"[^a-z0-9]+", "-", strategy.title.lower()).strip("-")
     if not name or name in BASELINES:
         raise StrategyError(
-            f"Strategy: title {strategy.title!r} gives the name {name!r}, expected one of its own. Change the title."
+            f"Strategy: title {strategy.title!r} gives the name {name!r}, which is taken. Change the title."
         )
     return name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,8 +114,8 @@ def plan(
     """Return what would be run. Checks data, strategies and existing records; trains and writes nothing.
 
     results: folder of records. device: "auto", "cpu", "cuda" or "cuda:N". data_root, cache: None for the user's cache folder.
-    compiled: by torch.compile; None as the scenario says. threads: of PyTorch on the CPU; None for one a core. images: "resident"
-    on the device, "streamed", or "auto". fresh: run finished trials again.
+    compiled: by torch.compile; None as the scenario says. threads: of PyTorch on the CPU; None for one per core. images:
+    "resident" on the device, "streamed", or "auto". fresh: run finished trials again.
     Raises a BenchError for whatever can be known to be wrong beforehand, such as image files that are not prepared (see prepare).
 
     >>> import bench
@@ -157,7 +157,7 @@ def run(plan: Plan, results: str | os.PathLike[str] | None = None, *, listener: 
 
     chosen = plan if results is None or Path(results) == plan.results else plan.into(results)
     chosen._local.run(listener or Silent())
-    return load_results(chosen.results)
+    return replace(load_results(chosen.results), _scenario=plan.scenario.name)
 
 
 def prepare(
@@ -170,7 +170,7 @@ def prepare(
 ) -> list[Prepared]:
     """Decode a scenario's image files, those that are not decoded yet; nothing where its data come as arrays.
 
-    workers: processes, None for one a processor. skip_broken: leave broken images out. progress: is called with the number of
+    workers: processes, None for one per processor. skip_broken: leave broken images out. progress: is called with the number of
     images just decoded. Raises DataError for files that are missing or broken.
 
     >>> import bench

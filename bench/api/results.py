@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,13 +58,14 @@ def load_results(
 class Results:
     """The records of a folder, as they were when it was read. Made by load_results() and run().
 
-    In every method: scenario, a name, the path of a .toml file or a Scenario, None for the only one; of a path or an object, only
-    trials of exactly that scenario count. currency: "flops", "steps", "images", "device_seconds" or "gpu_joules". target: the
-    share of scratch's accuracy to be reached, above 0 and at most 1.
+    In every method: scenario is a name, the path of a .toml file, a Scenario, or None for the one that was run, or the only one.
+    Of a path or an object, only trials of exactly that scenario count. currency: "flops", "steps", "images", "device_seconds" or
+    "gpu_joules". target: the share of scratch's accuracy to be reached, above 0 and at most 1.
     """
 
     folder: Path
     _records: Records
+    _scenario: str | None = None  # the one that run() ran, which is meant where none is named
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -105,7 +106,7 @@ class Results:
             raise RecordError(
                 f"--device {device}: no trials of that device among the results, found: {found}. Change it."
             )
-        return Results(self.folder, self._records.only(mine) if len(trials) else self._records)
+        return replace(self, _records=self._records.only(mine) if len(trials) else self._records)
 
     def leaderboard(
         self, scenario: ScenarioLike | None = None, *, update: int = 1, currency: str = "flops", target: float = 1.0
@@ -207,13 +208,13 @@ class Results:
 
     def _part(self, scenario: ScenarioLike | None) -> Records:
         """Return one scenario's part. Raises RecordError where it is not clear which, or has no trial."""
+        if scenario is None and self._scenario is not None:
+            return self._records.of(self._scenario)
         if scenario is None:
             names = self._records.scenarios()
             if len(names) != 1:
                 known = ", ".join(names) or "none; run: bench run"
-                raise RecordError(
-                    f"{self.folder}: {len(names)} scenarios, expected one to be named. There are: {known}."
-                )
+                raise RecordError(f"{self.folder}: {len(names)} scenarios; name one of: {known}.")
             return self._records.of(names[0])
         name, scenario_hash = scenario_in_results(scenario)
         part = self._records.of(name)

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 def collect_command(results: Path, output: Path | None) -> None:
     """Write all records into one Parquet file, one row per evaluation.
 
-    In the results folder, leaderboard, report and compare read it in place of the records, as long as none of them has changed
-    since: the same tables, many times faster. Elsewhere it is a copy to work with or to send.
+    In the results folder, leaderboard, compare, report and target read this file instead of the records, as long as no record has
+    changed. The tables are the same. Anywhere else, the file is a copy to work with or to send.
     """
     from bench.records.collect import write_collected
 

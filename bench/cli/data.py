@@ -26,7 +26,7 @@ def data() -> None:
 @data.command()
 @data_root_option
 def status(data_root: Path) -> None:
-    """Say of each set whether it is ready, where and how large, or what is missing; and its licence."""
+    """Show each set's state (ready, size and where, or what is missing) and its licence."""
     from bench.data.sources.find import set_state
     from bench.data.sources.known import SETS
     from bench.data.sources.verify import folder_bytes
@@ -55,9 +55,9 @@ def status(data_root: Path) -> None:
 def prepare(
     scenario: str | None, folder: Path | None, size: int | None, data_root: Path, workers: int | None, skip_broken: bool
 ) -> None:
-    """Decode a scenario's image files once, into arrays of its resolution: in parallel, and goes on after a kill.
+    """Decode a scenario's image files once, into arrays of its resolution: in parallel; a killed run resumes.
 
-    Each image's centre square is resampled to the resolution; the orientation that a camera noted is not applied.
+    Each image's centre square is resampled to the resolution; EXIF orientation is not applied.
     """
     if (scenario is None) == (folder is None) or (folder is None) != (size is None):
         raise DataError("bench data prepare: give --scenario, or --folder with --size.")
@@ -93,7 +93,7 @@ def prepare(
 @one_scenario_option
 @data_root_option
 def verify(scenario: str, data_root: Path) -> None:
-    """Check a scenario's data: counts, classes, checksums of what was prepared, images both in training and test."""
+    """Check a scenario's data: counts, classes, checksums of what was prepared, and images that are in both training and test."""
     from bench.api.named import load_scenario
     from bench.data.sources.find import find_trees, load_images
     from bench.data.sources.verify import broken_chunks, count_images, find_duplicates
@@ -104,7 +104,7 @@ def verify(scenario: str, data_root: Path) -> None:
     for domain, train, fewest, test, fewest_test in count_images(images):
         where = f"{domain}: " if domain else ""
         click.echo(
-            f"{where}{train:,} training images (at least {fewest} a class), {test:,} test images ({fewest_test} a class)"
+            f"{where}{train:,} training images (at least {fewest} per class), {test:,} test images ({fewest_test} per class)"
         )
     wrong = []
     for tree in find_trees(asked, data_root):
@@ -112,12 +112,14 @@ def verify(scenario: str, data_root: Path) -> None:
         click.echo(f"{tree.listing.folder}: checksums {'differ' if found else 'agree'}; {len(tree.skipped)} skipped")
         wrong += [f"{tree.folder}: {part}" for part in found]
     twice = find_duplicates(images)
-    click.echo(f"{twice.count} test images are byte for byte a training image, {twice.unlike} of them of another class")
+    click.echo(
+        f"{twice.count} test images are identical to a training image, {twice.unlike} of them with a different class"
+    )
     if twice.pairs:
         click.echo("test and training place: " + ", ".join(f"{a} = {b}" for a, b in twice.pairs))
     if wrong:
         raise DataError(
-            f"{wrong[0]}: not what was written{f' (and {len(wrong) - 1} more)' if len(wrong) > 1 else ''}. "
+            f"{wrong[0]}: changed since it was written{f' (and {len(wrong) - 1} more)' if len(wrong) > 1 else ''}. "
             "Remove that folder, and prepare again."
         )
 

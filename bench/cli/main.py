@@ -61,7 +61,7 @@ def main() -> None:
     default="auto",
     show_default=True,
     help="All on the device, or batch by batch. auto: resident where that takes at most half of a GPU's free memory; on a CPU, "
-    "image files are streamed and arrays are not. The same is learned, bit for bit.",
+    "image files are streamed and arrays are not. Results are bit-identical either way.",
 )
 @click.option("--fresh", is_flag=True, help="Run finished trials again, replacing their records.")
 def run(images: Residence, fresh: bool, **asked: Any) -> None:
@@ -105,7 +105,7 @@ def run(images: Residence, fresh: bool, **asked: Any) -> None:
     help="Printed width of the figures: 6.75 inches, 3.3 inches, or both (column width as PDF only).",
 )
 def report(scenario: str | None, results: Path, published: bool, reports: Path, formats: str, width: str) -> None:
-    """Draw figures, with their captions and tables beside them, and write index.html over them all.
+    """Draw figures, each with its caption and table, and write index.html with all of them.
 
     Figures that compare scenarios are drawn where several are reported, and go into the folder itself. With --scenario, the page
     holds that scenario alone.

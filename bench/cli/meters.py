@@ -68,8 +68,8 @@ def flops_command(model: str, image: tuple[int, int, int], classes: int, form: s
 
     once = f", and {count.batch:,} per batch" if count.batch else ""
     notes = (
-        f"forward: {count.forward:,} FLOPs an image; by fvcore {count.forward_fvcore:,}",
-        f"step, forward and backward: {count.step:,} FLOPs an image{once}",
+        f"forward: {count.forward:,} FLOPs per image; by fvcore {count.forward_fvcore:,}",
+        f"step, forward and backward: {count.step:,} FLOPs per image{once}",
         _COUNTED,
     )
     show(replace(flops_cells(model, image, count, layers), notes=notes))
@@ -78,7 +78,7 @@ def flops_command(model: str, image: tuple[int, int, int], classes: int, form: s
 @click.command("check")
 @click.argument("results", type=click.Path(path_type=Path), required=False)
 @click.option("--audit", type=click.Path(path_type=Path), default=None, help="Folder of one trial's record.")
-@click.option("--strategy", default=None, help="With --audit: the strategy's file, where it is not a shipped one.")
+@click.option("--strategy", default=None, help="With --audit: the strategy's file, if it is not shipped.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @device_option
 @data_root_option
@@ -87,11 +87,11 @@ def check_command(
 ) -> None:
     """Check records: all of RESULTS against the rules for a leaderboard's row, or one trial's charges (--audit).
 
-    An audit replays some steps of a recorded trial under a real counter. Exits with 1 where a rule is not kept, or where what was
-    counted and what was charged are more than 0.1 % apart.
+    An audit replays some steps of a recorded trial under a real counter. Exits with 1 if a rule is broken, or if what was counted
+    and what was charged are more than 0.1 % apart.
     """
     if (results is None) == (audit is None):
-        raise BenchError("bench check: give a folder of results, or one trial's folder with --audit. One of the two.")
+        raise BenchError("bench check: give either a results folder, or --audit with one trial's folder.")
     if audit is not None:
         _audit(audit, strategy, device, data_root, form)
     elif results is not None:
@@ -116,7 +116,7 @@ def _audit(trial: Path, strategy: str | None, device: str, data_root: Path, form
         wrong = next(part for part in found.parts if not part.agrees)
         raise MeterError(
             f"{trial}: {wrong.name}: {wrong.counted:,} FLOPs counted, {wrong.charged:,} charged, expected within 0.1 %. "
-            "Its costs are not to be believed. Charge what the strategy computes, and run it again."
+            "Do not trust its costs. Charge what the strategy computes, and run it again."
         )
 
 

@@ -137,7 +137,7 @@ _TRAINING = (
         "settings",
         type=SettingText("--set"),
         multiple=True,
-        help="Set a field of the strategies, such as start.shrink=0.9; of one of them: optimized:start.shrink=0.9.",
+        help="Set a field of the strategies, such as start.shrink=0.9; for one strategy only: optimized:start.shrink=0.9.",
     ),
     click.option(
         "--grid",

@@ -34,7 +34,7 @@ def list_command(data_root: Path, results: Path, wide: bool, columns: str | None
 @training_options
 @width_options
 def plan_command(wide: bool, columns: str | None, **asked: Any) -> None:
-    """Say what `bench run` would do, and what it would take on this machine: times a few steps, and runs nothing else."""
+    """Say what `bench run` would do, and how long it would take on this machine. Times a few steps; runs nothing else."""
     from bench.api.named import check_names, load_scenario
     from bench.api.plans import require_data
     from bench.reporting.plans import plan_cells

@@ -18,7 +18,7 @@ from bench.cli.options import Seeds, one_scenario_option, results_option
 def target_command(scenario: str, seeds: tuple[int, ...], source: str | None, results: Path) -> None:
     """Print the target that finished trials of scratch give, as a table to paste into the scenario's file.
 
-    It then is the scenario's published target, also for older records, and these seeds are no longer scored.
+    It then becomes the scenario's published target, also for older records, and these seeds are no longer scored.
     """
     from bench.reporting.target import target_toml
 

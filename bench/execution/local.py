@@ -68,7 +68,7 @@ class LocalRun:
         names = [f"{entrant.name} at horizon {entrant.strategy.horizon:g}" for entrant in entrants]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            raise StrategyError(f"{twice}: asked for twice. Remove one.")
+            raise StrategyError(f"{twice}: listed twice. Remove one.")
         self.scenario = scenario
         self.device = choose_device(device)
         self._cache = cache

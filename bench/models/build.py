@@ -109,5 +109,5 @@ def optional_package(name: str, asked_by: str) -> Any:
         return importlib.import_module(name)
     except ImportError as cause:
         raise ScenarioError(
-            f"{asked_by}: needs the package {name}, which is not installed. Run: pip install 'compute-to-accuracy[{name}]'"
+            f"{asked_by}: needs the package {name}, which is not installed. Run: pip install {name}"
         ) from cause

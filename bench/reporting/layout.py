@@ -19,7 +19,7 @@ class Column:
     """A column of a table.
 
     key: what `--columns` calls it. priority: 0 is always shown, the others in ascending order as width allows. left: flush left.
-    prose: words that may go on in further lines, for the last column.
+    prose: text that may wrap onto further lines, for the last column.
     """
 
     key: str

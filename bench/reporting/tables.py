@@ -74,10 +74,10 @@ def frontier_cells(rows: pd.DataFrame, currency: str) -> Cells:
         for row in rows.to_dict("records")
     ]
     note = (
-        "Scratch's full cost over the lowest cost from which on every horizon ends at the target, interpolated between horizons "
-        "on a logarithmic cost axis. In brackets, the 95 % interval: the costs at which a paired t test does not tell the "
-        "strategy's accuracy from scratch's; an end with < or > lies outside the horizons that were run. Where several horizons "
-        "were run, this is the headline: it does not favour schedules that lower the learning rate early."
+        "Scratch's full cost over the lowest cost at and beyond which every horizon ends at the target, interpolated between "
+        "horizons on a logarithmic cost axis. In brackets, the 95 % interval: the costs at which a paired t test cannot "
+        "distinguish the strategy's accuracy from scratch's; an end with < or > lies outside the horizons that were run. Where "
+        "several horizons were run, this is the headline: it does not favour schedules that lower the learning rate early."
     )
     return Cells("Frontier over horizons", columns, tuple(found), (note,))
 
@@ -141,7 +141,7 @@ def life_cells(rows: pd.DataFrame) -> Cells:
     notes = [
         "Whole life: scratch's total cost over the strategy's. A total is the base model, which training from scratch every time "
         "needs as well, plus every update to the end of its horizon, where the next one starts. Base and updates in FLOPs.",
-        "'<': some update missed its target, so less was achieved than by training from scratch.",
+        "'<': some update missed its target, so the strategy ended below scratch there.",
     ]
     if flops["base"].isna().all():
         notes.append("The cost of the base model is unknown and is in no total.")
@@ -271,8 +271,8 @@ def _cells(row: Any, several: Collection[str], lead: str, others: Sequence[str],
 def _notes(rows: pd.DataFrame) -> list[str]:
     notes = [
         "Speedup: scratch's cost at the target over the strategy's, with its 95 % interval where there is one. '<' is a bound: "
-        "the strategy did not hold the target within its horizon (censored). Seeds: how many of those compared reached it.",
-        f"Cost: to the target, or in full where censored{BASE_NOTE}. "
+        "the strategy did not hold the target within its horizon (censored). Seeds: how many of the compared seeds reached it.",
+        f"Cost: up to the target, or of the whole trial if the target was missed{BASE_NOTE}. "
         f"Device: {_each(rows['device'])}. Commit: {_each(rows['commit'])}. "
         f"Rules version {rows['rules_version'].iloc[0]}.",
     ]

@@ -132,7 +132,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _split(text: str) -> list[str]:
-    """Split at the commas that stand in no brackets and no quotes."""
+    """Split at the commas outside brackets and quotes."""
     parts, depth, quote, begin = [], 0, "", 0
     for place, mark in enumerate(text):
         if quote:

@@ -131,7 +131,7 @@ def named(strategy: Strategy, name: str, origin: Path | None = None) -> Entrant:
 
 
 def require_recordable(entrant: Entrant) -> Entrant:
-    """Return the strategy. Raises StrategyError where a field's value is none that a record can hold."""
+    """Return the strategy. Raises StrategyError if a record cannot hold a field's value."""
     try:
         entrant.hash()
     except (TypeError, ValueError) as cause:

@@ -137,7 +137,9 @@ def _refuse_one_name(entrants: Sequence[tuple[str, Entrant]]) -> None:
     for (_, first), (_, second) in itertools.combinations(entrants, 2):
         one, other = ((each.plain or each) for each in (first, second))
         if one.name == other.name and one.origin != other.origin:
-            raise StrategyError(f"--strategy: {one.origin} and {other.origin} have one name. Rename one of the files.")
+            raise StrategyError(
+                f"--strategy: {one.origin} and {other.origin} have the same name. Rename one of the files."
+            )
 
 
 def _refuse_repeated(asked: str, settings: Sequence[Setting]) -> None:

@@ -124,7 +124,7 @@ def test_a_scenario_is_a_name_a_path_or_an_object_and_only_its_own_trials_count(
         results.leaderboard(changed)
     with pytest.raises(ScenarioError, match=r"is a folder, expected a \.toml file"):
         results.leaderboard(tmp_path)
-    with pytest.raises(RecordError, match=r"5 scenarios, expected one to be named\. There are: cifar100"):
+    with pytest.raises(RecordError, match=r"5 scenarios; name one of: cifar100"):
         results.leaderboard()
 
 
@@ -156,7 +156,7 @@ def test_a_plan_says_what_is_due_and_writes_nothing(tmp_path: Path):
 
 
 def test_a_strategy_object_is_named_after_its_title_and_its_own_code_is_recorded(tmp_path: Path):
-    with pytest.raises(StrategyError, match="title 'Naive' gives the name 'naive', expected one of its own"):
+    with pytest.raises(StrategyError, match="title 'Naive' gives the name 'naive', which is taken"):
         bench.strategy(bench.Strategy(title="Naive", start=bench.Keep(), schedule=bench.Linear()))
     plain = bench.strategy(bench.Strategy(title="Half: of it!", start=bench.Keep(), schedule=bench.Linear()))
     assert (plain.name, plain.source) == ("half-of-it", None)
@@ -187,7 +187,7 @@ def test_a_strategy_object_is_named_after_its_title_and_its_own_code_is_recorded
         ),
         ({"strategies": []}, "strategies: none given"),
         ({"strategies": [None]}, "strategy: found None, expected a name"),
-        ({"strategies": ["naive", "naive"]}, "naive at horizon 1: asked for twice. Remove one."),
+        ({"strategies": ["naive", "naive"]}, "naive at horizon 1: listed twice. Remove one."),
         ({"images": "foo"}, "images: found 'foo', expected 'auto', 'resident' or 'streamed'"),
         ({"compiled": "no"}, "compiled: found 'no'"),
         ({"fresh": "no"}, "fresh: found 'no'"),

@@ -49,7 +49,7 @@ def test_mixed_versions_and_scenarios_are_refused(results: Path, tmp_path: Path,
     options = {"report": ["--reports", tmp_path], "compare": ["naive", "optimized"]}.get(command, [])
     line = refused(bench(command, *options, "--scenario", NAME, "--results", results))
     assert f"{NAME}: trials of different {key}: " in line
-    assert "Keep them in folders apart" in line
+    assert "Keep them in separate folders" in line
     assert bench("check", results).exit_code == 1
 
 
@@ -83,7 +83,7 @@ def test_a_lost_last_line_is_no_shorter_trial(results: Path):
 
 def test_a_scratch_that_ends_with_no_number_gives_no_target(results: Path):
     end_with_nan(trial(results, "scratch", 1))
-    reason = f"{NAME}: scratch seed 1 ends with a validation accuracy that is no number, so there is no target"
+    reason = f"{NAME}: scratch seed 1 ends with a validation accuracy that is not a number, so there is no target"
     assert reason in refused(bench("leaderboard", "--results", results))
     compared = bench("compare", "naive", "optimized", "--wide", "--scenario", NAME, "--results", results)
     assert compared.exit_code == 0, compared.output

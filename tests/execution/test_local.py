@@ -133,7 +133,7 @@ def test_a_record_of_another_strategy_is_not_overwritten(make: Make):
 
 
 def test_two_strategies_with_the_same_name_are_refused(make: Make):
-    with pytest.raises(StrategyError, match="scratch at horizon 1: asked for twice"):
+    with pytest.raises(StrategyError, match="scratch at horizon 1: listed twice"):
         make([BASELINES[0], BASELINES[0]])
 
 

@@ -75,7 +75,9 @@ def test_two_files_of_one_name_are_refused_and_each_keeps_its_own_classes(tmp_pa
     # The second file was loaded last; the first one's piece is still its own.
     assert vary(one, {"schedule": Call("Level", {})}).strategy.schedule.level == 0.25
     assert vary(one, {"schedule": Call("Level", {})}).source == first.read_text()
-    with pytest.raises(StrategyError, match=r"a/mine\.py and .*b/mine\.py have one name\. Rename one of the files\."):
+    with pytest.raises(
+        StrategyError, match=r"a/mine\.py and .*b/mine\.py have the same name\. Rename one of the files\."
+    ):
         expand([(str(first), one), (str(second), other)], [])
 
 

@@ -90,7 +90,7 @@ def leaderboard(
         table = table.assign(**scratch_columns(published, ends, every - len(trials)))
     if table[f"value_{currency}"].isna().all():
         raise RecordError(
-            f"{trials['scenario'].iloc[0]}: no {currency} to compare: not measured, or on unlike machines. "
+            f"{trials['scenario'].iloc[0]}: no {currency} to compare: not measured, or on different machines. "
             "Choose another currency."
         )
     return _ranked(table, currency)
@@ -127,12 +127,16 @@ def by_strategy(frame: pd.DataFrame) -> Iterator[tuple[str, float, pd.DataFrame]
 def require_scratch(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
     """Return the evaluations of scratch at horizon 1, of seeds that are scored.
 
-    Raises RecordError where there are none, or where a seed ends with an accuracy that is no number.
+    Raises RecordError where there are none, or where a seed ends with an accuracy that is not a number.
     """
     found, name = evals[(evals["strategy"] == REFERENCE) & (evals["horizon"] == 1.0)], trials["scenario"].iloc[0]
     if found.empty:
         published = published_of(trials)
-        why = f"beside those of seeds {span(published.seeds)}, which its target was published from" if published else ""
+        why = (
+            f"apart from those of seeds {span(published.seeds)}, which its target was published from"
+            if published
+            else ""
+        )
         raise NothingToCompareError(
             f"{name}: no finished scratch trial at horizon 1{f' {why}' if why else ', so there is no target'}. "
             f"Run: bench run --scenario {scenario_argument(name)} --strategy scratch"
@@ -141,8 +145,8 @@ def require_scratch(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
     lost = ends[~np.isfinite(ends["validation_accuracy"].astype(float))]
     if len(lost):
         raise RecordError(
-            f"{name}: scratch seed {lost['seed'].iloc[0]} ends with a validation accuracy that is no number, so there is no "
-            "target. Run it again with --fresh, or take its record away."
+            f"{name}: scratch seed {lost['seed'].iloc[0]} ends with a validation accuracy that is not a number, so there is no "
+            "target. Run it again with --fresh, or remove its record."
         )
     return found
 
@@ -151,7 +155,7 @@ def paired(trials: pd.DataFrame, evals: pd.DataFrame, currency: str) -> Iterator
     """Yield (strategy, horizon, scratch's curves, its own) on the seeds that both have finished, in order.
 
     What shares no seed with scratch is left out, and so are seeds that are not scored, and what cannot be compared in
-    `currency`: it was not measured, or on unlike machines. Scratch's own are one and the same.
+    `currency`: it was not measured, or on different machines. Scratch's own are one and the same.
     Raises RecordError where there is no scratch, or trials that must not be compared.
     """
     refuse_mixtures(trials)
@@ -189,7 +193,7 @@ def _facts(trials: dict[str, list[Any]], places: Sequence[int]) -> dict[str, obj
         "commit": " / ".join(sorted({str(commit)[:10] for commit in every("commit")})),
         "modified": not all(modified is False for modified in every("modified")),  # unknown counts as modified
         **({"shipped": any(every("shipped"))} if "shipped" in trials else {}),
-        "rules_version": trials["rules_version"][places[0]],  # refuse_mixtures has seen that there is but one
+        "rules_version": trials["rules_version"][places[0]],  # refuse_mixtures has seen that there is only one
     }
 
 
@@ -296,7 +300,9 @@ def refuse_mixtures(trials: pd.DataFrame) -> None:
     for column in ("scenario_hash", "data_hash", "rules_version", "training_version"):
         found = sorted(map(str, trials[column].unique()))
         if len(found) > 1:
-            raise RecordError(f"{name}: trials of different {column}: {', '.join(found)}. Keep them in folders apart.")
+            raise RecordError(
+                f"{name}: trials of different {column}: {', '.join(found)}. Keep them in separate folders."
+            )
     hashes = trials.groupby(["strategy", "horizon"])["strategy_hash"].nunique()
     for strategy, horizon in hashes[hashes > 1].index:
         raise RecordError(

@@ -17,7 +17,7 @@ _TINY = 1e-12
 class CostInterval:
     """The costs at which equal accuracy is not rejected at the 5 % level: from the lowest to the highest of them.
 
-    low_open, high_open: whether the interval may go on beyond the cheapest, or the costliest, horizon that was run.
+    low_open, high_open: whether the interval may extend beyond the cheapest, or the costliest, horizon that was run.
     """
 
     low: float

@@ -142,11 +142,11 @@ def duel(
         )
     scratch, mine, theirs = (measured.curves(key, seeds).run(currency) for key in keys)
     if np.isnan(mine.cost).any() or np.isnan(theirs.cost).any():
-        raise RecordError(f"{_name(one)} and {_name(other)}: no {currency} were measured. Choose another currency.")
+        raise RecordError(f"{_name(one)} and {_name(other)}: {currency} was not measured. Choose another currency.")
     machines = pd.concat([_of(trials, *key) for key in (one, other)])["machine"]
     if currency in ONE_DEVICE and machines.nunique() > 1:
         raise RecordError(
-            f"{_name(one)} and {_name(other)}: {currency} of unlike machines, which are not compared. Choose another currency."
+            f"{_name(one)} and {_name(other)}: {currency} was measured on different machines. Choose another currency."
         )
     target = share * full_target(scratch, published.accuracy if published else None)
     costs, other_costs = mine.seed_costs(target), theirs.seed_costs(target)

@@ -50,6 +50,16 @@ def test_strategies_are_ranked_by_flops_and_the_censored_come_last():
     assert table["target"].tolist() == [pytest.approx(0.8)] * 3
 
 
+def test_rows_rank_by_what_all_their_seeds_did():
+    """Steady reaches with two of three seeds, and its mean ends below; lucky with one, which lifts its mean above."""
+    scratch = {("scratch", 1.0): dict.fromkeys(range(3), [0.2, 0.4, 0.6, 0.8])}
+    steady = {("steady", 0.5): {0: [0.5, 0.81], 1: [0.5, 0.81], 2: [0.5, 0.70]}}
+    lucky = {("lucky", 0.25): {0: [0.99], 1: [0.79], 2: [0.79]}}
+    table = leaderboard(*records(scratch | lucky | steady)).set_index("strategy")
+    assert table["relation_flops"].to_dict() == {"scratch": "=", "steady": "<", "lucky": "="}
+    assert table["rank"].dropna().to_dict() == {"steady": 1, "lucky": 2}
+
+
 def test_every_currency_is_compared_and_what_was_not_measured_is_empty():
     table = leaderboard(*records(SCRATCH | FAST))
     for currency in ("steps", "images", "flops", "device_seconds"):

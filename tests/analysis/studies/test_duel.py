@@ -53,5 +53,5 @@ def test_seconds_of_different_machines_are_not_compared():
     trials, evals = records(SCRATCH | FAST | WEAK)
     trials.loc[trials["strategy"] == "fast", "machine"] = "other"
     assert duel(trials, evals, ("fast", 0.5), ("weak", 1.0)).seeds == (0, 1)
-    with pytest.raises(RecordError, match="device_seconds of unlike machines"):
+    with pytest.raises(RecordError, match="device_seconds was measured on different machines"):
         duel(trials, evals, ("fast", 0.5), ("weak", 1.0), currency="device_seconds")
