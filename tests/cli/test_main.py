@@ -194,7 +194,7 @@ def test_flops_prints_both_counters_by_layer():
     result = bench("flops", "resnet18-cifar", "--image", "3x32x32", "--classes", 10)
     assert result.exit_code == 0, result.output
     assert "555,422,720" in result.stdout
-    assert "forward: 1,110,845,440 FLOPs an image; by fvcore 1,110,845,440" in result.stdout
+    assert "forward: 1,110,845,440 FLOPs per image; by fvcore 1,110,845,440" in result.stdout
     assert "groups.3.1.conv2" in result.stdout
     assert "Counted: convolutions, linear layers, attention" in result.stdout
 

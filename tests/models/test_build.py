@@ -85,7 +85,7 @@ def test_grey_images_do_not_fit_torchvisions_models():
 
 def test_timm_is_imported_only_when_named_and_missing_is_one_line(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ScenarioError, match=r"'timm:resnet26': needs the package timm.*pip install 'compute-to-acc"):
+    with pytest.raises(ScenarioError, match=r"'timm:resnet26': needs the package timm.*pip install timm"):
         build_model("timm:resnet26", 3, 10, 0, "base")
 
 

@@ -37,9 +37,9 @@ def frontiers(
     trials, evals: as returned by bench.records.collect. Seeds are those finished by scratch at horizon 1 and at every horizon
     of the strategy. A strategy has no row if there is no such seed, if the currency was not measured, or, in seconds and joules,
     if machines differ. share: of the target, which is the published one, or else scratch's final accuracy.
-    Columns: strategy, horizons (in words), n, target, cost (the lowest at and beyond which all horizons end at the target, NaN if the
-    longest does not), value (scratch's full cost over it, or over the costliest horizon's as a bound), relation ("=" or "<");
-    low, high (95 % interval of value, by inverting the paired t test, see bench.analysis.speedup.inversion; NaN if there is
+    Columns: strategy, horizons (in words), n, target; cost (the lowest at and beyond which every horizon ends at the target, NaN
+    if the longest misses), value (scratch's full cost over it, or over the costliest horizon's as a bound), relation ("=" or
+    "<"); low, high (95 % interval of value, by inverting the paired t test, see bench.analysis.speedup.inversion; NaN if there is
     none), low_open, high_open (whether that end lies outside the horizons that were run), note (how the interval was made, or why
     there is none).
     """

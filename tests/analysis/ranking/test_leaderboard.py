@@ -52,7 +52,7 @@ def test_strategies_are_ranked_by_flops_and_the_censored_come_last():
 
 def test_rows_rank_by_what_all_their_seeds_did():
     """Steady reaches with two of three seeds, and its mean ends below; lucky with one, which lifts its mean above."""
-    scratch = {("scratch", 1.0): dict.fromkeys(range(3), [0.2, 0.4, 0.6, 0.8])}
+    scratch = {("scratch", 1.0): {seed: [0.2, 0.4, 0.6, 0.8] for seed in range(3)}}
     steady = {("steady", 0.5): {0: [0.5, 0.81], 1: [0.5, 0.81], 2: [0.5, 0.70]}}
     lucky = {("lucky", 0.25): {0: [0.99], 1: [0.79], 2: [0.79]}}
     table = leaderboard(*records(scratch | lucky | steady)).set_index("strategy")
