@@ -112,7 +112,7 @@ def sorted_as(table: Any, heading: str) -> str | None:
 
 
 def eventually(check: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Wait for a browser that has other things to do: on a busy machine it answers events, and stores a choice, a little later."""
+    """Wait for a busy browser: it answers events, and stores a choice, a little later."""
     end = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < end, "the page never came to it"
