@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bench.api.results import Results
 
 
-@click.command("collect")
+@click.command("collect", short_help="Write all records into one Parquet file.")
 @results_option
 @click.option(
     "--output",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bench.scenario import Scenario
 
 
-@click.group("data")
+@click.group("data", short_help="See, prepare and check image sets.")
 def data() -> None:
     """See which image sets are there, decode image files, check them."""
 

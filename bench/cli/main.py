@@ -53,7 +53,7 @@ def main() -> None:
     """What does updating a trained model cost, compared with training again, at the same accuracy?"""
 
 
-@main.command()
+@main.command(short_help="Train strategies, and print the leaderboard.")
 @training_options
 @click.option(
     "--images",
@@ -89,7 +89,7 @@ def run(images: Residence, fresh: bool, **asked: Any) -> None:
         show_tables([table.cells for table in tables])
 
 
-@main.command()
+@main.command(short_help="Draw figures, tables and a page.")
 @scenario_filter
 @results_option
 @published_option

@@ -38,7 +38,7 @@ class ImageShape(click.ParamType):
         return channels, height, width
 
 
-@click.command("flops")
+@click.command("flops", short_help="Count a model's FLOPs layer by layer.")
 @click.argument("model")
 @click.option("--image", type=ImageShape(), default="3x224x224", show_default=True, help="channels x height x width.")
 @click.option("--classes", type=click.IntRange(min=1), default=1000, show_default=True, help="Width of the head.")
@@ -75,7 +75,7 @@ def flops_command(model: str, image: tuple[int, int, int], classes: int, form: s
     show(replace(flops_cells(model, image, count, layers), notes=notes))
 
 
-@click.command("check")
+@click.command("check", short_help="Check records against the rules, or audit one.")
 @click.argument("results", type=click.Path(path_type=Path), required=False)
 @click.option("--audit", type=click.Path(path_type=Path), default=None, help="Folder of one trial's record.")
 @click.option("--strategy", default=None, help="With --audit: the strategy's file, if it is not shipped.")

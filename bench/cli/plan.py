@@ -12,7 +12,7 @@ from bench.cli.options import data_root_option, entrants_of, plan_of, results_op
 from bench.cli.show import show_tables, width_options
 
 
-@click.command("list")
+@click.command("list", short_help="List scenarios and strategies.")
 @data_root_option
 @results_option
 @width_options
@@ -30,7 +30,7 @@ def list_command(data_root: Path, results: Path, wide: bool, columns: str | None
     click.echo(f"strategies: {', '.join(strategy_names())}, or the path of a .py file")
 
 
-@click.command("plan")
+@click.command("plan", short_help="Say what a run would do, and how long it takes.")
 @training_options
 @width_options
 def plan_command(wide: bool, columns: str | None, **asked: Any) -> None:

@@ -19,7 +19,7 @@ from bench.cli.show import show_tables, width_options
 from bench.errors import BenchError
 
 
-@click.command("leaderboard")
+@click.command("leaderboard", short_help="Rank strategies by their speedup.")
 @scenario_filter
 @currency_option
 @target_option
@@ -61,7 +61,7 @@ def leaderboard_command(
         click.echo("\n".join(table.markdown() if form == "md" else table.latex() for table in tables))
 
 
-@click.command("compare")
+@click.command("compare", short_help="Compare two strategies, paired by seed.")
 @click.argument("one")
 @click.argument("other")
 @one_scenario_option

@@ -10,7 +10,7 @@ from bench.cli.collect import read_results
 from bench.cli.options import Seeds, one_scenario_option, results_option
 
 
-@click.command("target")
+@click.command("target", short_help="Make a target to publish.")
 @one_scenario_option
 @click.option("--seeds", type=Seeds(), default="0-4", show_default=True, help="At least five; not scored afterwards.")
 @click.option("--source", default=None, help="Where it is published, in words; default: device and commit.")

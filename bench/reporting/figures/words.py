@@ -102,7 +102,7 @@ def caption(figure: str, suffix: str, ranking: pd.DataFrame, facts: Facts) -> st
 def profile_caption(boards: Sequence[pd.DataFrame], table: str, facts: Facts) -> str:
     """Return the performance profile's caption. boards: as returned by leaderboard. table: the file it is drawn from."""
     lines = [
-        f"Performance profile: the share of {len(boards)} tables in which a strategy's cost at the target, in FLOPs, is at most "
+        f"The share of {len(boards)} tables in which a strategy's cost at the target, in FLOPs, is at most "
         "tau times the lowest in that table. A miss, or a cost above four times the lowest, never counts, so a profile need not "
         "reach 1; it depends on which strategies are compared. In brackets: the geometric mean of speedups over scratch, a miss "
         "counting as scratch's budget plus one step. Shown: strategies present in every table, at most the "
