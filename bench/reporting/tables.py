@@ -60,7 +60,8 @@ def frontier_cells(rows: pd.DataFrame, currency: str) -> Cells:
         Column("seeds", "seeds"),
         Column("speedup", f"frontier speedup, {label}"),
         Column("cost", f"cost, {label}", 1),
-        Column("interval", "interval", 2, left=True),
+        Column("attributable", "attributable", 2),
+        Column("interval", "interval", 3, left=True),
     )
     found = [
         (
@@ -69,6 +70,7 @@ def frontier_cells(rows: pd.DataFrame, currency: str) -> Cells:
             str(row["n"]),
             frontier_text(row),
             amount(row["cost"], currency) if is_there(row["cost"]) else _DASH,
+            f"{row['attributable']:.2f}" if is_there(row["attributable"]) else _DASH,
             str(row["note"]),
         )
         for row in rows.to_dict("records")
@@ -77,7 +79,8 @@ def frontier_cells(rows: pd.DataFrame, currency: str) -> Cells:
         "Scratch's full cost over the lowest cost at and beyond which every horizon ends at the target, interpolated between "
         "horizons on a logarithmic cost axis. In brackets, the 95 % interval: the costs at which a paired t test cannot "
         "distinguish the strategy's accuracy from scratch's; an end with < or > lies outside the horizons that were run. Where "
-        "several horizons were run, this is the headline: it does not favour schedules that lower the learning rate early."
+        "several horizons were run, this is the headline: it does not favour schedules that lower the learning rate early. "
+        "Attributable: the same against scratch's own frontier, its least cost at the target when it may be shorter, too."
     )
     return Cells("Frontier over horizons", columns, tuple(found), (note,))
 

@@ -26,6 +26,7 @@ _COLUMNS = [
     "low_open",
     "high_open",
     "note",
+    "attributable",
 ]
 
 
@@ -41,7 +42,8 @@ def frontiers(
     if the longest misses), value (scratch's full cost over it, or over the costliest horizon's as a bound), relation ("=" or
     "<"); low, high (95 % interval of value, by inverting the paired t test, see bench.analysis.speedup.inversion; NaN if there is
     none), low_open, high_open (whether that end lies outside the horizons that were run), note (how the interval was made, or why
-    there is none).
+    there is none); attributable (scratch's own least cost at the target, over its horizons, over the strategy's: what continuing
+    saves and a shorter scratch does not; NaN if scratch was run at one horizon, or on other seeds).
     """
     published = published_of(trials)
     trials, evals = scored(trials, evals)
@@ -80,7 +82,17 @@ def frontiers(
                 **_interval(full.mean_cost(-1), costs[order], differences),
             }
         )
-    return pd.DataFrame(rows, columns=_COLUMNS)
+    return _attributed(pd.DataFrame(rows, columns=_COLUMNS))
+
+
+def _attributed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add the attributable ratio: scratch's own least cost at the target over the strategy's, where both are known."""
+    own = rows[rows["strategy"] == REFERENCE]
+    if own.empty:
+        return rows
+    scratch = own.iloc[0]
+    comparable = (rows["n"] == scratch["n"]) & (rows["strategy"] != REFERENCE)
+    return rows.assign(attributable=(scratch["cost"] / rows["cost"].astype(float)).where(comparable))
 
 
 def cost_at(costs: np.ndarray, accuracies: np.ndarray, target: float) -> float | None:

@@ -124,6 +124,18 @@ def test_a_frontier_has_the_interval_of_the_inverted_test():
     assert (row["low_open"], row["high_open"]) == (False, False)
 
 
+def test_what_a_shorter_scratch_saves_as_well_is_not_attributed_to_continuing():
+    curves = three_seeds((0.25, [0.78, 0.785, 0.775]), (0.5, [0.83, 0.82, 0.84]))
+    # Scratch ends at 0.8 after 20 of its 40 steps as well, so half of the saving is not the strategy's.
+    curves |= {("scratch", 0.5): {seed: [0.1, 0.8] for seed in range(3)}}
+    rows = frontiers(*records(curves)).set_index("strategy")
+    assert rows.loc["scratch", "value"] == pytest.approx(2.0)
+    assert rows.loc["fast", "attributable"] == pytest.approx(rows.loc["fast", "value"] / 2)
+    assert np.isnan(rows.loc["scratch", "attributable"])
+    alone = frontiers(*records(three_seeds((0.25, [0.7] * 3), (0.5, [0.9] * 3))))
+    assert alone["attributable"].isna().all()
+
+
 def test_an_end_outside_the_horizons_is_open_and_too_few_seeds_have_none():
     wide = three_seeds((0.25, [0.70, 0.85, 0.76]), (0.5, [0.83, 0.82, 0.84]))
     (row,) = frontiers(*records(wide)).to_dict("records")
