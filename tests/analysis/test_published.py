@@ -108,7 +108,7 @@ def test_only_seeds_of_the_target_is_an_error_that_says_what_to_run():
 
 def test_no_scored_scratch_is_an_error_that_names_the_unscored_seeds():
     trials, evals = records(both({("scratch", 1.0): MAKERS["scratch", 1.0]}, FAST))
-    with pytest.raises(RecordError, match=r"no finished scratch trial at horizon 1 beside those of seeds 10-14"):
+    with pytest.raises(RecordError, match=r"no finished scratch trial at horizon 1 apart from those of seeds 10-14"):
         leaderboard(with_target(trials), evals)
 
 

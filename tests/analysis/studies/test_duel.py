@@ -45,7 +45,7 @@ def test_strategies_without_a_common_seed_are_refused():
 
 def test_a_currency_that_was_not_measured_is_refused():
     trials, evals = records(SCRATCH | FAST)
-    with pytest.raises(RecordError, match="no gpu_joules were measured"):
+    with pytest.raises(RecordError, match="gpu_joules was not measured"):
         duel(trials, evals, ("fast", 0.5), ("scratch", 1.0), currency="gpu_joules")
 
 
