@@ -41,8 +41,8 @@ def load_results(
 
     >>> import bench
     >>> results = bench.load_results("no-such-folder", published=True)
-    >>> results.leaderboard("mnist-usps").frame["strategy"].tolist()
-    ['scratch', 'optimized', 'naive']
+    >>> results.leaderboard("pacs-photo-art").frame["strategy"].tolist()
+    ['scratch', 'naive', 'optimized']
     """
     from bench.catalog import shipped_folder
     from bench.records.collect import add_shipped, collect

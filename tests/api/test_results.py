@@ -81,7 +81,7 @@ def test_a_comparison_is_of_each_common_horizon(results: bench.Results):
         RecordError, match=r"no common horizon. Name one of each: naive@1, optimized@0.4, optimized@0.5"
     ):
         results.compare("naive", "optimized", "cifar100-70-30-lite")
-    assert len(results.compare("naive", "optimized", "mnist-usps").duels) == 1  # one each, though of unlike lengths
+    assert len(results.compare("naive", "optimized", "pacs-photo-art").duels) == 1  # one each, though of unlike lengths
 
 
 def test_a_paired_interval_by_hand():
@@ -131,13 +131,13 @@ def test_a_scenario_is_a_name_a_path_or_an_object_and_only_its_own_trials_count(
 def test_published_records_fill_in_what_one_lacks_and_are_marked(tmp_path: Path):
     import shutil
 
-    shutil.copytree(RESULTS / "mnist-usps" / "naive", tmp_path / "mnist-usps" / "naive")
+    shutil.copytree(RESULTS / "pacs-photo-art" / "naive", tmp_path / "pacs-photo-art" / "naive")
     found = bench.load_results(tmp_path, published=True)
-    board = found.leaderboard("mnist-usps").frame.set_index("strategy")
+    board = found.leaderboard("pacs-photo-art").frame.set_index("strategy")
     assert board["shipped"].to_dict() == {"scratch": True, "optimized": True, "naive": False}
-    assert "optimized (published)" in found.leaderboard("mnist-usps").markdown()
-    assert "naive (published)" not in found.leaderboard("mnist-usps").markdown()
-    assert "shipped" not in bench.load_results(RESULTS).leaderboard("mnist-usps").frame
+    assert "optimized (published)" in found.leaderboard("pacs-photo-art").markdown()
+    assert "naive (published)" not in found.leaderboard("pacs-photo-art").markdown()
+    assert "shipped" not in bench.load_results(RESULTS).leaderboard("pacs-photo-art").frame
     only = bench.load_results(tmp_path / "nothing", published=True)
     assert len(only.trials) == len(bench.load_results(RESULTS).trials)
     with pytest.raises(RecordError, match="no such"):
