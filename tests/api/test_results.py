@@ -60,8 +60,9 @@ def test_a_leaderboard_is_the_committed_one_and_shows_itself(results: bench.Resu
 
 
 def test_a_frontier_a_whole_life_curves_and_all_together(results: bench.Results):
-    (row,) = results.frontier("cifar100-70-30-lite").frame.to_dict("records")
-    assert row["value"] == pytest.approx(2.43, abs=0.005)
+    rows = results.frontier("cifar100-70-30-lite").frame.set_index("strategy")
+    assert rows.loc["optimized", "value"] == pytest.approx(2.43, abs=0.005)
+    assert (rows.loc["optimized", "low"], rows.loc["optimized", "high_open"]) == (pytest.approx(2.03, abs=0.005), True)
     assert "optimized" in set(results.whole_life("digits-4-2-2-2").frame["strategy"])
     curves = results.curves("mnist-usps", currency="steps").frame
     assert curves.groupby("strategy")["cost"].max().to_dict() == {"naive": 1892, "optimized": 757, "scratch": 1892}
