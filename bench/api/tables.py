@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["COLUMNS"]
 
+_PRINTED = 4  # the lowest priority of a column that a page has room for
+
 
 @dataclass(frozen=True)
 class Table:
@@ -44,8 +46,13 @@ class Table:
         return markdown(self.cells)
 
     def latex(self) -> str:
-        """Return the table as a LaTeX table environment; it needs \\usepackage{booktabs}."""
-        return latex_plain(self.cells)
+        """Return the table as a LaTeX table environment; it needs \\usepackage{booktabs}.
+
+        Without the least important columns, so that it fits lines of 6.5 inches.
+        """
+        return latex_plain(
+            self.cells.pick([column.key for column in self.cells.columns if column.priority <= _PRINTED])
+        )
 
     def _repr_html_(self) -> str:
         return html_table(self.cells)

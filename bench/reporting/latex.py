@@ -89,7 +89,7 @@ def _environment(words: Sequence[str], headings: Sequence[str], cells: list[list
         r"\centering",
         rf"\caption{{{escape(_sentence(caption))}}}",
         r"\footnotesize",
-        r"\setlength{\tabcolsep}{3pt}",
+        r"\setlength{\tabcolsep}{2pt}",
         rf"\begin{{tabular}}{{{alignment.ljust(len(headings), 'r')}}}",
         r"\toprule",
         " & ".join(headings) + r" \\",

@@ -61,7 +61,7 @@ def frontier_cells(rows: pd.DataFrame, currency: str) -> Cells:
         Column("speedup", f"frontier speedup, {label}"),
         Column("cost", f"cost, {label}", 1),
         Column("attributable", "attributable", 2),
-        Column("interval", "interval", 3, left=True),
+        Column("interval", "interval", 5, left=True),
     )
     found = [
         (

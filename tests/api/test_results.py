@@ -63,6 +63,10 @@ def test_a_frontier_a_whole_life_curves_and_all_together(results: bench.Results)
     rows = results.frontier("cifar100-70-30-lite").frame.set_index("strategy")
     assert rows.loc["optimized", "value"] == pytest.approx(2.43, abs=0.005)
     assert (rows.loc["optimized", "low"], rows.loc["optimized", "high_open"]) == (pytest.approx(2.03, abs=0.005), True)
+    assert "paired t, inverted" not in results.frontier("cifar100-70-30-lite").latex()
+    assert "2.43 (2.03 to $>$ 2.50)" in results.frontier("cifar100-70-30-lite").latex()
+    assert "update 1 &" not in results.whole_life("digits-4-2-2-2").latex()  # it would not fit a page
+    assert "update 1" in results.whole_life("digits-4-2-2-2").markdown()
     assert "optimized" in set(results.whole_life("digits-4-2-2-2").frame["strategy"])
     curves = results.curves("mnist-usps", currency="steps").frame
     assert curves.groupby("strategy")["cost"].max().to_dict() == {"naive": 1892, "optimized": 757, "scratch": 1892}
