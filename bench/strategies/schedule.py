@@ -8,13 +8,16 @@ from typing import Protocol, runtime_checkable
 
 from bench.errors import StrategyError
 
+# Catches slips, such as 12 for 1.2.
+_HIGHEST_PEAK = 10
+
 
 @runtime_checkable
 class Schedule(Protocol):
     """The fourth aspect. A frozen dataclass; its fields go into the strategy's hash."""
 
     def factors(self, steps: int) -> list[float]:
-        """Return one factor in 0..1 for each of `steps` optimizer steps."""
+        """Return one factor, 0 or more, for each of `steps` optimizer steps."""
         ...
 
 
@@ -22,7 +25,7 @@ class Schedule(Protocol):
 class OneCycle:
     """Linear from near 0 to the peak over the first `warmup` of the steps, then linear to near 0 (Smith 2018).
 
-    peak: the highest factor.
+    peak: the highest factor; above 1, the rate exceeds the scenario's.
     """
 
     warmup: float
@@ -30,7 +33,7 @@ class OneCycle:
 
     def __post_init__(self) -> None:
         _check_share("OneCycle", "warmup", self.warmup)
-        _check_share("OneCycle", "peak", self.peak)
+        _check_peak("OneCycle", self.peak)
 
     def factors(self, steps: int) -> list[float]:
         rising = round(self.warmup * steps)
@@ -48,7 +51,7 @@ class Cosine:
 
     def __post_init__(self) -> None:
         _check_share("Cosine", "warmup", self.warmup)
-        _check_share("Cosine", "peak", self.peak)
+        _check_peak("Cosine", self.peak)
 
     def factors(self, steps: int) -> list[float]:
         rising = round(self.warmup * steps)
@@ -64,7 +67,7 @@ class Linear:
     peak: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_share("Linear", "peak", self.peak)
+        _check_peak("Linear", self.peak)
 
     def factors(self, steps: int) -> list[float]:
         return [self.peak * (steps - step) / steps for step in range(steps)]
@@ -80,7 +83,7 @@ class MultiStep:
 
     def __post_init__(self) -> None:
         _check_share("MultiStep", "gamma", self.gamma)
-        _check_share("MultiStep", "peak", self.peak)
+        _check_peak("MultiStep", self.peak)
         for milestone in self.milestones:
             _check_share("MultiStep", "milestones", milestone)
 
@@ -92,3 +95,10 @@ class MultiStep:
 def _check_share(piece: str, name: str, value: float) -> None:
     if not 0 <= value <= 1:
         raise StrategyError(f"{piece}: {name} {value}, expected in 0..1. Change it.")
+
+
+def _check_peak(piece: str, peak: float) -> None:
+    if not 0 <= peak <= _HIGHEST_PEAK:
+        raise StrategyError(
+            f"{piece}: peak {peak}, expected a factor of the scenario's learning rate in 0..{_HIGHEST_PEAK}. Change it."
+        )

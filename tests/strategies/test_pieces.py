@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -118,16 +119,35 @@ class TestSelection:
 class TestSchedule:
     @pytest.mark.parametrize(
         "schedule",
-        [OneCycle(0.2), OneCycle(0.0), OneCycle(0.3, peak=0.5), Cosine(), Cosine(0.1), Linear(), MultiStep()],
+        [
+            OneCycle(0.2),
+            OneCycle(0.0),
+            OneCycle(0.3, peak=0.5),
+            OneCycle(0.3, peak=2.5),
+            Cosine(),
+            Cosine(0.1),
+            Linear(),
+            MultiStep(),
+        ],
     )
     @given(steps=st.integers(1, 300))
     def test_there_is_a_factor_in_range_for_every_step(self, schedule, steps: int):
         factors = schedule.factors(steps)
         assert len(factors) == steps
-        assert all(0 < factor <= 1 for factor in factors)
+        assert all(0 < factor <= schedule.peak * (1 + 1e-12) for factor in factors)
 
     def test_one_cycle_by_hand(self):
         assert OneCycle(warmup=0.4).factors(5) == pytest.approx([0.5, 1.0, 0.75, 0.5, 0.25])
+
+    @pytest.mark.parametrize("kind", [partial(OneCycle, 0.4), partial(Cosine, 0.4), Linear, MultiStep])
+    def test_a_peak_above_one_scales_every_factor(self, kind):
+        assert kind(peak=2.5).factors(5) == pytest.approx([2.5 * factor for factor in kind().factors(5)])
+
+    @pytest.mark.parametrize("peak", [-0.1, 10.1, math.inf, math.nan])
+    @pytest.mark.parametrize("kind", [partial(OneCycle, 0.4), Cosine, Linear, MultiStep])
+    def test_a_peak_out_of_range_is_refused(self, kind, peak: float):
+        with pytest.raises(StrategyError, match=rf": peak {peak}, expected a factor of .* in 0\.\.10"):
+            kind(peak=peak)
 
     def test_cosine_by_hand(self):
         assert Cosine().factors(4) == pytest.approx([1.0, 0.853553, 0.5, 0.146447], abs=1e-6)
