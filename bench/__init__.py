@@ -31,6 +31,7 @@ _PUBLIC = {
     "ShrinkAndPerturb": "bench.strategies.start",
     "Strategy": "bench.strategies.strategy",
     "Uniform": "bench.strategies.selection",
+    "WarmupStableDecay": "bench.strategies.schedule",
     "load_results": "bench.api.results",
     "load_scenario": "bench.api.named",
     "plan": "bench.api.plans",
@@ -59,6 +60,7 @@ __all__ = [
     "ShrinkAndPerturb",
     "Strategy",
     "Uniform",
+    "WarmupStableDecay",
     "__version__",
     "load_results",
     "load_scenario",
@@ -77,7 +79,7 @@ if TYPE_CHECKING:
     from bench.errors import BenchError
     from bench.scenario import Scenario
     from bench.strategies.regularizer import L2Init, NoRegularizer
-    from bench.strategies.schedule import Cosine, Linear, MultiStep, OneCycle
+    from bench.strategies.schedule import Cosine, Linear, MultiStep, OneCycle, WarmupStableDecay
     from bench.strategies.selection import LearningSpeed, OldShare, Uniform
     from bench.strategies.start import Fresh, Keep, ShrinkAndPerturb
     from bench.strategies.strategy import Strategy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from bench.errors import StrategyError
 
@@ -90,6 +90,40 @@ class MultiStep:
     def factors(self, steps: int) -> list[float]:
         passed = [sum(step >= milestone * steps for milestone in self.milestones) for step in range(steps)]
         return [self.peak * self.gamma**count for count in passed]
+
+
+@dataclass(frozen=True)
+class WarmupStableDecay:
+    """Linear warm-up over the first `warmup` of the steps, then the peak, then a decay over the last `decay` of them.
+
+    shape: with x from 0 to nearly 1 over the decay, the factor is peak * (1 - x) if "linear", and peak * (1 - sqrt(x))
+    if "sqrt". Source: Zhai et al. 2022, arXiv 2106.04560 (linear cooldown); the name from Hu et al. 2024,
+    arXiv 2404.06395, who decay exponentially; both shapes in Hägele et al. 2024, arXiv 2405.18392.
+    """
+
+    warmup: float
+    decay: float
+    peak: float = 1.0
+    shape: Literal["linear", "sqrt"] = "linear"
+
+    def __post_init__(self) -> None:
+        _check_share("WarmupStableDecay", "warmup", self.warmup)
+        _check_share("WarmupStableDecay", "decay", self.decay)
+        _check_peak("WarmupStableDecay", self.peak)
+        if self.warmup + self.decay > 1:
+            raise StrategyError(
+                f"WarmupStableDecay: warmup {self.warmup} + decay {self.decay}, expected at most 1. Lower one."
+            )
+        if self.shape not in ("linear", "sqrt"):
+            raise StrategyError(f"WarmupStableDecay: shape {self.shape!r}, expected 'linear' or 'sqrt'. Change it.")
+
+    def factors(self, steps: int) -> list[float]:
+        rising = round(self.warmup * steps)
+        falling = min(round(self.decay * steps), steps - rising)  # both may round up
+        power = 1.0 if self.shape == "linear" else 0.5
+        up = [self.peak * (step + 1) / rising for step in range(rising)]
+        down = [self.peak * (1 - (step / falling) ** power) for step in range(falling)]
+        return up + [self.peak] * (steps - rising - falling) + down
 
 
 def _check_share(piece: str, name: str, value: float) -> None:

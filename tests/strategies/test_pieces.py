@@ -22,6 +22,7 @@ from bench import (
     Pool,
     ShrinkAndPerturb,
     Uniform,
+    WarmupStableDecay,
 )
 from bench.errors import StrategyError
 from bench.streams import torch_stream
@@ -128,6 +129,9 @@ class TestSchedule:
             Cosine(0.1),
             Linear(),
             MultiStep(),
+            WarmupStableDecay(0.1, 0.2),
+            WarmupStableDecay(0.3, 0.7, peak=2.0),
+            WarmupStableDecay(0.0, 1.0, shape="sqrt"),
         ],
     )
     @given(steps=st.integers(1, 300))
@@ -139,12 +143,16 @@ class TestSchedule:
     def test_one_cycle_by_hand(self):
         assert OneCycle(warmup=0.4).factors(5) == pytest.approx([0.5, 1.0, 0.75, 0.5, 0.25])
 
-    @pytest.mark.parametrize("kind", [partial(OneCycle, 0.4), partial(Cosine, 0.4), Linear, MultiStep])
+    @pytest.mark.parametrize(
+        "kind", [partial(OneCycle, 0.4), partial(Cosine, 0.4), Linear, MultiStep, partial(WarmupStableDecay, 0.2, 0.4)]
+    )
     def test_a_peak_above_one_scales_every_factor(self, kind):
         assert kind(peak=2.5).factors(5) == pytest.approx([2.5 * factor for factor in kind().factors(5)])
 
     @pytest.mark.parametrize("peak", [-0.1, 10.1, math.inf, math.nan])
-    @pytest.mark.parametrize("kind", [partial(OneCycle, 0.4), Cosine, Linear, MultiStep])
+    @pytest.mark.parametrize(
+        "kind", [partial(OneCycle, 0.4), Cosine, Linear, MultiStep, partial(WarmupStableDecay, 0.2, 0.4)]
+    )
     def test_a_peak_out_of_range_is_refused(self, kind, peak: float):
         with pytest.raises(StrategyError, match=rf": peak {peak}, expected a factor of .* in 0\.\.10"):
             kind(peak=peak)
@@ -155,9 +163,34 @@ class TestSchedule:
     def test_multi_step_by_hand(self):
         assert MultiStep((0.5, 0.75), gamma=0.1).factors(4) == pytest.approx([1.0, 1.0, 0.1, 0.01])
 
-    @pytest.mark.parametrize("schedule", [OneCycle(0.2), Cosine(0.1), Linear()])
+    @pytest.mark.parametrize("schedule", [OneCycle(0.2), Cosine(0.1), Linear(), WarmupStableDecay(0.1, 0.3)])
     def test_each_ends_near_zero_with_the_horizon(self, schedule):
         assert schedule.factors(1000)[-1] < 0.005
+
+    def test_warmup_stable_decay_by_hand(self):
+        factors = WarmupStableDecay(warmup=0.2, decay=0.4).factors(10)
+        assert factors == pytest.approx([0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25])
+
+    def test_shares_that_both_round_up_leave_one_factor_for_every_step(self):
+        assert WarmupStableDecay(warmup=0.3, decay=0.7).factors(5) == pytest.approx([0.5, 1, 1, 2 / 3, 1 / 3])
+
+    def test_a_decay_by_the_square_root_by_hand(self):
+        # Hägele et al. 2024, 1 - sqrt((n - (N - N_decay)) / N_decay), at n = 6 to 9 of N = 10 with N_decay = 4.
+        factors = WarmupStableDecay(warmup=0.2, decay=0.4, shape="sqrt").factors(10)
+        assert factors == pytest.approx([0.5, 1, 1, 1, 1, 1, 1, 0.5, 0.292893, 0.133975], abs=1e-6)
+
+    @pytest.mark.parametrize(
+        ("fields", "complaint"),
+        [
+            ((0.5, 0.6), r"warmup 0\.5 \+ decay 0\.6, expected at most 1"),
+            ((-0.1, 0.5), r"warmup -0\.1, expected in 0\.\.1"),
+            ((0.1, 1.5), r"decay 1\.5, expected in 0\.\.1"),
+            ((0.1, 0.5, 1.0, "cosine"), "shape 'cosine', expected 'linear' or 'sqrt'"),
+        ],
+    )
+    def test_fields_of_warmup_stable_decay_are_checked(self, fields: tuple, complaint: str):
+        with pytest.raises(StrategyError, match=rf"WarmupStableDecay: {complaint}"):
+            WarmupStableDecay(*fields)
 
     def test_a_warmup_out_of_range_is_refused(self):
         with pytest.raises(StrategyError, match=r"OneCycle: warmup 1\.5"):
