@@ -28,6 +28,7 @@ _PUBLIC = {
     "Pool": "bench.data.feed.batches",
     "Results": "bench.api.results",
     "Scenario": "bench.scenario",
+    "ShrinkAndNoise": "bench.strategies.start",
     "ShrinkAndPerturb": "bench.strategies.start",
     "Strategy": "bench.strategies.strategy",
     "Uniform": "bench.strategies.selection",
@@ -57,6 +58,7 @@ __all__ = [
     "Pool",
     "Results",
     "Scenario",
+    "ShrinkAndNoise",
     "ShrinkAndPerturb",
     "Strategy",
     "Uniform",
@@ -81,7 +83,7 @@ if TYPE_CHECKING:
     from bench.strategies.regularizer import L2Init, NoRegularizer
     from bench.strategies.schedule import Cosine, Linear, MultiStep, OneCycle, WarmupStableDecay
     from bench.strategies.selection import LearningSpeed, OldShare, Uniform
-    from bench.strategies.start import Fresh, Keep, ShrinkAndPerturb
+    from bench.strategies.start import Fresh, Keep, ShrinkAndNoise, ShrinkAndPerturb
     from bench.strategies.strategy import Strategy
 
 

@@ -20,6 +20,7 @@ from bench import (
     OldShare,
     OneCycle,
     Pool,
+    ShrinkAndNoise,
     ShrinkAndPerturb,
     Uniform,
     WarmupStableDecay,
@@ -30,6 +31,18 @@ from bench.streams import torch_stream
 BASE = {"weight": torch.tensor([1.0, -2.0]), "bn.weight": torch.tensor([3.0]), "bn.running_mean": torch.tensor([5.0])}
 FRESH = {"weight": torch.tensor([0.5, 0.5]), "bn.weight": torch.tensor([1.0]), "bn.running_mean": torch.tensor([0.0])}
 PARAMETERS = frozenset({"weight", "bn.weight"})
+LAYERS = {
+    "conv.weight": torch.full((64, 3, 5, 5), 2.0),
+    "shortcut.conv.weight": torch.full((32, 16, 1, 1), 3.0),
+    "bn.weight": torch.ones(64),
+    "bn.bias": torch.zeros(64),
+    "bn.running_mean": torch.ones(64),
+    "bn.num_batches_tracked": torch.tensor(7),
+    "head.weight": torch.full((100, 48), -1.0),
+    "head.bias": torch.full((100,), 0.5),
+    "token": torch.ones(1, 1, 8),
+}
+LAYER_PARAMETERS = frozenset(LAYERS) - {"bn.running_mean", "bn.num_batches_tracked"}
 
 
 def stream(*names: str | int) -> torch.Generator:
@@ -54,6 +67,41 @@ class TestStart:
     def test_fresh_buffers_are_an_argument(self):
         mixed = ShrinkAndPerturb(0.4, 0.1, buffers="fresh").weights(BASE, FRESH, PARAMETERS, lambda passes: None)
         assert mixed["bn.running_mean"] == 0.0
+
+    def test_shrink_and_noise_without_noise_shrinks_linear_maps_alone(self):
+        charged: list[int] = []
+        shrunk = ShrinkAndNoise(0.4, 0.0).weights(LAYERS, LAYERS, LAYER_PARAMETERS, charged.append)
+        assert list(shrunk) == list(LAYERS)
+        assert torch.allclose(shrunk["conv.weight"], torch.full((64, 3, 5, 5), 0.8))
+        assert torch.allclose(shrunk["head.weight"], torch.full((100, 48), -0.4))
+        assert torch.allclose(shrunk["head.bias"], torch.full((100,), 0.2))
+        for kept in ("bn.weight", "bn.bias", "bn.running_mean", "bn.num_batches_tracked", "token"):
+            assert shrunk[kept] is LAYERS[kept]
+        assert charged == [3]
+
+    def test_noise_is_normal_with_the_same_deviation_in_every_layer(self):
+        noisy = ShrinkAndNoise(0.5, 0.01).weights(LAYERS, LAYERS, LAYER_PARAMETERS, lambda passes: None)
+        drawn = {key: (noisy[key] - 0.5 * LAYERS[key]).flatten() / 0.01 for key in ("conv.weight", "head.weight")}
+        for noise in drawn.values():  # 4,800 numbers: the bounds are four standard errors
+            assert abs(noise.mean()) < 0.058
+            assert abs(noise.std() - 1) < 0.041
+            assert abs((noise.abs() < 1).float().mean() - 0.6827) < 0.027
+        assert abs(torch.corrcoef(torch.stack(list(drawn.values())))[0, 1]) < 0.058
+        assert (noisy["head.bias"] - 0.25).std() == pytest.approx(0.01, rel=0.3)
+
+    def test_noise_is_another_for_another_fresh_network_and_else_the_same(self):
+        def start(fresh: dict[str, torch.Tensor]) -> torch.Tensor:
+            return ShrinkAndNoise(0.5, 0.01).weights(LAYERS, fresh, LAYER_PARAMETERS, lambda p: None)["conv.weight"]
+
+        other = {**LAYERS, "head.bias": LAYERS["head.bias"] + 1e-6}
+        strided = {k: v.to(memory_format=torch.channels_last) if v.ndim == 4 else v for k, v in LAYERS.items()}
+        assert torch.equal(start(LAYERS), start(strided))
+        assert not torch.equal(start(LAYERS), start(other))
+
+    @pytest.mark.parametrize("fields", [(1.4, 0.1), (0.4, -0.1), (0.4, math.nan)])
+    def test_fields_of_shrink_and_noise_are_checked(self, fields: tuple[float, float]):
+        with pytest.raises(StrategyError, match=rf"shrink {fields[0]}, sigma {fields[1]}, expected both in 0\.\.1"):
+            ShrinkAndNoise(*fields)
 
     def test_a_shrink_out_of_range_is_refused(self):
         with pytest.raises(StrategyError, match=r"shrink 1\.4"):
