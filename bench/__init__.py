@@ -23,6 +23,7 @@ _PUBLIC = {
     "MultiStep": "bench.strategies.schedule",
     "NoRegularizer": "bench.strategies.regularizer",
     "OldShare": "bench.strategies.selection",
+    "OldShareOverTime": "bench.strategies.selection",
     "OneCycle": "bench.strategies.schedule",
     "Plan": "bench.api.plans",
     "Pool": "bench.data.feed.batches",
@@ -53,6 +54,7 @@ __all__ = [
     "MultiStep",
     "NoRegularizer",
     "OldShare",
+    "OldShareOverTime",
     "OneCycle",
     "Plan",
     "Pool",
@@ -82,7 +84,7 @@ if TYPE_CHECKING:
     from bench.scenario import Scenario
     from bench.strategies.regularizer import L2Init, NoRegularizer
     from bench.strategies.schedule import Cosine, Linear, MultiStep, OneCycle, WarmupStableDecay
-    from bench.strategies.selection import LearningSpeed, OldShare, Uniform
+    from bench.strategies.selection import LearningSpeed, OldShare, OldShareOverTime, Uniform
     from bench.strategies.start import Fresh, Keep, ShrinkAndNoise, ShrinkAndPerturb
     from bench.strategies.strategy import Strategy
 

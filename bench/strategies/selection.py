@@ -60,6 +60,32 @@ class OldShare:
 
 
 @dataclass(frozen=True)
+class OldShareOverTime:
+    """All new images, and a random share of the old ones: `first` in the first `epochs` epochs, `last` in later ones.
+
+    An epoch is one pass over the images chosen for it: with `first`, (first * old + new) / (old + new) as many steps as
+    with all images. A selection is not told how long its trial is, so the change comes after a number of epochs, not at
+    a share of the horizon: set `epochs` anew for another horizon. With `last` 1, later epochs see what Uniform shows.
+    """
+
+    first: float
+    epochs: int
+    last: float = 1.0
+    needs_speed: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _check_shares("OldShareOverTime", first=self.first, last=self.last)
+        if not self.epochs >= 1:
+            raise StrategyError(
+                f"OldShareOverTime: epochs {self.epochs}, expected 1 or more. Use OldShare({self.last}) for one share."
+            )
+
+    def choose(self, pool: Pool, epoch: int, stream: Stream) -> Tensor:
+        share = self.first if epoch < self.epochs else self.last
+        return OldShare(share).choose(pool, epoch, stream)
+
+
+@dataclass(frozen=True)
 class LearningSpeed:
     """Leave out the old images that the base training learned fastest and slowest; keep all new ones.
 

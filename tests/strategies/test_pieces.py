@@ -18,6 +18,7 @@ from bench import (
     MultiStep,
     NoRegularizer,
     OldShare,
+    OldShareOverTime,
     OneCycle,
     Pool,
     ShrinkAndNoise,
@@ -145,6 +146,35 @@ class TestSelection:
             assert (chosen >= 60).sum() == 40
             assert len(chosen.unique()) == len(chosen) == 55
         assert set(first.tolist()) != set(second.tolist())
+
+    def test_old_share_over_time_by_hand(self):
+        # 60 old and 40 new: 0.25 * 60 = 15, 0.75 * 60 = 45.
+        chosen = [OldShareOverTime(0.25, epochs=2, last=0.75).choose(self.pool, epoch, stream) for epoch in range(4)]
+        assert [int((each < 60).sum()) for each in chosen] == [15, 15, 45, 45]
+        assert all(sorted(each[each >= 60].tolist()) == list(range(60, 100)) for each in chosen)
+        assert all(len(each.unique()) == len(each) for each in chosen)
+        assert set(chosen[0].tolist()) != set(chosen[1].tolist())
+
+    def test_old_share_over_time_ends_with_everything_once(self):
+        chosen = OldShareOverTime(0.5, epochs=3).choose(self.pool, 3, stream)
+        assert sorted(chosen.tolist()) == list(range(100))
+
+    def test_old_share_over_time_shows_the_images_of_old_share_at_first(self):
+        assert torch.equal(
+            OldShareOverTime(0.25, epochs=2).choose(self.pool, 1, stream), OldShare(0.25).choose(self.pool, 1, stream)
+        )
+
+    @pytest.mark.parametrize(
+        ("fields", "complaint"),
+        [
+            ((1.5, 2), r"first 1\.5, expected in 0\.\.1"),
+            ((0.5, 2, -0.5), r"last -0\.5, expected in 0\.\.1"),
+            ((0.5, 0), r"epochs 0, expected 1 or more"),
+        ],
+    )
+    def test_fields_of_old_share_over_time_are_checked(self, fields: tuple, complaint: str):
+        with pytest.raises(StrategyError, match=rf"OldShareOverTime: {complaint}"):
+            OldShareOverTime(*fields)
 
     def test_learning_speed_leaves_out_the_fastest_and_slowest_old(self):
         chosen = LearningSpeed(drop_fastest=0.2, drop_slowest=0.1).choose(self.pool, 0, stream)
