@@ -1,7 +1,7 @@
 """bench: what does updating a trained model cost, compared with training again, at the same accuracy?
 
 To run and compare strategies from Python: plan, run, load_results, report. To write a strategy: Strategy and the pieces of
-its four aspects. docs/python.md and docs/strategies.md show both.
+its six aspects. docs/python.md and docs/strategies.md show both.
 """
 
 from __future__ import annotations
@@ -14,20 +14,26 @@ from bench.version import __version__
 # Loaded on first use: most of these need torch, `import bench` and `bench leaderboard` do not.
 _PUBLIC = {
     "BenchError": "bench.errors",
+    "ClassMeans": "bench.strategies.head",
     "Cosine": "bench.strategies.schedule",
+    "FreezeStages": "bench.strategies.freezing",
     "Fresh": "bench.strategies.start",
     "Keep": "bench.strategies.start",
     "L2Init": "bench.strategies.regularizer",
     "LearningSpeed": "bench.strategies.selection",
     "Linear": "bench.strategies.schedule",
+    "Logistic": "bench.strategies.head",
     "MultiStep": "bench.strategies.schedule",
+    "NoFreezing": "bench.strategies.freezing",
     "NoRegularizer": "bench.strategies.regularizer",
     "OldShare": "bench.strategies.selection",
     "OldShareOverTime": "bench.strategies.selection",
     "OneCycle": "bench.strategies.schedule",
     "Plan": "bench.api.plans",
     "Pool": "bench.data.feed.batches",
+    "RandomHead": "bench.strategies.head",
     "Results": "bench.api.results",
+    "Ridge": "bench.strategies.head",
     "Scenario": "bench.scenario",
     "ShrinkAndNoise": "bench.strategies.start",
     "ShrinkAndPerturb": "bench.strategies.start",
@@ -45,20 +51,26 @@ _PUBLIC = {
 
 __all__ = [
     "BenchError",
+    "ClassMeans",
     "Cosine",
+    "FreezeStages",
     "Fresh",
     "Keep",
     "L2Init",
     "LearningSpeed",
     "Linear",
+    "Logistic",
     "MultiStep",
+    "NoFreezing",
     "NoRegularizer",
     "OldShare",
     "OldShareOverTime",
     "OneCycle",
     "Plan",
     "Pool",
+    "RandomHead",
     "Results",
+    "Ridge",
     "Scenario",
     "ShrinkAndNoise",
     "ShrinkAndPerturb",
@@ -82,6 +94,8 @@ if TYPE_CHECKING:
     from bench.data.feed.batches import Pool
     from bench.errors import BenchError
     from bench.scenario import Scenario
+    from bench.strategies.freezing import FreezeStages, NoFreezing
+    from bench.strategies.head import ClassMeans, Logistic, RandomHead, Ridge
     from bench.strategies.regularizer import L2Init, NoRegularizer
     from bench.strategies.schedule import Cosine, Linear, MultiStep, OneCycle, WarmupStableDecay
     from bench.strategies.selection import LearningSpeed, OldShare, OldShareOverTime, Uniform

@@ -95,8 +95,8 @@ def _stand_in(scenario: Scenario, update: Update, seed: int) -> Base:
 def _recorded(record: TrialRecord, learner: Learner, parts: list[AuditedPart]) -> list[AuditedPart]:
     """Compare the record's figures with recomputed ones.
 
-    If the replay charged nothing but steps, the whole trial must have cost just its steps. If it charged more, how often it
-    does so is up to the strategy, so the total is not checked.
+    If the replay charged nothing but whole steps, the whole trial must have cost just its steps. If it charged more, or froze a
+    part of the network, how often it does so is up to the strategy, so the total is not checked.
     """
     assert record.summary is not None
     facts, summary, ledger = record.flops_per_image, record.summary, learner.ledger
@@ -105,7 +105,9 @@ def _recorded(record: TrialRecord, learner: Learner, parts: list[AuditedPart]) -
         AuditedPart("recorded: one image's step", learner.flops.step, facts.step),
     ]
     only_steps = ledger.images * learner.flops.step + ledger.steps * learner.flops.batch
-    if sum(part.charged for part in parts) == only_steps:
+    for number, (phase, recorded) in enumerate(zip(learner.phases, record.phases, strict=False), 1):
+        found.append(AuditedPart(f"recorded: one image's step in phase {number}", phase.step.image, recorded.step))
+    if not record.phases and sum(part.charged for part in parts) == only_steps:
         whole = summary.images * learner.flops.step + summary.steps * learner.flops.batch
         found.append(AuditedPart("recorded: the whole trial", whole, summary.train_flops))
     return found

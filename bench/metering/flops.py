@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -52,6 +52,14 @@ class FlopCount:
 
 
 @dataclass(frozen=True)
+class StepFlops:
+    """What one image costs in a training step of a part of a model, forward and backward; batch: see FlopCount."""
+
+    image: int
+    batch: int = 0
+
+
+@dataclass(frozen=True)
 class LayerFlops:
     """One module's own forward FLOPs for one image, without its children's. name: "" for the model itself."""
 
@@ -85,11 +93,37 @@ def count_layers(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[F
     return count, [layer for layer in layers if layer.forward or layer.forward_fvcore]
 
 
+def count_step(part: nn.Module, shape: Sequence[int]) -> StepFlops:
+    """Count a training step of a part of a model: forward and backward, without the gradient of what enters it.
+
+    shape: of one image's features, without the batch. Runs on a copy on the meta device, in training mode.
+    """
+    with _without_fast_path(), torch.random.fork_rng(devices=[]):
+        pair, double = (_count_step(_ghost(part), images, shape) for images in (2, 4))
+    image = (double - pair) // 2
+    return StepFlops(image, pair - 2 * image)
+
+
+def count_pass(part: nn.Module, shape: Sequence[int]) -> tuple[int, tuple[int, ...]]:
+    """Count a forward pass of a part of a model, for one image. Returns the FLOPs, and the shape of what it returns.
+
+    shape: of one image or its features, without the batch. Runs on a copy on the meta device, in evaluation mode.
+    """
+    ghost = _ghost(part).eval()
+    with _without_fast_path(), torch.no_grad(), exact_counter() as counter:
+        found = ghost(torch.empty(1, *shape, device="meta"))
+    return counter.get_total_flops(), tuple(found.shape[1:])
+
+
+def _ghost(part: nn.Module) -> nn.Module:
+    return copy.deepcopy(_plain(part)).to("meta")
+
+
 _ByName = dict[str, int]
 
 
 def _count_all(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[FlopCount, tuple[_ByName, _ByName]]:
-    ghost = copy.deepcopy(_plain(model)).to("meta")
+    ghost = _ghost(model)
     if not any(parameter.requires_grad for parameter in ghost.parameters()):
         raise MeterError(f"{type(ghost).__name__}: no parameter is trained, so a step has no cost. Unfreeze some.")
     with _without_fast_path(), torch.random.fork_rng(devices=[]):
@@ -160,7 +194,7 @@ def _refuse_uncounted(model: str, name: str, module: nn.Module, flops: int) -> N
         )
 
 
-def _count_step(ghost: nn.Module, images: int, image_shape: tuple[int, int, int]) -> int:
+def _count_step(ghost: nn.Module, images: int, image_shape: Sequence[int]) -> int:
     """Count a batch's forward and backward pass."""
     ghost.train()
     with exact_counter() as counter:

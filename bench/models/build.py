@@ -41,8 +41,15 @@ def head_keys(name: str, channels: int, classes: int, image_size: int | None = N
     Found by building the model twice, on the meta device, with heads of two widths.
     """
     make = find_model(name, image_size)
-    with torch.device("meta"):
-        narrow, wide = make(channels, classes).state_dict(), make(channels, classes + 1).state_dict()
+
+    def both(device: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        with torch.device(device), borrowed_generator(0, "head keys"):
+            return make(channels, classes).state_dict(), make(channels, classes + 1).state_dict()
+
+    try:
+        narrow, wide = both("meta")
+    except NotImplementedError:  # a model that reads values while it is built, as RegNet does
+        narrow, wide = both("cpu")
     return frozenset(key for key, value in narrow.items() if value.shape != wide[key].shape)
 
 

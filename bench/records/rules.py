@@ -120,12 +120,15 @@ def _ledger(trial: CheckedTrial) -> Iterator[str]:
     """The ledger never decreases, and holds at least the images of its steps and what they cost."""
     facts, before = trial.record.flops_per_image, None
     batch = trial.record.scenario["training"]["batch_size"]
+    # Where a part of the network is frozen, a step costs at least what the cheapest phase's does.
+    step = min([facts.step, *(phase.step for phase in trial.record.phases)])
+    once = min([facts.batch, *(phase.batch for phase in trial.record.phases)])
     for row in trial.evals:
         if row.images < row.step * batch:
             yield f"step {row.step}: {row.images:,} images, too few for batches of {batch}"
             return
-        if row.train_flops < row.images * facts.step + row.step * facts.batch:
-            yield f"step {row.step}: {row.train_flops:,} FLOPs, too few for {row.images:,} images of {facts.step:,}"
+        if row.train_flops < row.images * step + row.step * once:
+            yield f"step {row.step}: {row.train_flops:,} FLOPs, too few for {row.images:,} images of {step:,}"
             return
         if before is not None and any(getattr(row, name) < getattr(before, name) for name in _TOTALS):
             yield f"step {row.step}: a total is lower than at step {before.step}"

@@ -121,6 +121,9 @@ class Summary(_Record):
     cpu_joules: float | None = None
     selection_seconds: float | None = None  # part of train_seconds: choosing images, by process clock, not device clock
     regularizer_flops: int | None = None  # part of aux_flops
+    feature_flops: int | None = None  # part of train_flops: computing the features that are kept
+    head_flops: int | None = None  # part of train_flops: fitting the head before the first step
+    feature_bytes: int | None = None  # the most memory that kept features took
     cpu_joules_reason: str | None = None
     other_cpu_seconds: float | None = None  # CPU seconds of everything else on the machine while training
     load_average: float | None = None  # over the last minute, at the end
@@ -137,6 +140,21 @@ class FlopFacts(_Record):
     step: int
     forward_fvcore: int
     batch: int = 0
+
+
+class PhaseFacts(_Record):
+    """Steps of a trial that train the same part of the network, where a part of it is frozen.
+
+    begin: the first of these steps. frozen: the last frozen stage; None if nothing is frozen. step, batch: FLOPs of one image's
+    training step, as in FlopFacts. parameters: how many are trained. features: whether the frozen stages' results are kept.
+    """
+
+    begin: int
+    frozen: str | None
+    step: int
+    batch: int
+    parameters: int
+    features: Literal["kept", "recomputed"] | None
 
 
 class Provenance(_Record):
@@ -207,6 +225,7 @@ class TrialRecord(_Record):
     scratch_steps: int
     flops_per_image: FlopFacts
     parameters: int
+    phases: tuple[PhaseFacts, ...] = ()  # if a part of the network is frozen at some time
     base: BaseCost | None  # what the base model cost; None if no old model was needed, or it was given
     given: GivenModel | None = None
     previous_sha256: str | None = None  # in a chain: the weights it starts from, left by its strategy's previous update

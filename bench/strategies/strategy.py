@@ -17,6 +17,8 @@ from bench.catalog import find_strategy, strategy_names
 from bench.errors import BenchError, StrategyError
 from bench.scenario import digest
 from bench.strategies.fields import canonical
+from bench.strategies.freezing import Freezing, NoFreezing
+from bench.strategies.head import Head, RandomHead
 from bench.strategies.regularizer import NoRegularizer, Regularizer
 from bench.strategies.schedule import Schedule
 from bench.strategies.selection import Selection, Uniform
@@ -25,7 +27,7 @@ from bench.strategies.start import Start
 
 @dataclass(frozen=True)
 class Strategy:
-    """One choice for each of the four aspects, and the horizon: the planned length as a share of scratch's steps.
+    """One choice for each of the six aspects, and the horizon: the planned length as a share of scratch's steps.
 
     tuned_on: scenario name -> how many trials were spent on tuning the recipe there. For the record; not hashed.
     """
@@ -35,6 +37,8 @@ class Strategy:
     schedule: Schedule
     regularizer: Regularizer = field(default_factory=NoRegularizer)
     selection: Selection = field(default_factory=Uniform)
+    freezing: Freezing = field(default_factory=NoFreezing)
+    head: Head = field(default_factory=RandomHead)
     horizon: float = 1.0
     tuned_on: Mapping[str, int] = field(default_factory=dict)
 
@@ -55,7 +59,16 @@ class Strategy:
         return self.start.needs_base or self.selection.needs_speed
 
 
-ASPECTS = {"start": Start, "regularizer": Regularizer, "selection": Selection, "schedule": Schedule}
+ASPECTS = {
+    "start": Start,
+    "regularizer": Regularizer,
+    "selection": Selection,
+    "schedule": Schedule,
+    "freezing": Freezing,
+    "head": Head,
+}
+# Aspects that came later: a strategy that leaves them at these has the description and the hash that it had before.
+_UNSAID = {"freezing": NoFreezing(), "head": RandomHead()}
 
 
 @dataclass(frozen=True)
@@ -77,8 +90,12 @@ class Entrant:
         return dataclasses.replace(self, strategy=dataclasses.replace(self.strategy, horizon=horizon))
 
     def describe(self) -> dict[str, Any]:
-        """Return the resolved strategy as plain values, as records hold it."""
-        pieces = {name: _describe_piece(getattr(self.strategy, name)) for name in ASPECTS}
+        """Return the resolved strategy as plain values, as records hold it.
+
+        Without freezing where there is none, and without a head that is as a new network has it.
+        """
+        chosen = {name: getattr(self.strategy, name) for name in ASPECTS}
+        pieces = {name: _describe_piece(piece) for name, piece in chosen.items() if piece != _UNSAID.get(name)}
         return {
             "name": self.name,
             "title": self.strategy.title,
@@ -91,7 +108,7 @@ class Entrant:
     def hash(self) -> str:
         """Return 16 hex digits over everything that changes training; title, name and tuning notes do not count."""
         content = self.describe()
-        return digest({key: content[key] for key in (*ASPECTS, "horizon", "source")})
+        return digest({key: content[key] for key in (*ASPECTS, "horizon", "source") if key in content})
 
 
 def load_strategy(path: Path) -> Entrant:

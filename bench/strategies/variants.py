@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.catalog import REFERENCE, find_strategy
 from bench.errors import StrategyError
-from bench.strategies import regularizer, schedule, selection, start
+from bench.strategies import freezing, head, regularizer, schedule, selection, start
 from bench.strategies.fields import canonical, checked, field_types
 from bench.strategies.notation import Call, Setting, Word, is_required, show_value, split_reference
 from bench.strategies.strategy import (
@@ -29,7 +29,14 @@ from bench.strategies.strategy import (
 MOST_VARIANTS = 1000
 # A name is a folder's name, and file systems hold 255 bytes; figures add to it.
 _LONGEST_NAME = 200
-_MODULES = {"start": start, "regularizer": regularizer, "selection": selection, "schedule": schedule}
+_MODULES = {
+    "start": start,
+    "regularizer": regularizer,
+    "selection": selection,
+    "schedule": schedule,
+    "freezing": freezing,
+    "head": head,
+}
 
 
 def load_variant(reference: str) -> Entrant:

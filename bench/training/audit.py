@@ -37,7 +37,8 @@ class AuditedPart:
 def replay(
     spec: TrialSpec, update: Update, base: Base | None, device: torch.device
 ) -> tuple[Learner, list[AuditedPart]]:
-    """Replay a trial's start, and the first steps of its first, second and last epoch, each with its selection of images.
+    """Replay a trial's start, the first steps of its first, second and last epoch, each with its selection of images, and
+    the first steps of each later phase.
 
     The number of images chosen in the first epoch determines which epoch is the last. Runs eagerly, since a counter cannot see
     into compiled code. Counts depend on shapes alone, so a stand-in for `base` will do. Returns the learner as the replay left
@@ -47,7 +48,13 @@ def replay(
     parts = [_count("start", learner, learner.start), _replay_epoch(learner, 0)]
     last = (learner.total_steps - 1) // learner.epoch_steps
     parts += [_replay_epoch(learner, epoch) for epoch in sorted({min(1, last), last} - {0})]
+    parts += [_replay_phase(learner, number) for number in range(1, len(learner.phases))]
     return learner, parts
+
+
+def _replay_phase(learner: Learner, number: int) -> AuditedPart:
+    learner.enter(number)
+    return _count(f"phase {number + 1}, {_STEPS} steps", learner, lambda: learner.train(_STEPS))
 
 
 def _replay_epoch(learner: Learner, epoch: int) -> AuditedPart:

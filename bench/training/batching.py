@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from bench.data.feed.batches import Pool, TrainingImages
+from bench.data.feed.batches import Pool
 from bench.errors import StrategyError
 from bench.strategies.selection import Selection
 from bench.strategies.strategy import running
 from bench.streams import torch_stream
+from bench.training.phases import Inputs
 
 
 class BatchOrder:
@@ -20,7 +22,7 @@ class BatchOrder:
     selection_seconds: time spent in the selection, by this process's clock, which does not wait for the device.
     """
 
-    def __init__(self, images: TrainingImages, pool: Pool, selection: Selection, batch_size: int, seed: int) -> None:
+    def __init__(self, images: Inputs, pool: Pool, selection: Selection, batch_size: int, seed: int) -> None:
         self._images = images
         self._pool = pool
         self._selection = selection
@@ -45,6 +47,15 @@ class BatchOrder:
         indices, *drawn = (values[part] for values in self._plan)
         self.position += 1
         return self._images.batch(indices, *drawn), self._images.labels[indices], indices
+
+    def switch(self, images: Inputs) -> None:
+        """Take the batches from here on from other inputs, of the same images and in the same order."""
+        if images is self._images:
+            return
+        self._images.expect(())
+        self._images = images
+        if self._plan is not None:
+            images.expect(self._left())
 
     @property
     def batches(self) -> int:
@@ -71,8 +82,13 @@ class BatchOrder:
             )
         shuffled = chosen[torch.randperm(len(chosen), generator=torch_stream(self._seed, "batch order", self.epoch))]
         drawn = self._images.draw(len(chosen), self._seed, self.epoch)
-        self._images.expect(shuffled[: self._batches * self._size].split(self._size)[self.position :])
         self._plan = (shuffled.to(self._images.device), *drawn)
+        self._images.expect(self._left())
+
+    def _left(self) -> Sequence[Tensor]:
+        """Return the indices of the batches that are left in this epoch."""
+        assert self._plan is not None
+        return self._plan[0][: self._batches * self._size].split(self._size)[self.position :]
 
 
 def _whole_indices(chosen: object, images: int, name: str) -> Tensor:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,11 +15,14 @@ from torch.nn import functional as F
 
 from bench.catalog import REFERENCE
 from bench.data.feed.batches import Pool
+from bench.data.feed.features import KeptFeatures
 from bench.data.feed.update import Update
 from bench.errors import StrategyError, TrialError
-from bench.metering.flops import FlopCount, count_flops
+from bench.metering.flops import FlopCount, StepFlops, count_flops
 from bench.metering.ledger import Ledger
 from bench.models import build_model
+from bench.models.build import head_keys
+from bench.models.stages import Parts, find_stages
 from bench.records.schema import BaseCost, GivenModel
 from bench.scenario import Scenario, TrainingPart
 from bench.strategies.strategy import Entrant, running
@@ -28,6 +32,8 @@ from bench.training.device import autocast
 from bench.training.draws import LentGenerators
 from bench.training.evaluate import measure
 from bench.training.grid import scratch_steps, trial_steps
+from bench.training.heads import body_before_head, fit_head
+from bench.training.phases import Inputs, Phase, keep_features, plan_phases, set_modes
 
 
 @dataclass(frozen=True)
@@ -78,28 +84,45 @@ class Learner:
     """
 
     def __init__(
-        self, spec: TrialSpec, update: Update, base: Base | None, device: torch.device, compiled: bool
+        self,
+        spec: TrialSpec,
+        update: Update,
+        base: Base | None,
+        device: torch.device,
+        compiled: bool,
+        folder: Path | None = None,
     ) -> None:
+        """folder: for a memory-mapped file of kept features, where they do not fit in memory; None: the system's own."""
         strategy = spec.entrant.strategy
         self._strategy = strategy
         self._training = spec.scenario.training
         self._update = update
         self._base = base
         self._device = device
+        self._folder = folder
         channels, height, width = update.train.image_shape
         stream = "update" if spec.update else "base"
-        model = build_model(spec.scenario.model.name, channels, update.head, spec.stream_seed, stream, height)
+        name = spec.scenario.model.name
+        model = build_model(name, channels, update.head, spec.stream_seed, stream, height)
         self.flops: FlopCount = count_flops(model, (channels, height, width))
         self._model = model.to(device)
-        # A full graph: a model that cannot be compiled as a whole is an error, rather than running partly uncompiled.
-        self._forward = torch.compile(self._model, fullgraph=True) if compiled else self._model
-        self._parameters = list(self._model.parameters())
-        self._anchors: list[Tensor] = []
-        self.ledger = Ledger(self.flops, sum(p.numel() for p in self._parameters))
+        self._anchors: dict[str, Tensor] = {}
+        self.ledger = Ledger(self.flops, sum(p.numel() for p in self._model.parameters()))
         self.scratch_steps = scratch_steps(spec.scenario, update.reference_images)
         self.total_steps = trial_steps(self.scratch_steps, spec.horizon)
         self._rates = self._learning_rates()
-        self._optimizer = self._new_optimizer(self._parameters)
+        self._parts = Parts(self._model, find_stages(self._model, head_keys(name, channels, update.head, height)))
+        self.phases = plan_phases(
+            strategy.freezing,
+            self.total_steps,
+            self._parts,
+            update.train,
+            StepFlops(self.flops.step, self.flops.batch),
+            compiled,
+        )
+        self._body = body_before_head(self._parts, self.phases[0]) if strategy.head.images else None
+        self._stores: list[KeptFeatures] = []  # of the present phase, each computed from the one before
+        self.feature_bytes = 0  # the most that were kept at once
         speed = base.learning_speed if base else None
         if speed is not None:
             speed = torch.cat([speed, torch.full((len(update.pool) - len(speed),), math.nan)])
@@ -108,6 +131,9 @@ class Learner:
         self._draws = LentGenerators(device, spec.stream_seed, "draws", stream)
         # Per image of the pool: how often the training passes saw it, and how often they predicted it correctly.
         self._seen = torch.zeros(2, len(pool), dtype=torch.float32, device=device)
+        self._at = 0
+        self._optimizer = self._new_optimizer(self.phases[0].parameters)
+        self._stream = lambda *names: torch_stream(spec.stream_seed, "strategy", *names)
 
     @property
     def learning_rate(self) -> float:
@@ -125,7 +151,7 @@ class Learner:
             )
         return [self._training.learning_rate * factor for factor in factors]
 
-    def _new_optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.SGD:
+    def _new_optimizer(self, parameters: Sequence[nn.Parameter]) -> torch.optim.SGD:
         training = self._training
         return torch.optim.SGD(
             parameters,
@@ -139,23 +165,30 @@ class Learner:
     def prepare(self) -> None:
         """Compile, and let libraries choose their kernels, on made-up images; then restore every weight and buffer."""
         before = {key: value.clone() for key, value in self._model.state_dict().items()}
-        optimizer = self._new_optimizer(self._parameters)
-        stream = torch_stream(0, "made-up images")
-        shape = (self._training.batch_size, *self._update.train.image_shape)
-        pixels = torch.randn(shape, generator=stream).to(self._device, memory_format=torch.channels_last)
-        labels = torch.randint(self._update.classes, (shape[0],), generator=stream).to(self._device)
         with LentGenerators(self._device, 0, "made-up draws").lent():
-            for _ in range(2):
-                self._forward_backward(pixels, labels)
-                optimizer.step()
+            for phase in self.phases:
+                optimizer = self._new_optimizer(phase.parameters)
+                set_modes(phase, self._model)
+                pixels, labels = self._made_up(phase.inputs)
+                for _ in range(2):
+                    self._forward_backward(phase, pixels, labels)
+                    optimizer.step()
         self._model.eval()
         with torch.inference_mode(), autocast(self._device, self._training.precision):
-            self._model(pixels)
+            self._model(self._made_up(self._update.train.image_shape)[0])
         self._model.train()
         self._model.load_state_dict(before)
 
+    def _made_up(self, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return made-up inputs of a batch and their labels, on the device. shape: of one image's input."""
+        stream = torch_stream(0, "made-up images")
+        shape = (self._training.batch_size, *shape)
+        inputs = torch.randn(shape, generator=stream).to(self._device)
+        inputs = inputs.contiguous(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs
+        return inputs, torch.randint(self._update.classes, (shape[0],), generator=stream).to(self._device)
+
     def start(self) -> None:
-        """Load the strategy's starting weights into the model, and keep the weights that the regularizer pulls toward."""
+        """Load the strategy's starting weights, begin the first phase, fit the head, and keep the regularizer's anchors."""
         strategy = self._strategy
         fresh = {key: value.clone() for key, value in self._model.state_dict().items()}
         base = {key: value.to(self._device) for key, value in self._base.weights.items()} if self._base else {}
@@ -163,9 +196,39 @@ class Learner:
         with running(strategy.start):
             weights = dict(strategy.start.weights(base, fresh, names, self.ledger.charge_parameters))
             self._model.load_state_dict(weights)
+        self.enter(0)
+        if strategy.head.images:
+            assert self._body is not None
+            fit_head(strategy.head, self._body, self._inputs, self._update, self.ledger, self._stream)
         source = {"start": self._model.state_dict(), "fresh": fresh, None: None}[strategy.regularizer.anchor]
         if source is not None:
-            self._anchors = [source[name].detach().clone() for name, _ in self._model.named_parameters()]
+            self._anchors = {name: source[name].detach().clone() for name, _ in self._model.named_parameters()}
+
+    @property
+    def _inputs(self) -> Inputs:
+        return self._stores[-1] if self._stores else self._update.train
+
+    def enter(self, number: int) -> None:
+        """Begin a phase: its features, and an optimizer of the parameters that it trains, with the momentum that they have."""
+        phase, last = self.phases[number], self.phases[self._at]
+        self._at = number
+        if not (phase.kept and self._stores and phase.frozen > last.frozen):
+            self._stores = []
+        if phase.kept:
+            charge = self.ledger.charge_features
+            self._stores.append(keep_features(phase, self._inputs, self._training.precision, charge, self._folder))
+            self.feature_bytes = max(self.feature_bytes, sum(store.bytes for store in self._stores))
+        self._order.switch(self._inputs)
+        momentum = self._optimizer.state
+        self._optimizer = self._new_optimizer(phase.parameters)
+        if any(momentum.get(parameter) for parameter in phase.parameters):
+            for parameter in phase.parameters:  # a momentum of zero is the same as none
+                known = momentum.get(parameter) or {"momentum_buffer": torch.zeros_like(parameter)}
+                self._optimizer.state[parameter] = known
+        self.ledger.step = phase.step
+        self.ledger.trained = sum(parameter.numel() for parameter in phase.parameters)
+        pulled = {id(parameter) for parameter in phase.parameters}
+        self._pulled = [name for name, parameter in self._model.named_parameters() if id(parameter) in pulled]
 
     def train(self, steps: int) -> float:
         """Take `steps` optimizer steps and return the sum of their losses. Waits for the device only at the end."""
@@ -177,12 +240,18 @@ class Learner:
         regularizer = self._strategy.regularizer
         passes = _sgd_passes(self._training), regularizer.passes
         total = torch.zeros((), device=self._device)
+        set_modes(self.phases[self._at], self._model)
         for _ in range(steps):
-            pixels, labels, indices = self._order.next()
+            while self._at + 1 < len(self.phases) and self.phases[self._at + 1].begin <= self.ledger.steps:
+                self.enter(self._at + 1)
+                set_modes(self.phases[self._at], self._model)
+            phase = self.phases[self._at]
+            inputs, labels, indices = self._order.next()
             self._optimizer.param_groups[0]["lr"] = self._rates[self.ledger.steps]
-            loss, logits = self._forward_backward(pixels, labels)
+            loss, logits = self._forward_backward(phase, inputs, labels)
             with running(regularizer):
-                regularizer.apply(self._parameters, self._anchors)
+                anchors = [self._anchors[name] for name in self._pulled] if self._anchors else []
+                regularizer.apply(phase.parameters, anchors)
             self._optimizer.step()
             total += loss
             hits = logits.argmax(1) == labels
@@ -196,13 +265,13 @@ class Learner:
                 )
         return total.item()
 
-    def _forward_backward(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Set every parameter's gradient, and return (loss, logits of the classes seen)."""
+    def _forward_backward(self, phase: Phase, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Set the gradient of every parameter that is trained, and return (loss, logits of the classes seen)."""
         with autocast(self._device, self._training.precision):
-            logits = self._forward(pixels)
+            logits = phase.forward(inputs)
         logits = logits[:, : self._update.classes].float()
         loss = F.cross_entropy(logits, labels, label_smoothing=self._training.label_smoothing)
-        for parameter in self._parameters:
+        for parameter in phase.parameters:
             parameter.grad = None
         loss.backward()
         return loss.detach(), logits.detach()
@@ -253,12 +322,16 @@ class Learner:
             "order": (self._order.epoch, self._order.position),
             "selection_seconds": self._order.selection_seconds,
             "draws": self._draws.state(),
+            "phase": self._at,
+            "charged": [store.charged() for store in self._stores],
             "ledger": self.ledger.state(),
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Go back to what `state` returned."""
         self._model.load_state_dict(saved["model"])
+        for number in range(saved["phase"] + 1):
+            self.enter(number)
         self._optimizer.load_state_dict(saved["optimizer"])
         self._anchors = saved["anchors"]
         self._seen = saved["seen"]
@@ -266,6 +339,8 @@ class Learner:
         self._order.selection_seconds += saved["selection_seconds"]
         self._draws.restore(saved["draws"])
         self.ledger.restore(saved["ledger"])
+        for store, charged in zip(self._stores, saved["charged"], strict=True):
+            store.restore(charged)
 
 
 def _sgd_passes(training: TrainingPart) -> int:

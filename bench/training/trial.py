@@ -22,6 +22,7 @@ from bench.records.schema import (
     EvalRow,
     FlopFacts,
     GpuFacts,
+    PhaseFacts,
     Provenance,
     Summary,
     TrialRecord,
@@ -34,7 +35,7 @@ from bench.training.grid import evaluation_grid
 from bench.training.learner import Base, Learner, TrialSpec
 
 # Increment when the content of a checkpoint changes.
-_CHECKPOINT_FORMAT = 4
+_CHECKPOINT_FORMAT = 5
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,9 @@ class Trial:
 
     def _build(self) -> None:
         spec = self._spec
-        self._learner = Learner(spec, self._update, self._base, self._device, self._provenance.compiled)
+        self._learner = Learner(
+            spec, self._update, self._base, self._device, self._provenance.compiled, self._checkpoint.parent
+        )
         self._grid = evaluation_grid(spec.scenario, self._learner.scratch_steps, self._learner.total_steps)
         images = "streamed" if self._update.train.streamed else "resident"
         self._record = TrialRecord(
@@ -136,12 +139,29 @@ class Trial:
             scratch_steps=self._learner.scratch_steps,
             flops_per_image=FlopFacts(**asdict(self._learner.flops)),
             parameters=self._learner.ledger.parameters,
+            phases=self._phases(),
             base=self._base.cost if self._base else None,
             given=self._base.given if self._base else None,
             previous_sha256=self._base.previous_sha256 if self._base else None,
             old_share=self._update.old_share,
             provenance=self._provenance.model_copy(update={"gpu": self._gpu_facts(), "images": images}),
             status="running",
+        )
+
+    def _phases(self) -> tuple[PhaseFacts, ...]:
+        phases = self._learner.phases
+        if not any(phase.frozen for phase in phases):
+            return ()
+        return tuple(
+            PhaseFacts(
+                begin=phase.begin,
+                frozen=phase.through,
+                step=phase.step.image,
+                batch=phase.step.batch,
+                parameters=sum(parameter.numel() for parameter in phase.parameters),
+                features=("kept" if phase.kept else "recomputed") if phase.frozen else None,
+            )
+            for phase in phases
         )
 
     def _gpu_facts(self) -> GpuFacts | None:
@@ -164,7 +184,8 @@ class Trial:
 
     def _row(self, loss: float, accuracies: dict[str, float | None]) -> EvalRow:
         totals = self._learner.ledger.state()
-        del totals["regularizer_flops"]  # recorded once, in the summary
+        for part in ("regularizer_flops", "feature_flops", "head_flops"):  # recorded once, in the summary
+            del totals[part]
         return EvalRow.model_validate(
             {
                 "step": totals.pop("steps"),
@@ -244,6 +265,7 @@ class Trial:
                 **{f"{phase}_seconds": spent for phase, spent in self._clock.seconds.items()},
                 "device_seconds": self._clock.seconds["train"],
                 "selection_seconds": self._learner.selection_seconds,
+                "feature_bytes": self._learner.feature_bytes,
                 "wall_seconds": self._clock.wall_seconds,
                 "unaccounted_share": self._clock.unaccounted_share(),
                 **self._meters.summary(),

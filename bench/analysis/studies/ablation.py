@@ -14,7 +14,7 @@ from bench.analysis.speedup.student import paired_interval
 from bench.analysis.studies.targets import speedups_by_target
 from bench.catalog import REFERENCE
 
-ASPECTS = ("start", "regularizer", "selection", "schedule", "horizon")
+ASPECTS = ("start", "regularizer", "selection", "schedule", "freezing", "head", "horizon")
 _COLUMNS = ["strategy", "title", "horizon", "aspect", "change", "n", "value", "relation", "low", "high"]
 _ACCURACIES = ["accuracy", "difference", "difference_low", "difference_high"]
 _Key = tuple[str, float]  # strategy, horizon
@@ -43,7 +43,7 @@ def ablation(
         speedup = _speedup(trials, evals, key, seeds, currency, share)
         if speedup is None:
             continue
-        change = f"{_words(pieces[first][aspect])} → {_words(pieces[key][aspect])}" if aspect else ""
+        change = f"{_words(pieces[first].get(aspect))} → {_words(pieces[key].get(aspect))}" if aspect else ""
         mine, base = (np.array([ends[each][seed] for seed in sorted(seeds)]) for each in (key, first))
         rows.append({**speedup, "aspect": aspect or "", "change": change, **_accuracies(mine, base)})
     return pd.DataFrame(rows if len(rows) > 1 else [], columns=[*_COLUMNS, *_ACCURACIES])
@@ -54,7 +54,7 @@ def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     sources = one.get("source"), other.get("source")
     if all(sources) and sources[0] != sources[1]:
         return list(ASPECTS)
-    return [aspect for aspect in ASPECTS if one[aspect] != other[aspect]]
+    return [aspect for aspect in ASPECTS if one.get(aspect) != other.get(aspect)]
 
 
 def _pieces(trials: pd.DataFrame) -> dict[_Key, dict[str, Any]]:
@@ -113,7 +113,9 @@ def _accuracies(mine: np.ndarray, base: np.ndarray) -> dict[str, float]:
 
 
 def _words(piece: Any) -> str:
-    """Return "L2Init(strength=5e-05)", or a horizon's number."""
+    """Return "L2Init(strength=5e-05)", a horizon's number, or "none" for an aspect that a recipe leaves out."""
+    if piece is None:
+        return "none"
     if not isinstance(piece, dict):
         return f"{piece:g}"
     fields = ", ".join(f"{name}={value}" for name, value in piece.items() if name != "type")

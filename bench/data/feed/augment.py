@@ -21,6 +21,10 @@ class Augmentation(Protocol):
         """Draw for `count` images: tensors of shape (count, ...), on the CPU."""
         ...
 
+    def plain(self, count: int) -> tuple[Tensor, ...]:
+        """Return what would be drawn for `count` images that are not changed: on the CPU."""
+        ...
+
     def cut(self, pixels: Tensor, *drawn: Tensor) -> Tensor:
         """Turn uint8 (batch, height, width, channels) into (batch, channels, height, width), in new memory.
 
@@ -45,15 +49,22 @@ class PaddedCrop:
         columns = torch.randint(shifts, (count,), generator=stream)
         return rows, columns, torch.rand(count, generator=stream) < 0.5
 
-    def windows(self, pixels: Tensor) -> Tensor:
-        """Pad images, and view every possible crop: (images, shifts, shifts, channels, height, width)."""
-        height, width = pixels.shape[1:3]
-        padded = F.pad(pixels, (0, 0, self.padding, self.padding, self.padding, self.padding))
+    def plain(self, count: int) -> tuple[Tensor, ...]:
+        middle = torch.full((count,), self.padding)
+        return middle, middle, torch.zeros(count, dtype=torch.bool)
+
+    def padded(self, pixels: Tensor) -> Tensor:
+        """Pad images: (images, height, width, channels) to (images, height + 2 * padding, width + 2 * padding, channels)."""
+        return F.pad(pixels, (0, 0, self.padding, self.padding, self.padding, self.padding))
+
+    def windows(self, padded: Tensor) -> Tensor:
+        """View every possible crop of padded images: (images, shifts, shifts, channels, height, width)."""
+        height, width = (side - 2 * self.padding for side in padded.shape[1:3])
         return padded.unfold(1, height, 1).unfold(2, width, 1)
 
     def cut(self, pixels: Tensor, *drawn: Tensor) -> Tensor:
         every = torch.arange(len(pixels), device=pixels.device)
-        return self.choose(self.windows(pixels), every, *drawn)
+        return self.choose(self.windows(self.padded(pixels)), every, *drawn)
 
     def choose(self, windows: Tensor, images: Tensor, rows: Tensor, columns: Tensor, flips: Tensor) -> Tensor:
         """Take one crop of each of `images` from their windows."""
@@ -76,6 +87,12 @@ class ResizedCrop:
 
     def draw(self, count: int, stream: Generator) -> tuple[Tensor, ...]:
         return torch.rand(count, 4, generator=stream), torch.rand(count, generator=stream) < 0.5
+
+    def plain(self, count: int) -> tuple[Tensor, ...]:
+        # The whole area, in the image's own proportions.
+        low, high = (math.log(ratio) for ratio in _RATIOS)
+        box = torch.tensor([1.0, -low / (high - low), 0.0, 0.0]).expand(count, 4)
+        return box, torch.zeros(count, dtype=torch.bool)
 
     def boxes(self, drawn: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return (width, height, left, top) of the crops as shares of the image's sides, each (count,)."""

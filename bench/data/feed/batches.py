@@ -67,11 +67,11 @@ class TrainingImages:
         # Images on the device are padded once: every crop is then a view of them.
         self._windows: Tensor | None = None
         if isinstance(pixels, Tensor) and isinstance(augmentation, PaddedCrop):
-            self._windows = augmentation.windows(pixels)
-            self._pixels = pixels.new_empty(0)
+            self._pixels = augmentation.padded(pixels)
+            self._windows = augmentation.windows(self._pixels)
         self.labels = labels.to(device)
         self._normalize = normalize
-        self._augmentation = augmentation
+        self.augmentation = augmentation
         self.image_shape = (channels, height, width)
         self.device = device
 
@@ -89,14 +89,31 @@ class TrainingImages:
         indices: int64 (batch,). drawn: this batch's rows of what `draw` returned. All on the device.
         """
         if self._windows is not None:
-            assert isinstance(self._augmentation, PaddedCrop)
-            return self._normalize(self._augmentation.choose(self._windows, indices, *drawn))
+            assert isinstance(self.augmentation, PaddedCrop)
+            return self._normalize(self.augmentation.choose(self._windows, indices, *drawn))
         raw = self._pixels.take(indices) if isinstance(self._pixels, StreamedPixels) else self._pixels[indices]
-        return self._normalize(self._augmentation.cut(raw, *drawn))
+        return self._normalize(self.augmentation.cut(raw, *drawn))
+
+    def whole(self, indices: Tensor, flips: Tensor) -> Tensor:
+        """Return whole padded images, normalized: float32 (batch, channels, height + 2 * padding, width + 2 * padding).
+
+        flips: bool (batch,), which to mirror. The augmentation must be a PaddedCrop.
+        """
+        assert isinstance(self.augmentation, PaddedCrop)
+        if isinstance(self._pixels, StreamedPixels):
+            raw = self.augmentation.padded(self._pixels.take(indices))
+        else:
+            raw = self._pixels[indices]
+        raw = raw.permute(0, 3, 1, 2)
+        return self._normalize(torch.where(flips.view(-1, 1, 1, 1), raw.flip(3), raw))
+
+    def plain(self, indices: Tensor) -> Tensor:
+        """Return images without augmentation, normalized, as `batch` does."""
+        return self.batch(indices, *(drawn.to(self.device) for drawn in self.augmentation.plain(len(indices))))
 
     def draw(self, count: int, seed: int, epoch: int) -> tuple[Tensor, ...]:
         """Draw an epoch's augmentation, tensors of shape (count, ...), from the stream of (seed, epoch)."""
-        drawn = self._augmentation.draw(count, torch_stream(seed, "augmentation", epoch))
+        drawn = self.augmentation.draw(count, torch_stream(seed, "augmentation", epoch))
         return tuple(values.to(self.device) for values in drawn)
 
     def expect(self, batches: Sequence[Tensor]) -> None:

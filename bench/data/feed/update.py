@@ -19,7 +19,8 @@ from bench.scenario import Scenario, TrainingPart
 class Update:
     """The data of stage `number` and all earlier stages. A base model is trained on stage 0 alone.
 
-    classes: how many have been seen so far; they come first in the head. head: its final width.
+    classes: how many have been seen so far; they come first in the head. old_classes: how many before this update. head: its
+    final width.
     indices: int64 (images,), the index of each image of the pool among the set's training images.
     reference_images: how many scratch trains on: all of stages 0..number. old_share: how much of the earlier stages' images
     is in the pool. pool has no learning speeds yet.
@@ -28,6 +29,7 @@ class Update:
 
     number: int
     classes: int
+    old_classes: int
     head: int
     train: TrainingImages
     pool: Pool
@@ -78,6 +80,7 @@ def build_update(
     return Update(
         number=number,
         classes=split.classes_seen[number],
+        old_classes=split.classes_seen[number - 1] if number else 0,
         head=len(split.class_order),
         train=train,
         pool=Pool(labels, _last(parts), None),

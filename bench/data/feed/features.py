@@ -1,0 +1,152 @@
+"""Features that a frozen part of a network makes: computed once for every whole image, and cropped for each batch."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bench.data.feed.augment import PaddedCrop
+from bench.data.feed.batches import TrainingImages
+from bench.errors import TrialError
+
+_BYTES = 2  # float16
+
+
+@dataclass(frozen=True)
+class FeatureShape:
+    """Shapes (channels, height, width) of one image's features: of the padded image, and of a crop of the image's size."""
+
+    whole: tuple[int, ...]
+    crop: tuple[int, ...]
+
+
+class KeptFeatures:
+    """The features of an update's training images, in float16, for each image and, with flips, for its mirror image.
+
+    They are those of the whole padded image, computed when they are first asked for; a batch cuts its crops from them. Cut from
+    features, a crop's border has seen the image around it, where a crop of pixels would have seen zeros. Behind a stage of stride
+    s, crops lie on every s-th pixel: an offset of r pixels becomes one of floor(r / s).
+
+    source: of what `compute` takes: the images, or the kept features of an earlier stage. charge: called with the number of
+    features computed for the first time. folder: for a memory-mapped file, if they do not fit in memory.
+    """
+
+    def __init__(
+        self,
+        source: TrainingImages | KeptFeatures,
+        compute: Callable[[Tensor], Tensor],
+        shape: FeatureShape,
+        charge: Callable[[int], None],
+        folder: Path | None = None,
+    ) -> None:
+        images = source if isinstance(source, TrainingImages) else source.images
+        assert isinstance(images.augmentation, PaddedCrop)
+        self.images = images
+        self.image_shape = shape.crop
+        self.labels = images.labels
+        self.device = images.device
+        self._source = source
+        self._compute = compute
+        self._charge = charge
+        self._padding = images.augmentation.padding
+        self._variants = 2 if images.augmentation.flip else 1
+        channels, height, width = shape.whole
+        rows = len(images) * self._variants
+        self.bytes = rows * prod(shape.whole) * _BYTES
+        self._sides = height, width
+        table = _memory((rows, height, width, channels), self.bytes, images.device, folder)
+        self._table = table
+        self._there = torch.zeros(rows, dtype=torch.bool, device=images.device)
+        self._charged = torch.zeros(rows, dtype=torch.bool, device=images.device)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, indices: Tensor, rows: Tensor, columns: Tensor, flips: Tensor) -> Tensor:
+        """Return crops of features: float32 (batch, channels, height, width), channels_last.
+
+        indices: int64 (batch,). rows, columns, flips: drawn by the images' PaddedCrop. All on the device.
+        """
+        places = self._places(indices, flips)
+        self._fill(places)
+        _, height, width = self.image_shape
+        spare_rows, spare_columns = self._sides[0] - height, self._sides[1] - width
+        shifts = max(1, 2 * self._padding)
+        top, left = rows * spare_rows // shifts, columns * spare_columns // shifts
+        if self._variants == 2:  # the crop of the mirror image that mirrors the crop of the image
+            left = torch.where(flips, spare_columns - left, left)
+        across = left[:, None] + torch.arange(width, device=self.device)
+        down = top[:, None] + torch.arange(height, device=self.device)
+        cells = (places[:, None, None] * self._sides[0] + down[:, :, None]) * self._sides[1] + across[:, None, :]
+        flat = self._table.view(-1, self._table.shape[-1])
+        taken = flat[cells.flatten().to(flat.device)].to(self.device)
+        return taken.view(*cells.shape, -1).permute(0, 3, 1, 2).float()
+
+    def plain(self, indices: Tensor) -> Tensor:
+        """Return the features of images without augmentation, as `batch` does."""
+        return self.batch(indices, *(drawn.to(self.device) for drawn in self.images.augmentation.plain(len(indices))))
+
+    def whole(self, indices: Tensor, flips: Tensor) -> Tensor:
+        """Return the features of whole padded images: float32 (batch, channels, height, width)."""
+        places = self._places(indices, flips)
+        self._fill(places)
+        return self._table[places.to(self._table.device)].to(self.device).permute(0, 3, 1, 2).float()
+
+    def draw(self, count: int, seed: int, epoch: int) -> tuple[Tensor, ...]:
+        """Draw an epoch's augmentation: the same as the images'."""
+        return self.images.draw(count, seed, epoch)
+
+    def expect(self, batches: Sequence[Tensor]) -> None:
+        """Nothing is fetched ahead."""
+
+    def charged(self) -> Tensor:
+        """Return which features have been charged: bool (images * variants,)."""
+        return self._charged
+
+    def restore(self, charged: Tensor) -> None:
+        """Compute again, without charging them, what had been charged before an interruption."""
+        self._charged.copy_(charged)
+        size = 500
+        for places in charged.nonzero()[:, 0].split(size):
+            self._fill(places.to(self.device))
+
+    def _places(self, indices: Tensor, flips: Tensor) -> Tensor:
+        return indices * 2 + flips if self._variants == 2 else indices
+
+    def _fill(self, places: Tensor) -> None:
+        missing = places[~self._there[places]].unique()
+        if not len(missing):
+            return
+        mirrored = missing % 2 == 1 if self._variants == 2 else torch.zeros_like(missing, dtype=torch.bool)
+        found = self._compute(self._source.whole(missing // self._variants, mirrored)).to(torch.float16)
+        if not bool(found.isfinite().all()):
+            raise TrialError(
+                "kept features: a value exceeds float16, expected below 65,504. Set freezing.features=recomputed."
+            )
+        self._table[missing.to(self._table.device)] = found.permute(0, 2, 3, 1).to(self._table.device)
+        self._there[missing] = True
+        self._charge(int((~self._charged[missing]).sum()))
+        self._charged[missing] = True
+
+
+def _memory(shape: tuple[int, ...], size: int, device: torch.device, folder: Path | None) -> Tensor:
+    """Return uninitialized float16 memory: on the device, or in a memory-mapped file if it takes over half of what is free."""
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _available_memory()
+    if 2 * size <= free:
+        return torch.empty(shape, dtype=torch.float16, device=device)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix="features-") as file:  # mapped, it outlives its name
+        return torch.from_file(file.name, shared=True, size=prod(shape), dtype=torch.float16).view(shape)
+
+
+def _available_memory() -> int:
+    """Return the bytes of memory that can be taken without swapping."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return 1024 * int(line.split()[1])
+    raise TrialError("/proc/meminfo: no MemAvailable, expected one. Set freezing.features=recomputed.")

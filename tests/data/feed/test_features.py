@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bench.data.feed.augment import PaddedCrop
+from bench.data.feed.batches import Normalization, TrainingImages
+from bench.data.feed.features import FeatureShape, KeptFeatures
+from bench.data.feed.streaming import StreamedPixels
+from bench.errors import TrialError
+
+CPU = torch.device("cpu")
+
+
+def images(padding: int = 2, flip: bool = True, streamed: bool = False) -> TrainingImages:
+    pixels = np.random.default_rng(0).integers(256, size=(20, 8, 8, 3), dtype=np.uint8)
+    normalize = Normalization(torch.full((3,), 100.0), torch.full((3,), 50.0), CPU)
+    source = StreamedPixels(pixels, np.arange(20), CPU) if streamed else torch.from_numpy(pixels)
+    return TrainingImages(source, torch.arange(20), normalize, PaddedCrop(padding, flip), CPU)
+
+
+def kept(source, compute=lambda x: x, whole=(3, 12, 12), crop=(3, 8, 8), charge=lambda count: None) -> KeptFeatures:
+    return KeptFeatures(source, compute, FeatureShape(whole, crop), charge)
+
+
+def draws(count: int):
+    stream = torch.Generator().manual_seed(1)
+    return torch.randint(20, (count,), generator=stream), *PaddedCrop(2, True).draw(count, stream)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_what_a_part_that_changes_nothing_keeps_is_cropped_as_pixels_are(streamed: bool):
+    source = images(streamed=streamed)
+    indices, *drawn = draws(200)
+    # float16 has 11 bits: normalized pixels differ by less than 2 ** -10 of them.
+    assert torch.allclose(kept(source).batch(indices, *drawn), source.batch(indices, *drawn), rtol=1e-3, atol=1e-3)
+
+
+def test_features_are_those_of_the_padded_image_and_its_mirror_image():
+    torch.manual_seed(0)
+    prefix = nn.Conv2d(3, 4, 3, padding=1).eval()
+    source = images()
+    with torch.no_grad():
+        store = kept(source, prefix, (4, 12, 12), (4, 8, 8))
+        one = torch.tensor([7])
+        mirrored = torch.tensor([True])
+        crop = store.batch(one, torch.tensor([1]), torch.tensor([3]), mirrored)
+        whole = prefix(source.whole(one, mirrored))
+    # Pixels 3..11 of the padded image, mirrored: columns 12 - 3 - 8 = 1 onwards of the mirror image.
+    assert torch.allclose(crop, whole[:, :, 1:9, 1:9], atol=2e-3)
+    assert crop.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_inside_a_crop_features_equal_recomputed_ones_and_at_its_border_they_do_not():
+    torch.manual_seed(0)
+    prefix = nn.Conv2d(3, 4, 3, padding=1).eval()
+    source = images()
+    indices, *drawn = draws(50)
+    with torch.no_grad():
+        cut = kept(source, prefix, (4, 12, 12), (4, 8, 8)).batch(indices, *drawn)
+        recomputed = prefix(source.batch(indices, *drawn))
+    inner = (slice(None), slice(None), slice(1, -1), slice(1, -1))
+    assert torch.allclose(cut[inner], recomputed[inner], atol=5e-3)
+    assert not torch.allclose(cut, recomputed, atol=5e-3)
+
+
+def test_behind_a_stride_crops_lie_on_every_second_pixel():
+    source = images(flip=False)
+    store = kept(source, lambda x: x[:, :, ::2, ::2], (3, 6, 6), (3, 4, 4))
+    whole = store.whole(torch.tensor([3]), torch.tensor([False]))
+    for drawn, offset in zip(range(5), (0, 0, 1, 1, 2), strict=True):
+        crop = store.batch(torch.tensor([3]), torch.tensor([drawn]), torch.tensor([0]), torch.tensor([False]))
+        assert torch.equal(crop, whole[:, :, offset : offset + 4, :4])
+
+
+def test_each_image_and_mirror_image_is_computed_and_charged_once():
+    seen: list[int] = []
+    charged: list[int] = []
+
+    def compute(x):
+        seen.append(len(x))
+        return x
+
+    store = kept(images(), compute, charge=charged.append)
+    middle = torch.tensor([2, 2, 2])
+    store.batch(torch.tensor([4, 4, 5]), middle, middle, torch.tensor([False, False, True]))
+    store.batch(torch.tensor([4, 5, 5]), middle, middle, torch.tensor([False, True, False]))
+    assert (seen, charged) == ([2, 1], [2, 1])
+
+
+def test_what_was_charged_before_an_interruption_is_computed_again_and_not_charged():
+    first = kept(images())
+    indices, *drawn = draws(10)
+    wanted = first.batch(indices, *drawn)
+    charged: list[int] = []
+    second = kept(images(), charge=charged.append)
+    second.restore(first.charged())
+    assert sum(charged) == 0
+    assert torch.equal(second.batch(indices, *drawn), wanted)
+    assert sum(charged) == 0
+    assert int(second.charged().sum()) == len({(int(i), bool(f)) for i, f in zip(indices, drawn[2], strict=True)})
+
+
+def test_a_later_stage_is_computed_from_what_is_kept():
+    source = images()
+    first = kept(source, lambda x: x + 1)
+    second = kept(first, lambda x: 2 * x)
+    indices, *drawn = draws(30)
+    expected = 2 * (source.batch(indices, *drawn) + 1)
+    assert torch.allclose(second.batch(indices, *drawn), expected, rtol=2e-3, atol=2e-3)
+
+
+def test_features_that_do_not_fit_lie_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path):
+    monkeypatch.setattr("bench.data.feed.features._available_memory", lambda: 1000)
+    indices, *drawn = draws(30)
+    mapped = KeptFeatures(images(), lambda x: x, FeatureShape((3, 12, 12), (3, 8, 8)), lambda count: None, tmp_path)
+    assert torch.equal(mapped.batch(indices, *drawn), kept(images()).batch(indices, *drawn))
+    assert mapped.bytes == 20 * 2 * 3 * 12 * 12 * 2
+    assert list(tmp_path.iterdir()) == []  # the file has no name any more, so nothing is left behind
+
+
+def test_what_float16_cannot_hold_is_an_error():
+    store = kept(images(), lambda x: x * 1e6)
+    indices, *drawn = draws(3)
+    with pytest.raises(TrialError, match="exceeds float16"):
+        store.batch(indices, *drawn)
