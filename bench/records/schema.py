@@ -154,7 +154,7 @@ class PhaseFacts(_Record):
     step: int
     batch: int
     parameters: int
-    features: Literal["kept", "recomputed"] | None
+    features: Literal["kept", "kept padded", "recomputed"] | None
 
 
 class Provenance(_Record):

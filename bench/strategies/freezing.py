@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 from bench.errors import StrategyError
+
+Features = Literal["kept", "kept padded", "recomputed"]
 
 
 @runtime_checkable
 class Freezing(Protocol):
     """The fifth aspect. A frozen dataclass; its fields go into the strategy's hash.
 
-    features: "kept": what the frozen stages make of each image is computed once and kept. "recomputed": in each step.
+    features: "kept": what the frozen stages make of each image is computed once and kept; "kept padded": of each padded image.
+    "recomputed": in each step.
     """
 
     @property
-    def features(self) -> Literal["kept", "recomputed"]: ...
+    def features(self) -> Features: ...
 
     def phases(self, steps: int) -> Sequence[tuple[int, str | None]]:
         """Return (first step, last frozen stage or None) of each phase of `steps` steps; the first begins at step 0.
@@ -33,7 +36,7 @@ class NoFreezing:
     """Everything is trained from the first step to the last."""
 
     @property
-    def features(self) -> Literal["kept", "recomputed"]:
+    def features(self) -> Features:
         return "recomputed"
 
     def phases(self, steps: int) -> Sequence[tuple[int, str | None]]:
@@ -46,19 +49,18 @@ class FreezeStages:
 
     "nothing" in through: everything is trained from there on. FreezeStages(("body", "nothing"), (0.0, 0.3)) trains the head
     alone first (linear probing, then fine-tuning: Kumar et al. 2022, arXiv 2202.10054).
-    features: with "kept", they are kept for both flips of the padded image and crops are cut from them, see KeptFeatures.
-    Images that are cropped at random scales have none to keep: there they are recomputed.
+    features: kept ones are kept for both flips of the image, and crops are cut from them, see KeptFeatures. Images that are
+    cropped at random scales have none to keep: there they are recomputed.
     """
 
     through: tuple[str, ...]
     begin: tuple[float, ...] = (0.0,)
-    features: Literal["kept", "recomputed"] = "kept"
+    features: Features = "kept"
 
     def __post_init__(self) -> None:
-        if self.features not in ("kept", "recomputed"):
-            raise StrategyError(
-                f"FreezeStages: features {self.features!r}, expected 'kept' or 'recomputed'. Change it."
-            )
+        if self.features not in get_args(Features):
+            expected = ", ".join(map(repr, get_args(Features)))
+            raise StrategyError(f"FreezeStages: features {self.features!r}, expected one of {expected}. Change it.")
         if not self.through or len(self.through) != len(self.begin):
             raise StrategyError(
                 f"FreezeStages: {len(self.through)} stages in through and {len(self.begin)} shares in begin, expected as many of "

@@ -15,7 +15,7 @@ from bench.data.feed.features import FeatureShape, KeptFeatures
 from bench.errors import StrategyError
 from bench.metering.flops import StepFlops, count_pass, count_step
 from bench.models.stages import Parts, as_features
-from bench.strategies.freezing import Freezing
+from bench.strategies.freezing import Features, Freezing
 from bench.strategies.strategy import running
 from bench.training.device import autocast
 
@@ -43,6 +43,15 @@ class Phase:
     prefix: nn.Module | None = None
     kept: FeatureShape | None = None
     pass_flops: int = 0
+
+    @property
+    def features(self) -> Features | None:
+        """Return whether the frozen part's results are kept; None if nothing is frozen."""
+        if not self.frozen:
+            return None
+        if self.kept is None:
+            return "recomputed"
+        return "kept padded" if self.kept.padded else "kept"
 
 
 class _BehindFrozen(nn.Module):
@@ -74,7 +83,8 @@ def plan_phases(
         raise StrategyError(
             f"{type(freezing).__name__}: phases begin at steps {begins}, expected from 0 on, rising, below {steps}. Fix it."
         )
-    keeps = freezing.features == "kept" and isinstance(images.augmentation, PaddedCrop)
+    keeps = freezing.features != "recomputed" and isinstance(images.augmentation, PaddedCrop)
+    padded = freezing.features == "kept padded"
     found: list[Phase] = []
     for begin, through in plan:
         frozen = 0 if through is None else _place(parts, through)
@@ -84,7 +94,7 @@ def plan_phases(
             found.append(Phase(begin, None, 0, parts.model, whole, every, whole_step, images.image_shape))
             continue
         before = found[-1] if keeps and found and found[-1].kept and found[-1].frozen < frozen else None
-        found.append(_frozen_phase(begin, through, frozen, parts, images, before, keeps, compiled))
+        found.append(_frozen_phase(begin, through, frozen, parts, images, before, keeps, padded, compiled))
     return found
 
 
@@ -96,6 +106,7 @@ def _frozen_phase(
     images: TrainingImages,
     before: Phase | None,
     keeps: bool,
+    padded: bool,
     compiled: bool,
 ) -> Phase:
     parts.model.eval()
@@ -114,20 +125,21 @@ def _frozen_phase(
     assert before is None or before.kept is not None
     channels, height, width = images.image_shape
     padding = images.augmentation.padding
-    whole = before.kept.whole if before and before.kept else (channels, height + 2 * padding, width + 2 * padding)
+    margin = 2 * padding if padded else 0
+    whole = before.kept.whole if before and before.kept else (channels, height + margin, width + margin)
     try:
         pass_flops, kept = count_pass(prefix, whole)
     except (RuntimeError, AssertionError, ValueError) as cause:  # a model's own ways to refuse a size
         raise StrategyError(
-            f"freezing: {type(parts.model).__name__} takes no padded images, so its features cannot be kept. "
-            "Set freezing.features=recomputed."
+            f"freezing: {type(parts.model).__name__} takes no padded images, so their features cannot be kept. "
+            "Set freezing.features=kept."
         ) from cause
-    if len(kept) != 3 or len(features) != 3 or (padding and kept == features):
+    if padding and (len(kept) != 3 or features[1:] == (1, 1)):
         raise StrategyError(
             f"freezing: {through} returns features of shape {features}, from which no crop can be cut. "
             "Set freezing.features=recomputed, or freeze fewer stages."
         )
-    shape = FeatureShape(kept, features)
+    shape = FeatureShape(kept, features, padded)
     forward = _compile(trained, compiled)
     return Phase(begin, through, frozen, trained, forward, parameters, step, features, prefix, shape, pass_flops)
 

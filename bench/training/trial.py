@@ -159,7 +159,7 @@ class Trial:
                 step=phase.step.image,
                 batch=phase.step.batch,
                 parameters=sum(parameter.numel() for parameter in phase.parameters),
-                features=("kept" if phase.kept else "recomputed") if phase.frozen else None,
+                features=phase.features,
             )
             for phase in phases
         )

@@ -28,7 +28,7 @@ from bench.training.learner import Base, Learner, TrialSpec
 from tests.conftest import CPU, RunTrial, shorten
 from tests.training.test_trial import KillAfter, Killed, learned
 
-DEEPER = FreezeStages(("stage1", "stage2"), (0.0, 0.6))
+DEEPER = FreezeStages(("stage1", "stage2"), (0.0, 0.6), "kept padded")
 
 
 def entrant(name: str = "frozen", **aspects: object) -> Entrant:
@@ -100,6 +100,7 @@ def test_momentum_of_what_stays_trained_goes_on(short, updates, base: Base):
     "aspects",
     [
         {},
+        {"freezing": FreezeStages(("stage1", "stage2"), (0.0, 0.6))},
         {"freezing": FreezeStages(("stem",), features="recomputed")},
         {"freezing": FreezeStages(("body", "nothing"), (0.0, 0.3), "recomputed")},
         {"freezing": FreezeStages(("stage2", "stem"), (0.0, 0.5))},
@@ -124,7 +125,7 @@ def test_the_ledger_is_the_sum_of_its_phases_and_of_features_computed_once(run_t
     record = run_trial(entrant(), base=base).record
     first, second = record.phases
     assert (first.begin, first.frozen, second.begin, second.frozen) == (0, "stage1", 19, "stage2")
-    assert (first.features, second.features) == ("kept", "kept")
+    assert (first.features, second.features) == ("kept padded", "kept padded")
     steps = 64 * (19 * first.step + 13 * second.step)
     assert record.summary.train_flops == steps + record.summary.feature_flops
     # Padded digits are 10 x 10 instead of 8 x 8; without flips there is one variant of each of the pool's images.

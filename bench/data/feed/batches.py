@@ -94,16 +94,20 @@ class TrainingImages:
         raw = self._pixels.take(indices) if isinstance(self._pixels, StreamedPixels) else self._pixels[indices]
         return self._normalize(self.augmentation.cut(raw, *drawn))
 
-    def whole(self, indices: Tensor, flips: Tensor) -> Tensor:
-        """Return whole padded images, normalized: float32 (batch, channels, height + 2 * padding, width + 2 * padding).
+    def whole(self, indices: Tensor, flips: Tensor, padded: bool) -> Tensor:
+        """Return whole images, normalized: float32 (batch, channels, height, width), with 2 * padding more if padded.
 
         flips: bool (batch,), which to mirror. The augmentation must be a PaddedCrop.
         """
         assert isinstance(self.augmentation, PaddedCrop)
         if isinstance(self._pixels, StreamedPixels):
-            raw = self.augmentation.padded(self._pixels.take(indices))
+            raw = self._pixels.take(indices)
+            raw = self.augmentation.padded(raw) if padded else raw
         else:
             raw = self._pixels[indices]
+            _, height, width = self.image_shape
+            before = 0 if padded else self.augmentation.padding
+            raw = raw if padded else raw[:, before : before + height, before : before + width]
         raw = raw.permute(0, 3, 1, 2)
         return self._normalize(torch.where(flips.view(-1, 1, 1, 1), raw.flip(3), raw))
 

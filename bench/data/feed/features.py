@@ -20,18 +20,24 @@ _BYTES = 2  # float16
 
 @dataclass(frozen=True)
 class FeatureShape:
-    """Shapes (channels, height, width) of one image's features: of the padded image, and of a crop of the image's size."""
+    """Shapes (channels, height, width) of one image's features: as they are kept, and of a crop of the image's size.
+
+    padded: whether those of the padded image are kept.
+    """
 
     whole: tuple[int, ...]
     crop: tuple[int, ...]
+    padded: bool
 
 
 class KeptFeatures:
     """The features of an update's training images, in float16, for each image and, with flips, for its mirror image.
 
-    They are those of the whole padded image, computed when they are first asked for; a batch cuts its crops from them. Cut from
-    features, a crop's border has seen the image around it, where a crop of pixels would have seen zeros. Behind a stage of stride
-    s, crops lie on every s-th pixel: an offset of r pixels becomes one of floor(r / s).
+    They are those of the whole image, computed when they are first asked for; a batch cuts its crops from them. Features of the
+    padded image: a crop's border has seen the image around it, where a crop of pixels has zeros around it. Features of the image
+    itself: what a crop shows beyond the image is zeros, where a crop of pixels has features of zeros; the crop in the middle is
+    exactly what the network sees in evaluation. Behind a stage of stride s, crops lie on every s-th pixel: an offset of r pixels
+    becomes one of floor(r / s).
 
     source: of what `compute` takes: the images, or the kept features of an earlier stage. charge: called with the number of
     features computed for the first time. folder: for a memory-mapped file, if they do not fit in memory.
@@ -60,6 +66,14 @@ class KeptFeatures:
         rows = len(images) * self._variants
         self.bytes = rows * prod(shape.whole) * _BYTES
         self._sides = height, width
+        self._padded = shape.padded
+        # How far a crop can be shifted, and by how much less than nothing it begins if features end with the image.
+        spare = [
+            kept - cut if shape.padded else 2 * self._padding * cut // side
+            for kept, cut, side in zip(shape.whole[1:], shape.crop[1:], images.image_shape[1:], strict=True)
+        ]
+        self._spare = spare[0], spare[1]
+        self._outside = (0, 0) if shape.padded else (spare[0] // 2, spare[1] // 2)
         table = _memory((rows, height, width, channels), self.bytes, images.device, folder)
         self._table = table
         self._there = torch.zeros(rows, dtype=torch.bool, device=images.device)
@@ -76,24 +90,27 @@ class KeptFeatures:
         places = self._places(indices, flips)
         self._fill(places)
         _, height, width = self.image_shape
-        spare_rows, spare_columns = self._sides[0] - height, self._sides[1] - width
         shifts = max(1, 2 * self._padding)
-        top, left = rows * spare_rows // shifts, columns * spare_columns // shifts
+        top, left = rows * self._spare[0] // shifts, columns * self._spare[1] // shifts
         if self._variants == 2:  # the crop of the mirror image that mirrors the crop of the image
-            left = torch.where(flips, spare_columns - left, left)
-        across = left[:, None] + torch.arange(width, device=self.device)
-        down = top[:, None] + torch.arange(height, device=self.device)
+            left = torch.where(flips, self._spare[1] - left, left)
+        down = (top - self._outside[0])[:, None] + torch.arange(height, device=self.device)
+        across = (left - self._outside[1])[:, None] + torch.arange(width, device=self.device)
+        (down, above), (across, beside) = _within(down, self._sides[0]), _within(across, self._sides[1])
         cells = (places[:, None, None] * self._sides[0] + down[:, :, None]) * self._sides[1] + across[:, None, :]
         flat = self._table.view(-1, self._table.shape[-1])
-        taken = flat[cells.flatten().to(flat.device)].to(self.device)
-        return taken.view(*cells.shape, -1).permute(0, 3, 1, 2).float()
+        taken = flat[cells.flatten().to(flat.device)].to(self.device).view(*cells.shape, -1).float()
+        if not self._padded:
+            taken *= (above[:, :, None] & beside[:, None, :])[..., None]
+        return taken.permute(0, 3, 1, 2)
 
     def plain(self, indices: Tensor) -> Tensor:
         """Return the features of images without augmentation, as `batch` does."""
         return self.batch(indices, *(drawn.to(self.device) for drawn in self.images.augmentation.plain(len(indices))))
 
-    def whole(self, indices: Tensor, flips: Tensor) -> Tensor:
-        """Return the features of whole padded images: float32 (batch, channels, height, width)."""
+    def whole(self, indices: Tensor, flips: Tensor, padded: bool) -> Tensor:
+        """Return the features of whole images, as they are kept: float32 (batch, channels, height, width)."""
+        assert padded == self._padded
         places = self._places(indices, flips)
         self._fill(places)
         return self._table[places.to(self._table.device)].to(self.device).permute(0, 3, 1, 2).float()
@@ -124,7 +141,7 @@ class KeptFeatures:
         if not len(missing):
             return
         mirrored = missing % 2 == 1 if self._variants == 2 else torch.zeros_like(missing, dtype=torch.bool)
-        found = self._compute(self._source.whole(missing // self._variants, mirrored)).to(torch.float16)
+        found = self._compute(self._source.whole(missing // self._variants, mirrored, self._padded)).to(torch.float16)
         if not bool(found.isfinite().all()):
             raise TrialError(
                 "kept features: a value exceeds float16, expected below 65,504. Set freezing.features=recomputed."
@@ -133,6 +150,11 @@ class KeptFeatures:
         self._there[missing] = True
         self._charge(int((~self._charged[missing]).sum()))
         self._charged[missing] = True
+
+
+def _within(places: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Return places clamped to 0..side - 1, and which of them lay there."""
+    return places.clamp(0, side - 1), (places >= 0) & (places < side)
 
 
 def _memory(shape: tuple[int, ...], size: int, device: torch.device, folder: Path | None) -> Tensor:

@@ -22,7 +22,8 @@ def images(padding: int = 2, flip: bool = True, streamed: bool = False) -> Train
 
 
 def kept(source, compute=lambda x: x, whole=(3, 12, 12), crop=(3, 8, 8), charge=lambda count: None) -> KeptFeatures:
-    return KeptFeatures(source, compute, FeatureShape(whole, crop), charge)
+    padded = whole != crop
+    return KeptFeatures(source, compute, FeatureShape(whole, crop, padded), charge)
 
 
 def draws(count: int):
@@ -47,7 +48,7 @@ def test_features_are_those_of_the_padded_image_and_its_mirror_image():
         one = torch.tensor([7])
         mirrored = torch.tensor([True])
         crop = store.batch(one, torch.tensor([1]), torch.tensor([3]), mirrored)
-        whole = prefix(source.whole(one, mirrored))
+        whole = prefix(source.whole(one, mirrored, padded=True))
     # Pixels 3..11 of the padded image, mirrored: columns 12 - 3 - 8 = 1 onwards of the mirror image.
     assert torch.allclose(crop, whole[:, :, 1:9, 1:9], atol=2e-3)
     assert crop.is_contiguous(memory_format=torch.channels_last)
@@ -66,10 +67,39 @@ def test_inside_a_crop_features_equal_recomputed_ones_and_at_its_border_they_do_
     assert not torch.allclose(cut, recomputed, atol=5e-3)
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_features_of_the_image_itself_have_zeros_around_them(streamed: bool):
+    torch.manual_seed(0)
+    prefix = nn.Conv2d(3, 4, 3, padding=1).eval()
+    source = images(streamed=streamed)
+    with torch.no_grad():
+        store = kept(source, prefix, (4, 8, 8), (4, 8, 8))
+        middle = store.plain(torch.tensor([7]))
+        seen = prefix(source.plain(torch.tensor([7])))
+        one = torch.tensor([7])
+        crop = store.batch(one, torch.tensor([0]), torch.tensor([3]), torch.tensor([True]))
+    assert torch.allclose(middle, seen, atol=2e-3)
+    # Two rows above the image, and pixels 1..8 of its columns, of which the last lies beside it, mirrored.
+    assert not crop[:, :, :2].any()
+    assert not crop[:, :, :, 0].any()
+    with torch.no_grad():
+        mirrored = prefix(source.whole(one, torch.tensor([True]), padded=False))
+    assert torch.allclose(crop[:, :, 2:, 1:], mirrored[:, :, :6, :7], atol=2e-3)
+
+
+def test_behind_a_stride_features_of_the_image_itself_are_shifted_by_whole_places():
+    source = images(flip=False)
+    store = kept(source, lambda x: x[:, :, ::2, ::2], (3, 4, 4), (3, 4, 4))
+    whole = store.whole(torch.tensor([3]), torch.tensor([False]), padded=False)
+    for drawn, offset in zip(range(5), (-1, -1, 0, 0, 1), strict=True):
+        crop = store.batch(torch.tensor([3]), torch.tensor([drawn]), torch.tensor([2]), torch.tensor([False]))
+        assert torch.equal(crop, nn.functional.pad(whole, (0, 0, 1, 1))[:, :, offset + 1 : offset + 5])
+
+
 def test_behind_a_stride_crops_lie_on_every_second_pixel():
     source = images(flip=False)
     store = kept(source, lambda x: x[:, :, ::2, ::2], (3, 6, 6), (3, 4, 4))
-    whole = store.whole(torch.tensor([3]), torch.tensor([False]))
+    whole = store.whole(torch.tensor([3]), torch.tensor([False]), padded=True)
     for drawn, offset in zip(range(5), (0, 0, 1, 1, 2), strict=True):
         crop = store.batch(torch.tensor([3]), torch.tensor([drawn]), torch.tensor([0]), torch.tensor([False]))
         assert torch.equal(crop, whole[:, :, offset : offset + 4, :4])
@@ -115,7 +145,9 @@ def test_a_later_stage_is_computed_from_what_is_kept():
 def test_features_that_do_not_fit_lie_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path):
     monkeypatch.setattr("bench.data.feed.features._available_memory", lambda: 1000)
     indices, *drawn = draws(30)
-    mapped = KeptFeatures(images(), lambda x: x, FeatureShape((3, 12, 12), (3, 8, 8)), lambda count: None, tmp_path)
+    mapped = KeptFeatures(
+        images(), lambda x: x, FeatureShape((3, 12, 12), (3, 8, 8), True), lambda count: None, tmp_path
+    )
     assert torch.equal(mapped.batch(indices, *drawn), kept(images()).batch(indices, *drawn))
     assert mapped.bytes == 20 * 2 * 3 * 12 * 12 * 2
     assert list(tmp_path.iterdir()) == []  # the file has no name any more, so nothing is left behind
