@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -122,8 +123,12 @@ def arrays_ready(name: str, root: Path) -> str:
     if facts.joined:
         states = {part: arrays_ready(part, root) for part in facts.domains}
         return next((state for state in states.values() if state != "ready"), "ready")
-    there = (root / f"{name}.npz").is_file() or facts.embedded is not None
-    there = there or (facts.torchvision is not None and (root / TORCHVISION_FILES[facts.torchvision]).exists())
+    if (root / f"{name}.npz").is_file():
+        return "ready"
+    if facts.embedded is not None:
+        module, package = facts.embedded.needs or (None, None)
+        return "ready" if module is None or find_spec(module) else f"missing: pip install {package}"
+    there = facts.torchvision is not None and (root / TORCHVISION_FILES[facts.torchvision]).exists()
     if there or (facts.system is not None and facts.system.is_dir()):
         return "ready"
     return f"missing: {name} (bench run downloads it)"
@@ -255,7 +260,7 @@ def _find_arrays(name: str, facts: SetFacts, root: Path, download: bool) -> tupl
     if packed.is_file():
         return read_npz(packed), str(packed), f"{name}.npz"
     if facts.embedded is not None:
-        return facts.embedded(), name, "embedded (scikit-learn)"
+        return facts.embedded.load(), name, facts.embedded.origin()
     arrays, source = None, ""
     if facts.torchvision:
         arrays, source = from_torchvision(facts.torchvision, root, download=False), "torchvision files"
