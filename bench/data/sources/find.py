@@ -238,18 +238,19 @@ def _load_arrays(name: str, facts: SetFacts, root: Path, scenario: Scenario, dow
 def _join(facts: SetFacts, root: Path, domains: Sequence[str], download: bool) -> ImageSet:
     """Combine several sets into one, each of them a domain, resized to the facts' shape."""
     assert facts.shape is not None
-    parts, sources = [], []
+    parts = []
     uses: tuple[Literal["train", "test"], ...] = ("train", "test")
-    for domain in domains:
-        images = load_set(domain, root, download=download)
-        sources.append(images.source)
+    sets = {domain: load_set(domain, root, download=download) for domain in domains}
+    named = {images.class_names for images in sets.values()}
+    names = named.pop() if len(named) == 1 else tuple(map(str, range(facts.classes)))  # MNIST's may be "0 - zero"
+    for domain, images in sets.items():
         for use, x, y in zip(uses, (images.x_train, images.x_test), (images.y_train, images.y_test), strict=True):
             pixels = np.asarray(x)
             if pixels.shape[1:] != facts.shape:
                 pixels = resize_grey(pixels, facts.shape[0])
-            names = tuple(map(str, range(facts.classes)))  # torchvision calls MNIST's "0 - zero"
             parts.append(Part(pixels, y, names, use, domain, domain))
-    return assemble(parts, parts[0].class_names, " and ".join(sources), None, 0)
+    source = " and ".join(dict.fromkeys(images.source for images in sets.values()))
+    return assemble(parts, names, source, None, 0)
 
 
 def _find_arrays(name: str, facts: SetFacts, root: Path, download: bool) -> tuple[Arrays, str, str]:

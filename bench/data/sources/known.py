@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from bench.data.files.folders import Use, list_annotated, list_class_folders
 from bench.data.images import Arrays
+from bench.data.sources import glyphs
 from bench.data.sources.assemble import Tree
 from bench.errors import DataError
 from bench.extras import optional_package
@@ -121,6 +123,16 @@ def _one_folder_a_domain(folder: Path, domains: Sequence[str], classes: Sequence
     return trees
 
 
+def _drawn() -> str:
+    return f"embedded (drawn with {glyphs.versions()})"
+
+
+def _glyphs(load: Callable[[], Arrays]) -> SetFacts:
+    count, size = len(glyphs.CHARACTERS), glyphs.SIZE
+    return SetFacts(count, (size, size, 1), embedded=Embedded(load, _drawn), licence=_FONTS)
+
+
+_FONTS = "the fonts' own, shipped with matplotlib: DejaVu, STIX, BaKoMa (Computer Modern)"
 _RESEARCH = "images of various owners, for non-commercial research"
 
 SETS: dict[str, SetFacts] = {
@@ -129,6 +141,16 @@ SETS: dict[str, SetFacts] = {
         (8, 8, 1),
         embedded=Embedded(_digits, lambda: "embedded (scikit-learn)", ("sklearn", "scikit-learn")),
         licence="CC BY 4.0 (UCI), shipped with scikit-learn",
+    ),
+    "glyphs": _glyphs(glyphs.glyphs),
+    "glyphs-sans": _glyphs(partial(glyphs.family, "sans")),
+    "glyphs-serif": _glyphs(partial(glyphs.family, "serif")),
+    "glyphs-sans-serif": SetFacts(
+        len(glyphs.CHARACTERS),
+        (glyphs.SIZE, glyphs.SIZE, 1),
+        domains=("glyphs-sans", "glyphs-serif"),
+        joined=True,
+        licence="those of glyphs-sans and glyphs-serif",
     ),
     "fashion-mnist": SetFacts(
         10,
