@@ -8,8 +8,8 @@ BIN := .venv/bin
 .PHONY: run test check clean
 
 run: .venv/installed
-	$(BIN)/bench run --scenario digits-7-3 --seeds 0-2
-	$(BIN)/bench report --scenario digits-7-3 --formats png --width page
+	$(BIN)/bench run --scenario glyphs-32-15 --seeds 0-2
+	$(BIN)/bench report --scenario glyphs-32-15 --formats png --width page
 
 test: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest

@@ -123,7 +123,7 @@ skip_broken_option = click.option(
 )
 
 _TRAINING = (
-    click.option("--scenario", default="digits-7-3", show_default=True, help="Name, or path of a .toml file."),
+    click.option("--scenario", default="glyphs-32-15", show_default=True, help="Name, or path of a .toml file."),
     click.option(
         "--strategy",
         "strategies",

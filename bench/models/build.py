@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 
 from bench.errors import ScenarioError
+from bench.extras import optional_package
 from bench.models.zoo import ZOO
 from bench.streams import borrowed_generator
 
@@ -108,13 +108,3 @@ def _timm(name: str, image_size: int | None) -> Make:
     if image_size is not None and getattr(configuration, "fixed_input_size", False):
         options["img_size"] = image_size
     return lambda channels, classes: timm.create_model(name, num_classes=classes, in_chans=channels, **options)
-
-
-def optional_package(name: str, asked_by: str) -> Any:
-    """Import an optional package. Raises ScenarioError if it is not installed."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as cause:
-        raise ScenarioError(
-            f"{asked_by}: needs the package {name}, which is not installed. Run: pip install {name}"
-        ) from cause

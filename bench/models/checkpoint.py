@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from bench.errors import ScenarioError
-from bench.models.build import build_model, head_keys, optional_package
+from bench.extras import optional_package
+from bench.models.build import build_model, head_keys
 
 # Keys under which training scripts save the state dict, and prefixes that wrappers add to its keys.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")

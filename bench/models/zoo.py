@@ -78,11 +78,16 @@ def _resnet8(channels: int, classes: int) -> nn.Module:
     return CifarResNet(channels, classes, (1, 1, 1), (16, 32, 64))
 
 
+def _resnet8_narrow(channels: int, classes: int) -> nn.Module:
+    return CifarResNet(channels, classes, (1, 1, 1), (8, 16, 32))
+
+
 def _resnet18_cifar(channels: int, classes: int) -> nn.Module:
     return CifarResNet(channels, classes, (2, 2, 2, 2), (64, 128, 256, 512))
 
 
 ZOO: dict[str, Callable[[int, int], nn.Module]] = {
     "resnet8": _resnet8,
+    "resnet8-narrow": _resnet8_narrow,
     "resnet18-cifar": _resnet18_cifar,
 }

@@ -11,8 +11,8 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_OPTIONAL = ("timm",)
-_PACKAGES = ("torch", "torchvision", "numpy", "fvcore", "scikit-learn")
+_OPTIONAL = ("timm", "scikit-learn")
+_PACKAGES = ("torch", "torchvision", "numpy", "fvcore")
 # Prefixes of variable names; none of these variables holds a path.
 _THREAD_VARIABLES = (
     "OMP_",

@@ -372,3 +372,28 @@ assert not found, found
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-800:]
+
+
+def test_the_default_scenario_needs_no_scikit_learn(tmp_path: Path):
+    code = f"""
+import sys
+from pathlib import Path
+import bench
+root = Path({str(tmp_path)!r})
+plan = bench.plan("glyphs-32-15", ["scratch"], [0], data_root=root, cache=root, results=root / "runs", device="cpu")
+assert plan._local.trials
+found = {{"sklearn", "torchvision", "pandas", "matplotlib.pyplot"}} & set(sys.modules)
+assert not found, found
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-800:]
+
+
+def test_a_scenario_of_the_digits_without_scikit_learn_is_one_line_and_exit_code_2(
+    tmp_path: Path, folders: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("sklearn", "sklearn.datasets"):
+        monkeypatch.setitem(sys.modules, name, None)  # what Python does for a package that is not there
+    line = refused(bench("run", "--scenario", "digits-7-3", "--data-root", tmp_path, *folders))
+    assert line.endswith("needs the package scikit-learn, which is not installed. Run: pip install scikit-learn")
+    assert "missing: pip install scikit-learn" in bench("list", "--wide", "--data-root", tmp_path).stdout

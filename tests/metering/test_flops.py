@@ -30,6 +30,19 @@ def test_a_step_costs_three_forwards_less_the_first_layers_input_gradient():
     assert count.step == 3 * 2 * 555_422_720 - 2 * _STEM
 
 
+def test_the_narrow_resnet8_by_hand():
+    # Grey images of 12 x 12, 47 classes; groups of 8, 16 and 32 channels at 12, 6 and 3 pixels, by layer, in multiply-adds.
+    stem = 1 * 8 * 9 * 144
+    first = 2 * 8 * 8 * 9 * 144
+    second = 8 * 16 * 9 * 36 + 16 * 16 * 9 * 36 + 8 * 16 * 36
+    third = 16 * 32 * 9 * 9 + 32 * 32 * 9 * 9 + 16 * 32 * 9
+    whole = stem + first + second + third + 32 * 47
+    assert whole == 435_808
+    count = count_flops(build_model("resnet8-narrow", 1, 47, 0, "update"), (1, 12, 12))
+    assert count.forward == count.forward_fvcore == 2 * whole
+    assert count.step == 3 * 2 * whole - 2 * stem
+
+
 def test_a_small_network_by_hand():
     # One 3 x 3 convolution, 2 to 4 channels, 5 x 5 pixels without padding: 3 x 3 outputs; then 36 to 3.
     model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Flatten(), nn.Linear(36, 3))

@@ -41,7 +41,13 @@ def test_images_that_do_not_fill_a_batch_are_refused():
 def test_evaluating_a_shipped_scenario_costs_at_most_a_tenth_of_a_trial(name: str):
     scenario = load_scenario(find_scenario(name))
     # Image counts as published for each data set; training costs three forward passes per image.
-    sizes = {"digits": (1352, 445), "fashion-mnist": (60_000, 10_000), "mnist-usps": (60_000 + 7291, 10_000 + 2007)}
+    sizes = {
+        "digits": (1352, 445),
+        "fashion-mnist": (60_000, 10_000),
+        "glyphs": (7520, 2350),
+        "glyphs-sans-serif": (7520, 2350),
+        "mnist-usps": (60_000 + 7291, 10_000 + 2007),
+    }
     training, test = sizes.get(scenario.data.set, (50_000, 10_000))
     validation = training * scenario.data.validation_share
     evaluation = scenario.evaluation

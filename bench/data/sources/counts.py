@@ -12,6 +12,10 @@ _PUBLISHED: dict[str, dict[str, int]] = {
     "cifar100": {"": 50_000},
     "digits": {"": 1_352},  # of 1,797; a quarter of every class is the test part
     "fashion-mnist": {"": 60_000},
+    "glyphs": {"": 2 * 47 * 80},  # 80 of each class of each family of fonts, without those for testing
+    "glyphs-sans": {"": 47 * 80},
+    "glyphs-sans-serif": {"glyphs-sans": 47 * 80, "glyphs-serif": 47 * 80},
+    "glyphs-serif": {"": 47 * 80},
     "imagenet": {"": 1_281_167},
     "mnist": {"": 60_000},
     "mnist-usps": {"mnist": 60_000, "usps": 7_291},

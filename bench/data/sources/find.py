@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -122,8 +123,12 @@ def arrays_ready(name: str, root: Path) -> str:
     if facts.joined:
         states = {part: arrays_ready(part, root) for part in facts.domains}
         return next((state for state in states.values() if state != "ready"), "ready")
-    there = (root / f"{name}.npz").is_file() or facts.embedded is not None
-    there = there or (facts.torchvision is not None and (root / TORCHVISION_FILES[facts.torchvision]).exists())
+    if (root / f"{name}.npz").is_file():
+        return "ready"
+    if facts.embedded is not None:
+        module, package = facts.embedded.needs or (None, None)
+        return "ready" if module is None or find_spec(module) else f"missing: pip install {package}"
+    there = facts.torchvision is not None and (root / TORCHVISION_FILES[facts.torchvision]).exists()
     if there or (facts.system is not None and facts.system.is_dir()):
         return "ready"
     return f"missing: {name} (bench run downloads it)"
@@ -233,18 +238,19 @@ def _load_arrays(name: str, facts: SetFacts, root: Path, scenario: Scenario, dow
 def _join(facts: SetFacts, root: Path, domains: Sequence[str], download: bool) -> ImageSet:
     """Combine several sets into one, each of them a domain, resized to the facts' shape."""
     assert facts.shape is not None
-    parts, sources = [], []
+    parts = []
     uses: tuple[Literal["train", "test"], ...] = ("train", "test")
-    for domain in domains:
-        images = load_set(domain, root, download=download)
-        sources.append(images.source)
+    sets = {domain: load_set(domain, root, download=download) for domain in domains}
+    named = {images.class_names for images in sets.values()}
+    names = named.pop() if len(named) == 1 else tuple(map(str, range(facts.classes)))  # MNIST's may be "0 - zero"
+    for domain, images in sets.items():
         for use, x, y in zip(uses, (images.x_train, images.x_test), (images.y_train, images.y_test), strict=True):
             pixels = np.asarray(x)
             if pixels.shape[1:] != facts.shape:
                 pixels = resize_grey(pixels, facts.shape[0])
-            names = tuple(map(str, range(facts.classes)))  # torchvision calls MNIST's "0 - zero"
             parts.append(Part(pixels, y, names, use, domain, domain))
-    return assemble(parts, parts[0].class_names, " and ".join(sources), None, 0)
+    source = " and ".join(dict.fromkeys(images.source for images in sets.values()))
+    return assemble(parts, names, source, None, 0)
 
 
 def _find_arrays(name: str, facts: SetFacts, root: Path, download: bool) -> tuple[Arrays, str, str]:
@@ -255,7 +261,7 @@ def _find_arrays(name: str, facts: SetFacts, root: Path, download: bool) -> tupl
     if packed.is_file():
         return read_npz(packed), str(packed), f"{name}.npz"
     if facts.embedded is not None:
-        return facts.embedded(), name, "embedded (scikit-learn)"
+        return facts.embedded.load(), name, facts.embedded.origin()
     arrays, source = None, ""
     if facts.torchvision:
         arrays, source = from_torchvision(facts.torchvision, root, download=False), "torchvision files"

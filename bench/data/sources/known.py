@@ -4,18 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from bench.data.files.folders import Use, list_annotated, list_class_folders
 from bench.data.images import Arrays
+from bench.data.sources import glyphs
 from bench.data.sources.assemble import Tree
 from bench.errors import DataError
+from bench.extras import optional_package
 from bench.streams import numpy_stream
 
 # (the set's own folder, domains asked for, classes asked for) -> its trees
 Layout = Callable[[Path, Sequence[str], Sequence[str] | None], list[Tree]]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A set that installed packages bring.
+
+    load: returns its arrays. origin: returns what brings it, as text for records. needs: (name of a module, name of its
+    package) where that package is optional.
+    """
+
+    load: Callable[[], Arrays]
+    origin: Callable[[], str]
+    needs: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -24,7 +40,7 @@ class SetFacts:
 
     shape: (height, width, channels) of arrays; None for a set that comes as files only. If there is a shape,
     `<root>/<name>.npz` is always tried. torchvision: the name of its class in torchvision.datasets. system: a folder that
-    an operating-system package fills. embedded: loads it from a declared dependency.
+    an operating-system package fills. embedded: for a set that installed packages bring.
     domains: their names. joined: whether it is made of one set per domain, resized to shape.
     folders: where its trees may be, relative to the root. layout: lists them. size: pixels of its files; None: various.
     has_test: whether it comes with its own test part.
@@ -34,7 +50,7 @@ class SetFacts:
     shape: tuple[int, int, int] | None
     torchvision: str | None = None
     system: Path | None = None
-    embedded: Callable[[], Arrays] | None = None
+    embedded: Embedded | None = None
     remedy: str = ""
     domains: tuple[str, ...] = ()
     joined: bool = False
@@ -56,8 +72,7 @@ class SetFacts:
 
 def _digits() -> Arrays:
     """scikit-learn's digits: 1,797 images of 8 x 8, 17 grey levels; a quarter of every class is the test part."""
-    from sklearn.datasets import load_digits
-
+    load_digits = optional_package("sklearn.datasets", "data.set 'digits'", package="scikit-learn").load_digits
     pixels, target = load_digits(return_X_y=True)
     images = np.rint(np.asarray(pixels).reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     labels = np.asarray(target, dtype=np.int64)
@@ -108,10 +123,35 @@ def _one_folder_a_domain(folder: Path, domains: Sequence[str], classes: Sequence
     return trees
 
 
+def _drawn() -> str:
+    return f"embedded (drawn with {glyphs.versions()})"
+
+
+def _glyphs(load: Callable[[], Arrays]) -> SetFacts:
+    count, size = len(glyphs.CHARACTERS), glyphs.SIZE
+    return SetFacts(count, (size, size, 1), embedded=Embedded(load, _drawn), licence=_FONTS)
+
+
+_FONTS = "the fonts' own, shipped with matplotlib: DejaVu, STIX, BaKoMa (Computer Modern)"
 _RESEARCH = "images of various owners, for non-commercial research"
 
 SETS: dict[str, SetFacts] = {
-    "digits": SetFacts(10, (8, 8, 1), embedded=_digits, licence="CC BY 4.0 (UCI), shipped with scikit-learn"),
+    "digits": SetFacts(
+        10,
+        (8, 8, 1),
+        embedded=Embedded(_digits, lambda: "embedded (scikit-learn)", ("sklearn", "scikit-learn")),
+        licence="CC BY 4.0 (UCI), shipped with scikit-learn",
+    ),
+    "glyphs": _glyphs(glyphs.glyphs),
+    "glyphs-sans": _glyphs(partial(glyphs.family, "sans")),
+    "glyphs-serif": _glyphs(partial(glyphs.family, "serif")),
+    "glyphs-sans-serif": SetFacts(
+        len(glyphs.CHARACTERS),
+        (glyphs.SIZE, glyphs.SIZE, 1),
+        domains=("glyphs-sans", "glyphs-serif"),
+        joined=True,
+        licence="those of glyphs-sans and glyphs-serif",
+    ),
     "fashion-mnist": SetFacts(
         10,
         (28, 28, 1),

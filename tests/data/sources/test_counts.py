@@ -28,7 +28,7 @@ def test_sizes_are_the_published_ones(name: str, size: tuple[int, int]):
     assert expected_size(shipped(name)) == size
 
 
-@pytest.mark.parametrize("name", ["digits-7-3", "digits-4-2-2-2"])
+@pytest.mark.parametrize("name", ["digits-7-3", "digits-4-2-2-2", "glyphs-32-15", "glyphs-sans-serif"])
 def test_the_expected_size_is_about_the_actual_size(name: str, tmp_path):
     scenario = shipped(name)
     split = cut(scenario, load_images(scenario, tmp_path))

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import gzip
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench.data.sources import known as sources
-from bench.data.sources.find import ImageSet, load_set
-from bench.errors import DataError
+from bench.data.sources.find import ImageSet, load_set, set_state
+from bench.errors import DataError, ScenarioError
 
 
 def arrays(classes: int = 10, shape: tuple[int, ...] = (28, 28), count: int = 20) -> dict[str, np.ndarray]:
@@ -41,6 +42,16 @@ def test_digits_are_scikit_learns_1797_images(digits: ImageSet):
     assert digits.image_shape == (1, 8, 8)
     assert digits.x_train.max() == 255
     assert np.bincount(digits.y_test).min() >= 43
+
+
+def test_digits_without_scikit_learn_are_one_line_that_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)  # what Python does for a package that is not there
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    assert set_state("digits", tmp_path).text == "missing: pip install scikit-learn"
+    with pytest.raises(ScenarioError, match=r"^data\.set 'digits': needs the package scikit-learn, .*pip install") as e:
+        load_set("digits", tmp_path)
+    assert "\n" not in str(e.value)
+    assert e.value.exit_code == 2
 
 
 def test_a_keras_archive_is_found_first(tmp_path: Path):

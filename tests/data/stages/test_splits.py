@@ -114,6 +114,8 @@ _HASHES = {
     "digits-4-2-2-2": "ccdf8c0e10209f49",
     "digits-7-3": "9766b0aa16614ee1",
     "fashion-mnist-7-3": "cd83a8c71678251a",
+    "glyphs-32-15": "96a4129a85697207",
+    "glyphs-sans-serif": "d6f69dccc959318b",
     "imagenet-100-50-50": "cb55586bdfeeaf76",
     "imagenet-200-100-100": "60eb060fc660d2a8",
     "mnist-usps": "e260574e152f9be9",
