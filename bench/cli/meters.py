@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,13 +44,19 @@ class ImageShape(click.ParamType):
 @click.argument("model")
 @click.option("--image", type=ImageShape(), default="3x224x224", show_default=True, help="channels x height x width.")
 @click.option("--classes", type=click.IntRange(min=1), default=1000, show_default=True, help="Width of the head.")
+@click.option("--stages", is_flag=True, help="By stage instead, with what a step costs behind frozen ones.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def flops_command(model: str, image: tuple[int, int, int], classes: int, form: str) -> None:
+def flops_command(model: str, image: tuple[int, int, int], classes: int, stages: bool, form: str) -> None:
     """Count a model's FLOPs, layer by layer, by two counters that must agree.
 
     Counted are the multiply-adds of convolutions, linear layers and attention, each as 2 FLOPs. Normalization, activations,
     pooling and resizing are not. A step is forward and backward, without the gradient of the image itself.
+
+    --stages lists the names that FreezeStages takes.
     """
+    if stages:
+        _stages(model, image, classes, form)
+        return
     count, layers = _count(model, image, classes)
     if form == "json":
         facts = {
@@ -98,6 +106,19 @@ def check_command(
         _check_rules(results, form)
 
 
+def _stages(model: str, image: tuple[int, int, int], classes: int, form: str) -> None:
+    from bench.reporting.metering import stage_cells
+    from bench.training.stage_costs import stage_costs
+
+    with _image_that_fits(model, image):
+        count, found = stage_costs(model, image, classes)
+    if form == "json":
+        facts = {"model": model, "image": image, "classes": classes, "step_flops": count.step}
+        click.echo(json.dumps({**facts, "stages": [asdict(stage) for stage in found]}, indent=1))
+        return
+    show(stage_cells(model, image, count, found))
+
+
 def _audit(trial: Path, strategy: str | None, device: str, data_root: Path, form: str) -> None:
     from bench.execution.audit import audit_record
     from bench.reporting.metering import audit_cells
@@ -140,12 +161,19 @@ def _check_rules(results: Path, form: str) -> None:
 
 
 def _count(model: str, image: tuple[int, int, int], classes: int) -> tuple[FlopCount, list[LayerFlops]]:
-    """Count a model of some name. Raises BenchError where it takes no images of that shape."""
+    """Count a model of some name."""
     from bench.metering.flops import count_layers
     from bench.models import build_model
 
-    try:
+    with _image_that_fits(model, image):
         return count_layers(build_model(model, image[0], classes, 0, "flops", image[1]), image)
+
+
+@contextmanager
+def _image_that_fits(model: str, image: tuple[int, int, int]) -> Iterator[None]:
+    """Turn what a model raises for an image of a shape that it does not take into a BenchError."""
+    try:
+        yield
     except BenchError:
         raise
     except (RuntimeError, AssertionError, ValueError, IndexError) as cause:  # a model's own ways to say so

@@ -11,6 +11,7 @@ from bench.reporting.layout import Cells, Column
 if TYPE_CHECKING:  # these need torch
     from bench.execution.audit import Audit
     from bench.metering.flops import FlopCount, LayerFlops
+    from bench.training.stage_costs import StageCost
 
 
 def flops_cells(model: str, image_shape: tuple[int, int, int], count: FlopCount, layers: Sequence[LayerFlops]) -> Cells:
@@ -27,6 +28,27 @@ def flops_cells(model: str, image_shape: tuple[int, int, int], count: FlopCount,
     ]
     rows.append(("all: forward", "", f"{count.forward // 2:,}", f"{count.forward_fvcore // 2:,}"))
     return Cells(f"{model}, one image of {'x'.join(map(str, image_shape))}", columns, tuple(rows))
+
+
+def stage_cells(model: str, image_shape: tuple[int, int, int], count: FlopCount, stages: Sequence[StageCost]) -> Cells:
+    """Return a model's stages, and what a training step costs behind each of them, as a share of a whole one."""
+    columns = (
+        Column("stage", "stage", left=True),
+        Column("modules", "modules", left=True, prose=True),
+        Column("multiply_adds", "multiply-adds, forward"),
+        Column("recomputed", "step behind it, recomputed"),
+        Column("kept", "step behind it, kept"),
+    )
+    rows = []
+    for stage in stages:
+        shares = ["" if step is None else f"{step / count.step:.3f}" for step in (stage.recomputed, stage.kept)]
+        rows.append((stage.name, ", ".join(stage.modules), f"{stage.forward // 2:,}", *shares))
+    notes = (
+        f"A whole step, forward and backward: {count.step:,} FLOPs per image.",
+        "Step behind it: with this stage and all before it frozen, as a share of a whole step. Recomputed: their forward pass is "
+        "made in each step. Kept: it is made once for each image and its mirror image, which costs extra.",
+    )
+    return Cells(f"{model}, one image of {'x'.join(map(str, image_shape))}", columns, tuple(rows), notes=notes)
 
 
 def audit_cells(audit: Audit) -> Cells:

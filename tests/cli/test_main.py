@@ -199,6 +199,13 @@ def test_flops_prints_both_counters_by_layer():
     assert "Counted: convolutions, linear layers, attention" in result.stdout
 
 
+def test_flops_by_stage_say_what_a_step_behind_frozen_ones_costs():
+    shown = bench("flops", "resnet8", "--image", "3x32x32", "--classes", 100, "--stages").stdout
+    assert re.search(r"^stage1 +groups\.0 +4,718,592 +0\.698 +0\.559$", shown, re.MULTILINE)
+    found = json.loads(bench("flops", "resnet8", "--image", "3x32x32", "--stages", "--format", "json").stdout)
+    assert [stage["name"] for stage in found["stages"]] == ["stem", "stage1", "stage2", "stage3", "head"]
+
+
 def test_flops_as_json_for_programs():
     found = json.loads(
         bench("flops", "resnet18-cifar", "--image", "3x32x32", "--classes", 10, "--format", "json").stdout
