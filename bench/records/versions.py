@@ -5,10 +5,11 @@ History of the schema:
 2  meters: CPU seconds and joules, GPU use and facts, load from other processes, precision flags, thread settings. Records of
    version 1 can still be read; what they lack is None. Chains (previous_sha256) and restricted memory (old_share).
 3  in the summary, the selection's and the regularizer's parts of the totals: selection_seconds, regularizer_flops.
+4  in the provenance, how many trials ran side by side: jobs. In older records, 1.
 """
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 3
-READABLE_VERSIONS = (1, 2, 3)
+SCHEMA_VERSION = 4
+READABLE_VERSIONS = (1, 2, 3, 4)
 RULES_VERSION = 1
