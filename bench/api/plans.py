@@ -59,11 +59,15 @@ class Plan:
         ]
         return pd.DataFrame(rows, columns=["strategy", "horizon", "update", "seed", "steps", "state"])
 
-    def costs(self) -> Costs:
-        """Return what the trials would cost on this machine. Times a few steps on the device; nothing that is kept is trained."""
+    def costs(self, jobs: int = 1) -> Costs:
+        """Return what the trials would cost on this machine. Times a few steps on the device; nothing that is kept is trained.
+
+        jobs: as for run(). Raises BenchError unless it is above 0, and DeviceError for more than one on a GPU.
+        """
         from bench.execution.estimate import estimate
 
-        return Costs(self.scenario, estimate(self._local))
+        _check_number("jobs", jobs)
+        return Costs(self.scenario, estimate(self._local, jobs))
 
     def into(self, results: str | os.PathLike[str]) -> Plan:
         """Return the same plan with its records in another folder."""
@@ -145,18 +149,30 @@ def plan(
     return Plan(asked, tuple(entrants), numbers, Path(results), options, local)
 
 
-def run(plan: Plan, results: str | os.PathLike[str] | None = None, *, listener: Listener | None = None) -> Results:
+def run(
+    plan: Plan, results: str | os.PathLike[str] | None = None, *, jobs: int = 1, listener: Listener | None = None
+) -> Results:
     """Run a plan's trials that are not finished yet, and return the results of its folder.
 
     The records, and how they continue after an interruption, are those of the command. results: another folder than the plan's.
-    listener: is told how the run progresses (see bench.execution.listener).
-    Raises TrialError at the end where any trial failed; the others have run and are recorded.
+    jobs: how many trials run side by side on the CPU, each in a process with the plan's threads, or with one if the plan leaves
+    them open. With as many threads, the results are those of one job, bit for bit; seconds are not compared between the two.
+    A script must call this under `if __name__ == "__main__":`. listener: is told how the run progresses (see
+    bench.execution.listener).
+    Raises TrialError at the end where any trial failed; the others have run and are recorded. Raises BenchError unless jobs is
+    above 0, and DeviceError for more than one on a GPU.
     """
     from bench.api.results import load_results
     from bench.execution.listener import Silent
 
+    _check_number("jobs", jobs)
     chosen = plan if results is None or Path(results) == plan.results else plan.into(results)
-    chosen._local.run(listener or Silent())
+    if jobs == 1:
+        chosen._local.run(listener or Silent())
+    else:
+        from bench.execution.side_by_side import run_side_by_side
+
+        run_side_by_side(chosen._local, jobs, listener or Silent())
     return replace(load_results(chosen.results), _scenario=plan.scenario.name)
 
 
@@ -203,6 +219,12 @@ def _check_options(images: object, compiled: object, threads: object, fresh: obj
     for name, value, fine, expected in checks:
         if not fine:
             raise BenchError(f"{name}: found {value!r}, expected {expected}. Change it.")
+
+
+def _check_number(name: str, value: object) -> None:
+    """Raise BenchError for anything but a whole number above 0."""
+    if type(value) is not int or value < 1:
+        raise BenchError(f"{name}: found {value!r}, expected a whole number above 0. Change it.")
 
 
 def require_data(scenario: Scenario, data_root: Path, asked: str) -> None:

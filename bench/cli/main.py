@@ -64,7 +64,7 @@ def main() -> None:
     "image files are streamed and arrays are not. Results are bit-identical either way.",
 )
 @click.option("--fresh", is_flag=True, help="Run finished trials again, replacing their records.")
-def run(images: Residence, fresh: bool, **asked: Any) -> None:
+def run(images: Residence, fresh: bool, jobs: int, **asked: Any) -> None:
     """Train strategies on a scenario, and print the leaderboard.
 
     Finished trials are kept; interrupted ones resume from their last evaluation.
@@ -74,12 +74,12 @@ def run(images: Residence, fresh: bool, **asked: Any) -> None:
     from bench.reporting.progress import progress_on_terminal
 
     check_names(asked["strategies"])
-    scenario, entrants = load_scenario(asked["scenario"]), entrants_of(**asked)
+    scenario, entrants = load_scenario(asked["scenario"]), entrants_of(jobs=jobs, **asked)
     # All that can be refused is refused before images are decoded, which may take hours.
     tell_left_out(prepare_for(scenario, asked["data_root"]))
     plan = plan_of(entrants, images=images, fresh=fresh, **asked)
     with progress_on_terminal() as listener:
-        results = run_plan(plan, listener=listener)
+        results = run_plan(plan, jobs=jobs, listener=listener)
     click.echo(f"records: {plan.results / plan.scenario.name}")
     try:
         tables = results.tables(plan.scenario)

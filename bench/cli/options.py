@@ -172,8 +172,15 @@ _TRAINING = (
         "--threads",
         type=click.IntRange(min=1),
         default=None,
-        show_default="one per core",
-        help="CPU threads of PyTorch; kept for the whole run, and recorded.",
+        show_default="one per core; with --jobs above 1: one",
+        help="CPU threads of PyTorch in each process; kept for the whole run, and recorded.",
+    ),
+    click.option(
+        "--jobs",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Trials that run side by side on the CPU, each in a process of its own. Learns the same, bit for bit.",
     ),
 )
 
@@ -192,13 +199,14 @@ def entrants_of(
     grids: tuple[Setting, ...],
     horizons: tuple[float, ...],
     device: str,
+    jobs: int,
     **others: Any,
 ) -> list[Entrant]:
     """Return the strategies that these options ask for. Raises a BenchError, also for a device that is not there."""
     from bench.api.named import strategies_for
-    from bench.training.device import choose_device
+    from bench.training.device import check_jobs, choose_device
 
-    choose_device(device)
+    check_jobs(jobs, choose_device(device))
     return strategies_for(strategies, (*settings, *grids), horizons)
 
 

@@ -33,14 +33,14 @@ def list_command(data_root: Path, results: Path, wide: bool, columns: str | None
 @click.command("plan", short_help="Say what a run would do, and how long it takes.")
 @training_options
 @width_options
-def plan_command(wide: bool, columns: str | None, **asked: Any) -> None:
+def plan_command(jobs: int, wide: bool, columns: str | None, **asked: Any) -> None:
     """Say what `bench run` would do, and how long it would take on this machine. Times a few steps; runs nothing else."""
     from bench.api.named import check_names, load_scenario
     from bench.api.plans import require_data
     from bench.reporting.plans import plan_cells
 
     check_names(asked["strategies"])
-    scenario, entrants = load_scenario(asked["scenario"]), entrants_of(**asked)
+    scenario, entrants = load_scenario(asked["scenario"]), entrants_of(jobs=jobs, **asked)
     require_data(scenario, asked["data_root"], asked["scenario"])
     plan = plan_of(entrants, **asked)
-    show_tables([plan_cells(plan.scenario, plan.costs().estimates)], wide=wide, columns=columns)
+    show_tables([plan_cells(plan.scenario, plan.costs(jobs).estimates)], wide=wide, columns=columns)

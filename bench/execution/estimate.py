@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+import torch
 
 from bench.execution.local import LocalRun
 from bench.execution.plan import PlannedTrial
 from bench.metering.clock import PhaseClock
 from bench.training.base import BASE
+from bench.training.device import check_jobs, fix_threads
 from bench.training.grid import trial_steps
 from bench.training.learner import Learner, TrialSpec
 
@@ -45,19 +50,28 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do. estimates: in the order of updates, base models first. device: its name."""
+    """What a run would do. estimates: in the order of updates, base models first. device: its name.
+
+    jobs: how many trials run side by side. seconds: of training all that is due with so many.
+    """
 
     estimates: tuple[Estimate, ...]
     device: str
     timed_steps: int
+    jobs: int
+    seconds: float
 
 
-def estimate(run: LocalRun) -> Plan:
+def estimate(run: LocalRun, jobs: int = 1) -> Plan:
     """Time a few steps of the first update, and work out what is due. Keeps nothing that it trains.
 
     The timed steps are those of scratch: a regularizer's work is in the FLOPs, but not in the seconds.
+    jobs: how many trials would run side by side; they are timed on the threads that each would have, but alone.
+    Raises DeviceError for several jobs on a GPU.
     """
-    cost, timed = _time_steps(run)
+    check_jobs(jobs, run.device)
+    with _threads_of(run, jobs):
+        cost, timed = _time_steps(run)
     size = run.scenario.training.batch_size
 
     def of(strategy: str, update: int, asked: int, due: int, steps: int, passes: int) -> Estimate:
@@ -77,7 +91,38 @@ def estimate(run: LocalRun) -> Plan:
         steps = trial_steps(run.budget(update), strategy.horizon)
         due = sum(trial.due for trial in trials)
         found.append(of(label, update, len(trials), due, steps, strategy.regularizer.passes))
-    return Plan(tuple(found), run.device_name, timed)
+    total = sum(row.due * row.seconds for row in found)
+    seconds = total if jobs == 1 else max(total / jobs, _longest_chain(run) * cost.seconds)
+    return Plan(tuple(found), run.device_name, timed, jobs, seconds)
+
+
+@contextmanager
+def _threads_of(run: LocalRun, jobs: int) -> Iterator[None]:
+    """Use as many threads as each of several processes would, and then as many as before."""
+    before = torch.get_num_threads()
+    try:
+        if jobs > 1:
+            fix_threads(run.threads or 1)
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _longest_chain(run: LocalRun) -> int:
+    """Return the most steps that must be taken one after the other: a base model, and a strategy's updates that need it."""
+    lacking, chains = run.lacking_bases(), Counter[tuple[str, float, int]]()
+    for trial in run.trials:
+        spec = trial.spec
+        key = (spec.entrant.name, spec.horizon, spec.seed)
+        if not trial.due:
+            continue
+        if not spec.entrant.strategy.needs_base:
+            chains[key] = max(chains[key], run.steps_of(trial))
+            continue
+        chains[key] += run.steps_of(trial)
+        if spec.update == 1 and spec.seed in lacking:
+            chains[key] += run.budget(0)
+    return max(chains.values(), default=0)
 
 
 def _alike(trials: Sequence[PlannedTrial]) -> dict[tuple[str, float, int], list[PlannedTrial]]:

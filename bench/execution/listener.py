@@ -8,10 +8,11 @@ from bench.records.schema import EvalRow, TrialRecord
 
 
 class Listener(Protocol):
-    """Receives a run's progress. `label` names a trial, or a base model, in words.
+    """Receives a run's progress, in the run's own process. `label` names a trial, or a base model, in words.
 
+    With several jobs, several labels are in progress at a time: each begins, is evaluated and ends by itself.
     asked, due: numbers of trials. total_steps: of everything due, or of the one trial. done_steps: those taken in earlier
-    sittings. record: None for a trial that failed.
+    sittings. record: None for what failed.
     """
 
     def planned(self, asked: int, due: int, total_steps: int) -> None: ...

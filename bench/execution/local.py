@@ -1,4 +1,4 @@
-"""Running trials one after the other in this process."""
+"""A run's trials on this machine, and running them one after the other in this process."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ from bench.training.trial import Trial
 class LocalRun:
     """A scenario's trials for some strategies and seeds, on one device of this machine.
 
-    compiled: whether to use torch.compile; None leaves it to the scenario. threads: see fix_threads. residence: see
-    bench.data.feed.streaming.fits.
+    compiled: whether to use torch.compile; None leaves it to the scenario. threads: see fix_threads. jobs: how many trials run
+    side by side, this one included; for the record. residence: see bench.data.feed.streaming.fits.
     The constructor checks everything that can be checked without training: data, splits, folders, a given checkpoint,
     conflicting records.
     """
@@ -58,11 +58,29 @@ class LocalRun:
         cache: Path,
         compiled: bool | None = None,
         threads: int | None = None,
+        jobs: int = 1,
         residence: Residence = "auto",
         fresh: bool = False,
     ) -> None:
         self._allocator = keep_freed_memory()
         fix_threads(threads)
+        self.entrants = tuple(entrants)
+        self.threads = threads
+        self._jobs = jobs
+        # Makes the same run in another process, which adds threads and jobs.
+        self.again = partial(
+            LocalRun,
+            scenario,
+            self.entrants,
+            tuple(seeds),
+            device=device,
+            data_root=data_root,
+            results=results,
+            cache=cache,
+            compiled=compiled,
+            residence=residence,
+            fresh=fresh,
+        )
         # When compiling for the CPU, torch warns that there is no CUDA.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         names = [f"{entrant.name} at horizon {entrant.strategy.horizon:g}" for entrant in entrants]
@@ -103,6 +121,11 @@ class LocalRun:
         Raises TrialError at the end if any failed. Raises at once what is not one trial's fault: RecordError if another
         process holds a trial, and anything that is a bug.
         """
+        due = self.begin(listener)
+        self.require_all_ran([failure for trial in due if (failure := self.attempt(trial, listener))])
+
+    def begin(self, listener: Listener) -> list[PlannedTrial]:
+        """Return the trials that are due, and tell the listener. Raises RecordError if nothing can be written."""
         require_writable(self._results)
         require_writable(self._cache)
         due = [trial for trial in self.trials if trial.due]
@@ -110,20 +133,30 @@ class LocalRun:
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
             torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32; bf16 autocast ignores this
-        failed = []
-        for trial in due:
-            try:
-                self._run_trial(trial, listener)
-            except (RuntimeError, ArithmeticError, MemoryError, TrialError, MeterError, StrategyError) as cause:
-                reason = (str(cause).splitlines() or ["no reason given"])[0]
-                failed.append(f"{self._label(trial.spec)} ({type(cause).__name__}: {reason})")
-                listener.ended(self._label(trial.spec), None)
+        return due
+
+    def attempt(self, trial: PlannedTrial, listener: Listener) -> str | None:
+        """Run a trial, and the base model that it lacks. Returns None, or which trial failed and why.
+
+        Raises what is not the trial's fault, as `run` does.
+        """
+        try:
+            self._run_trial(trial, listener)
+        except (RuntimeError, ArithmeticError, MemoryError, TrialError, MeterError, StrategyError) as cause:
+            reason = (str(cause).splitlines() or ["no reason given"])[0]
+            listener.ended(self.label_of(trial), None)
+            return f"{self.label_of(trial)} ({type(cause).__name__}: {reason})"
+        return None
+
+    def require_all_ran(self, failed: Sequence[str]) -> None:
+        """Raise TrialError if any trial failed. failed: as `attempt` returns it."""
         if failed:
             which = "1 trial" if len(self.trials) == 1 else f"{len(self.trials)} trials"
             raise TrialError(f"{len(failed)} of {which} failed: {'; '.join(failed)}. See their trial.json.")
 
-    def _label(self, spec: TrialSpec) -> str:
+    def label_of(self, planned: PlannedTrial) -> str:
         """Name a trial in words, with its horizon if its strategy is run at several."""
+        spec = planned.spec
         horizons = {trial.spec.horizon for trial in self.trials if trial.spec.entrant.name == spec.entrant.name}
         return _label(spec, with_horizon=len(horizons) > 1)
 
@@ -166,7 +199,7 @@ class LocalRun:
         )
 
     def _run_trial(self, trial: PlannedTrial, listener: Listener) -> None:
-        spec, label = trial.spec, self._label(trial.spec)
+        spec, label = trial.spec, self.label_of(trial)
         old = self._old_model(trial, listener) if spec.entrant.strategy.needs_base else None
         update = self.data_of(spec.update, spec.whole and self.restricted)
         base = align(*old, update.indices) if old else None
@@ -213,10 +246,14 @@ class LocalRun:
     def _base(self, seed: int, listener: Listener) -> Base:
         base = self._bases.load(seed)
         if base is None:
-            label = f"base seed {seed}"
-            base = self._bases.obtain(
-                seed, lambda: self.data_of(0, False), self._provenance(), _Labelled(listener, label)
-            )
+            label = base_label(seed)
+            try:
+                base = self._bases.obtain(
+                    seed, lambda: self.data_of(0, False), self._provenance(), _Labelled(listener, label)
+                )
+            except Exception:
+                listener.ended(label, None)
+                raise
             listener.ended(label, read_trial(self._bases.folder(seed)))
         return base
 
@@ -238,7 +275,9 @@ class LocalRun:
 
     def _provenance(self) -> Provenance:
         source = self._images.source
-        return describe_run(self.scenario, source, self._data_hash, self.device, self.compiled, self._allocator)
+        return describe_run(
+            self.scenario, source, self._data_hash, self.device, self.compiled, self._allocator, self._jobs
+        )
 
 
 @dataclass
@@ -262,6 +301,11 @@ def _lock_of(folder: Path) -> Path:
     locks = Path(tempfile.gettempdir()) / "compute-to-accuracy-locks"
     locks.mkdir(exist_ok=True)
     return locks / f"{digest(str(folder.resolve()))}.lock"
+
+
+def base_label(seed: int) -> str:
+    """Name a base model in words."""
+    return f"base seed {seed}"
 
 
 def _label(spec: TrialSpec, *, with_horizon: bool) -> str:

@@ -171,6 +171,7 @@ class Provenance(_Record):
     cpu: str
     cpus: int
     threads: int
+    jobs: int = 1  # worker processes of the run, each with `threads` threads: at most so many trials ran side by side
     device: str  # "cpu" or the GPU's model name
     device_type: Literal["cpu", "cuda"]
     driver: str | None
@@ -195,6 +196,7 @@ class Provenance(_Record):
             "cpu",
             "cpus",
             "threads",
+            "jobs",
             "device",
             "driver",
             "precision",

@@ -5,7 +5,8 @@ History of the schema:
 2  meters: CPU seconds and joules, GPU use and facts, load from other processes, precision flags, thread settings. Records of
    version 1 can still be read; what they lack is None. Chains (previous_sha256) and restricted memory (old_share).
 3  in the summary, the selection's and the regularizer's parts of the totals: selection_seconds, regularizer_flops.
-4  freezing and fitted heads: phases; in the summary feature_flops, head_flops, feature_bytes.
+4  freezing and fitted heads: phases; in the summary feature_flops, head_flops, feature_bytes. In the provenance, how many trials
+   ran side by side: jobs; in older records, 1.
 """
 
 from __future__ import annotations

@@ -89,13 +89,17 @@ def plan_cells(scenario: Scenario, plan: Plan) -> Cells:
         rows.append((row.strategy, *counts, f"{row.flops:.3e}", duration(row.seconds), *all_due))
     due = sum(row.due for row in plan.estimates)
     flops = sum(row.due * row.flops for row in plan.estimates)
-    seconds = sum(row.due * row.seconds for row in plan.estimates)
-    rows.append(("all", "", "", str(due), "", "", "", "", f"{flops:.3e}", duration(seconds)))
-    notes = (
+    rows.append(("all", "", "", str(due), "", "", "", "", f"{flops:.3e}", duration(plan.seconds)))
+    notes = [
         f"Steps, images, FLOPs and training time: of one whole trial. Times: from {plan.timed_steps} steps of scratch on "
         f"{plan.device}, without evaluating, compiling and what a strategy computes in addition; interrupted trials need less."
-    )
-    return Cells(scenario.title, columns, tuple(rows), (notes,))
+    ]
+    if plan.jobs > 1:
+        notes.append(
+            f"Time of all: {plan.jobs} trials side by side, as if they did not slow each other down; at least that of the "
+            "longest chain of trials that need one another."
+        )
+    return Cells(scenario.title, columns, tuple(rows), tuple(notes))
 
 
 def duration(seconds: float) -> str:

@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from bench.execution.listener import Listener
 from bench.records.schema import EvalRow, TrialRecord
@@ -81,30 +89,31 @@ class _Bars:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._all = progress.add_task("all steps", total=None, note="")
-        self._one = progress.add_task("", total=None, note="", visible=False)
-        self._before = 0
+        self._bars: dict[str, TaskID] = {}  # of what is in progress
+        self._steps: dict[str, int] = {}
 
     def planned(self, asked: int, due: int, total_steps: int) -> None:
         self._progress.console.print(_plan_in_words(asked, due), highlight=False, markup=False)
         self._progress.update(self._all, total=total_steps)
 
     def began(self, label: str, total_steps: int, done_steps: int) -> None:
-        self._progress.reset(self._one, description=label, total=total_steps, visible=True, note="")
-        self._before = 0
-        self._advance(done_steps)
+        self._bars[label] = self._progress.add_task(label, total=total_steps, note="")
+        self._steps[label] = 0
+        self._advance(label, done_steps)
 
     def evaluated(self, label: str, row: EvalRow, total_steps: int) -> None:
-        self._advance(row.step)
-        self._progress.update(self._one, note=f"validation {row.validation_accuracy:.4f}")
+        self._advance(label, row.step)
+        self._progress.update(self._bars[label], note=f"validation {row.validation_accuracy:.4f}")
 
     def ended(self, label: str, record: TrialRecord | None) -> None:
         self._progress.console.print(f"{label}: {result_in_words(record)}", highlight=False, markup=False)
-        self._progress.update(self._one, visible=False)
+        if label in self._bars:  # a trial may fail before it begins
+            self._progress.remove_task(self._bars.pop(label))
 
-    def _advance(self, step: int) -> None:
-        self._progress.update(self._one, completed=step)
-        self._progress.advance(self._all, step - self._before)
-        self._before = step
+    def _advance(self, label: str, step: int) -> None:
+        self._progress.update(self._bars[label], completed=step)
+        self._progress.advance(self._all, step - self._steps[label])
+        self._steps[label] = step
 
 
 def _plan_in_words(asked: int, due: int) -> str:
@@ -127,12 +136,14 @@ def result_in_words(record: TrialRecord | None) -> str:
 
 def _warnings_in_words(record: TrialRecord) -> str:
     """Return what makes a finished trial's timings doubtful; usually empty."""
-    summary, cpus = record.summary, record.provenance.cpus
+    summary, origin = record.summary, record.provenance
     if summary is None:
         return ""
     words = ""
     if summary.other_cpu_seconds is not None and summary.train_seconds:
-        share = summary.other_cpu_seconds / (cpus * summary.train_seconds)
+        # Of what was not the trial's own, its neighbours in the same run account for at most a core per thread.
+        neighbours = (origin.jobs - 1) * origin.threads * summary.train_seconds
+        share = (summary.other_cpu_seconds - neighbours) / (origin.cpus * summary.train_seconds)
         if share > _BUSY_SHARE:
             words += f"; the machine was busy: other processes used {share:.0%} of its CPU time"
     if summary.gpu_use and (summary.gpu_use.slowed_share or 0) > _BUSY_SHARE:

@@ -25,6 +25,15 @@ def choose_device(asked: str) -> torch.device:
     return torch.device("cuda", device.index or 0)
 
 
+def check_jobs(jobs: int, device: torch.device) -> None:
+    """Raise DeviceError if several trials are to share a GPU: the seconds and joules of each would be those of all."""
+    if jobs > 1 and device.type != "cpu":
+        raise DeviceError(
+            f"--jobs {jobs}: the device is {device}, expected the CPU, since trials that share a GPU falsify each other's "
+            "seconds. Use --jobs 1, or --device cpu."
+        )
+
+
 def device_name(device: torch.device) -> str:
     """Return "cpu", or the GPU's model name."""
     return "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)

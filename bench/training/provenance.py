@@ -15,9 +15,15 @@ from bench.version import __version__
 
 
 def describe_run(
-    scenario: Scenario, source: str, data_hash: str, device: torch.device, compiled: bool, allocator: str
+    scenario: Scenario,
+    source: str,
+    data_hash: str,
+    device: torch.device,
+    compiled: bool,
+    allocator: str,
+    jobs: int = 1,
 ) -> Provenance:
-    """Return the provenance of a trial that starts now. source, data_hash: see Provenance.data_source and data_hash."""
+    """Return the provenance of a trial that starts now. source, data_hash, jobs: see Provenance."""
     commit, modified = origin.code_state()
     return Provenance(
         bench_version=__version__,
@@ -31,6 +37,7 @@ def describe_run(
         cpu=origin.cpu_name(),
         cpus=origin.cpu_count(),
         threads=torch.get_num_threads(),
+        jobs=jobs,
         device=device_name(device),
         device_type="cuda" if device.type == "cuda" else "cpu",
         driver=origin.gpu_driver() if device.type == "cuda" else None,

@@ -207,6 +207,15 @@ def test_a_plan_of_wrong_values_is_one_line(options: dict, complaint: str, tmp_p
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("jobs", [0, True, "2"])
+def test_a_wrong_number_of_jobs_is_one_line(jobs: object, tmp_path: Path):
+    plan = bench.plan("digits-7-3", ["scratch"], [0], results=tmp_path / "runs", device="cpu")
+    for call in (bench.run, bench.Plan.costs):
+        with pytest.raises(BenchError, match=f"^jobs: found {jobs!r}, expected a whole number above 0. Change it.$"):
+            call(plan, jobs=jobs)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_seeds_may_be_numpys(tmp_path: Path):
     import numpy as np
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from bench.catalog import scenario_names, shipped_folder
 from bench.cli.main import main
+from bench.records.provenance import command_line
 
 QUICK = ("--formats", "png", "--width", "page")
 # Accuracy against steps, images, FLOPs and seconds; speedups; old and new; cost in FLOPs and seconds; seeds' crossings.
@@ -160,6 +162,31 @@ def test_a_plan_runs_nothing_and_says_what_is_due(tiny: Path, folders: list[str]
     for word in ("base model", "scratch", "naive", "optimized", "Steps, images, FLOPs"):
         assert word in result.stdout
     assert not list((tmp_path / "results").rglob("trial.json"))
+
+
+def test_a_plan_of_several_jobs_estimates_their_time(tiny: Path, folders: list[str]):
+    result = bench("plan", "--scenario", tiny, "--seeds", "0-1", "--jobs", "2", *folders)
+    assert result.exit_code == 0, result.output
+    assert "Time of all: 2 trials side by side" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_several_jobs_on_a_gpu_are_refused(command: str, tiny: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    line = refused(bench(command, "--scenario", tiny, "--jobs", "2"))
+    assert "--jobs 2: the device is cuda:0, expected the CPU" in line
+
+
+def test_trials_side_by_side_print_the_leaderboard(tiny: Path, folders: list[str], tmp_path: Path):
+    strategies = ["--strategy", "scratch", "--strategy", "naive"]
+    result = bench("run", "--scenario", tiny, "--seeds", "0", "--jobs", "2", *strategies, *folders)
+    assert result.exit_code == 0, result.output
+    assert "naive" in result.stdout
+    for label in ("scratch seed 0", "base seed 0", "naive seed 0"):
+        assert f"{label}: validation" in result.stderr
+    record = json.loads((tmp_path / "results" / "tiny" / "naive" / "1" / "seed-0" / "trial.json").read_text())
+    assert (record["provenance"]["jobs"], record["provenance"]["threads"]) == (2, 1)
+    assert record["provenance"]["command"] == command_line()  # the command that was typed, not a worker's
 
 
 def test_a_plan_without_its_data_says_what_is_missing(folders: list[str], tmp_path: Path):

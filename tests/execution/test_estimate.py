@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from bench.catalog import find_scenario, shipped_folder
 from bench.execution.estimate import estimate
@@ -45,6 +46,17 @@ def test_a_plan_predicts_what_a_run_costs(make, tmp_path: Path):
         assert record.base is None or before.estimates[0].images == record.base.images
     after = estimate(make("digits-7-3", (0, 1)))
     assert [(row.asked, row.due) for row in after.estimates] == [(2, 1)] * 4
+
+
+def test_side_by_side_trials_take_a_share_of_the_time_but_at_least_the_longest_chain(make):
+    before = torch.get_num_threads()
+    run = make("digits-4-2-2-2", (0, 1))
+    two, many = estimate(run, 2), estimate(run, 100)
+    assert torch.get_num_threads() == before
+    assert (two.jobs, many.jobs) == (2, 100)
+    assert two.seconds == pytest.approx(sum(row.due * row.seconds for row in two.estimates) / 2)
+    chain = sum(row.seconds for row in many.estimates if row.strategy in ("base model", "naive"))
+    assert many.seconds == pytest.approx(chain)
 
 
 def test_a_chain_is_planned_update_by_update(make):

@@ -27,13 +27,23 @@ def test_the_list_says_what_arrives_in_each_stage_and_whether_data_are_there():
 
 def test_a_plan_totals_what_is_due():
     rows = (Estimate("base model", 0, 3, 1, 10, 640, 100, 60.0), Estimate("scratch", 1, 3, 2, 20, 1280, 200, 3600.0))
-    lines = text_of(plan_cells(load_scenario(find_scenario("digits-7-3")), Plan(rows, "a device", 50)))
+    lines = text_of(plan_cells(load_scenario(find_scenario("digits-7-3")), Plan(rows, "a device", 50, 1, 7260.0)))
     assert lines[0].startswith("Digits: 7 classes")
     scratch = next(line for line in lines if "scratch " in line).split()
     assert scratch == ["scratch", "1", "3", "2", "20", "1,280", "2.000e+02", "60", "min", "4.000e+02", "2.0", "h"]
     total = next(line for line in lines if line.lstrip().startswith("all ") and "5.000e+02" in line)
     assert " 3 " in total
     assert "from 50 steps of scratch on a device" in " ".join(lines)
+
+
+def test_a_plan_of_side_by_side_trials_says_how_its_time_was_worked_out():
+    rows = (Estimate("scratch", 1, 3, 3, 20, 1280, 200, 3600.0),)
+    scenario = load_scenario(find_scenario("digits-7-3"))
+    lines = text_of(plan_cells(scenario, Plan(rows, "a device", 50, 2, 7200.0)))
+    assert next(line for line in lines if line.lstrip().startswith("all ")).split()[-2:] == ["2.0", "h"]
+    assert "Time of all: 2 trials side by side" in " ".join(lines)
+    one = text_of(plan_cells(scenario, Plan(rows, "a device", 50, 1, 10800.0)))
+    assert "side by side" not in " ".join(one)
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(45.2, "45 s"), (750, "12 min"), (12240, "3.4 h")])

@@ -104,7 +104,7 @@ def _reason(path: Path, cause: Exception) -> str:
 
 
 def start_worker() -> None:
-    """Make a decoding process exit with its parent, even if the parent is killed."""
+    """Make a worker process exit with its parent, even if the parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and stops its workers
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -1,0 +1,59 @@
+"""A process that runs the trials which its parent names. Imports torch only once it can be interrupted quietly."""
+
+from __future__ import annotations
+
+import os
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+from bench.data.files.decode import start_worker
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.records.schema import EvalRow, TrialRecord
+
+
+def work(connection: Connection, packed: bytes, threads: int, jobs: int) -> None:
+    """Run trials until the connection closes.
+
+    Receives the place of a trial among the run's. Sends (name, arguments): "ready", each call of a Listener, "done" with what
+    LocalRun.attempt returned, or "refused" with a BenchError, which ends the process. A bug ends it with its traceback.
+    """
+    start_worker()
+    try:
+        from bench.execution.packing import unpack
+
+        run = unpack(packed)(threads=threads, jobs=jobs)
+        connection.send(("ready", ()))
+        while True:
+            trial = run.trials[connection.recv()]
+            connection.send(("done", (run.attempt(trial, _Told(connection)),)))
+    except EOFError:
+        pass
+    except BenchError as cause:
+        connection.send(("refused", (cause,)))
+
+
+class _Told:
+    """A listener that tells the parent what it hears."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def planned(self, asked: int, due: int, total_steps: int) -> None:
+        self._tell("planned", asked, due, total_steps)
+
+    def began(self, label: str, total_steps: int, done_steps: int) -> None:
+        self._tell("began", label, total_steps, done_steps)
+
+    def evaluated(self, label: str, row: EvalRow, total_steps: int) -> None:
+        self._tell("evaluated", label, row, total_steps)
+
+    def ended(self, label: str, record: TrialRecord | None) -> None:
+        self._tell("ended", label, record)
+
+    def _tell(self, name: str, *told: object) -> None:
+        try:
+            self._connection.send((name, told))
+        except OSError:  # the parent is gone; as an exception, it would count as the trial's failure
+            os._exit(1)
