@@ -97,7 +97,7 @@ def _ended(record: TrialRecord, summary: Summary) -> dict[str, object]:
 
 
 def _pieces(strategy: dict[str, Any]) -> str:
-    """Return the four aspects, and the hash of a strategy's own code, as JSON with sorted keys."""
+    """Return the aspects, and the hash of a strategy's own code, as JSON with sorted keys."""
     source = strategy.get("source")
     own = hashlib.sha256(source.encode()).hexdigest()[:16] if source else None
     aspects = {name: strategy.get(name) for name in ("start", "regularizer", "selection", "schedule")}
