@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from bench.execution.local import LocalRun
 from bench.execution.plan import PlannedTrial
 from bench.metering.clock import PhaseClock
+from bench.strategies.freezing import NoFreezing
 from bench.training.base import BASE
 from bench.training.device import check_jobs, fix_threads
 from bench.training.grid import trial_steps
@@ -65,7 +66,8 @@ class Plan:
 def estimate(run: LocalRun, jobs: int = 1) -> Plan:
     """Time a few steps of the first update, and work out what is due. Keeps nothing that it trains.
 
-    The timed steps are those of scratch: a regularizer's work is in the FLOPs, but not in the seconds.
+    The timed steps are those of scratch: a regularizer's work is in the FLOPs, but not in the seconds. Where a strategy freezes a
+    part of the network or fits a head, both are in proportion to the FLOPs that its first update is expected to take.
     jobs: how many trials would run side by side; they are timed on the threads that each would have, but alone.
     Raises DeviceError for several jobs on a GPU.
     """
@@ -74,9 +76,9 @@ def estimate(run: LocalRun, jobs: int = 1) -> Plan:
         cost, timed = _time_steps(run)
     size = run.scenario.training.batch_size
 
-    def of(strategy: str, update: int, asked: int, due: int, steps: int, passes: int) -> Estimate:
-        flops = steps * (cost.flops + passes * cost.parameters)
-        return Estimate(strategy, update, asked, due, steps, steps * size, flops, steps * cost.seconds)
+    def of(strategy: str, update: int, asked: int, due: int, steps: int, passes: int, share: float = 1.0) -> Estimate:
+        flops = round(steps * (share * cost.flops + passes * cost.parameters))
+        return Estimate(strategy, update, asked, due, steps, steps * size, flops, share * steps * cost.seconds)
 
     found = []
     needing = {trial.spec.seed for trial in run.trials if trial.spec.entrant.strategy.needs_base}
@@ -90,10 +92,19 @@ def estimate(run: LocalRun, jobs: int = 1) -> Plan:
         label = f"{name} at {horizon:g}" if len(horizons[name]) > 1 else name
         steps = trial_steps(run.budget(update), strategy.horizon)
         due = sum(trial.due for trial in trials)
-        found.append(of(label, update, len(trials), due, steps, strategy.regularizer.passes))
+        share = _share(run, trials[0].spec)
+        found.append(of(label, update, len(trials), due, steps, strategy.regularizer.passes, share))
     total = sum(row.due * row.seconds for row in found)
     seconds = total if jobs == 1 else max(total / jobs, _longest_chain(run) * cost.seconds)
     return Plan(tuple(found), run.device_name, timed, jobs, seconds)
+
+
+def _share(run: LocalRun, spec: TrialSpec) -> float:
+    """Return what a trial's model passes are expected to cost, as a share of what as many whole steps cost."""
+    if spec.entrant.strategy.freezing == NoFreezing() and not spec.entrant.strategy.head.images:
+        return 1.0
+    update = run.data_of(1, run.restricted)
+    return Learner(replace(spec, update=1), update, None, run.device, compiled=False).expected_share()
 
 
 @contextmanager

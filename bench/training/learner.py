@@ -230,6 +230,21 @@ class Learner:
         pulled = {id(parameter) for parameter in phase.parameters}
         self._pulled = [name for name, parameter in self._model.named_parameters() if id(parameter) in pulled]
 
+    def expected_share(self) -> float:
+        """Return the model FLOPs of the whole trial, as a share of what as many steps on the whole network cost.
+
+        Assumes that the features of every image and mirror image are needed, or of one in each step if those are fewer.
+        """
+        size = self._training.batch_size
+        ends = [*(phase.begin for phase in self.phases[1:]), self.total_steps]
+        total = self._body.flops * min(self._strategy.head.images, len(self._update.pool)) if self._body else 0
+        variants = 2 if self._training.flip else 1
+        for phase, end in zip(self.phases, ends, strict=True):
+            steps = end - phase.begin
+            total += steps * (size * phase.step.image + phase.step.batch)
+            total += phase.pass_flops * min(variants * len(self._update.train), steps * size)
+        return total / (self.total_steps * (size * self.flops.step + self.flops.batch))
+
     def train(self, steps: int) -> float:
         """Take `steps` optimizer steps and return the sum of their losses. Waits for the device only at the end."""
         with self._draws.lent():
