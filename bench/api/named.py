@@ -51,8 +51,8 @@ def strategy(strategy: StrategyLike, /, **fields: Any) -> Entrant:
     Raises StrategyError for an unknown field, a wrong type or a value out of range.
 
     >>> import bench
-    >>> bench.strategy("optimized", **{"start.shrink": 0.9}).name
-    'optimized[start.shrink=0.9]'
+    >>> bench.strategy("optimized", **{"schedule.warmup": 0.2}).name
+    'optimized[schedule.warmup=0.2]'
     >>> bench.strategy("naive", horizon=0.5).strategy.horizon
     0.5
     """

@@ -42,7 +42,7 @@ def load_results(
     >>> import bench
     >>> results = bench.load_results("no-such-folder", published=True)
     >>> results.leaderboard("pacs-photo-art").frame["strategy"].tolist()
-    ['scratch', 'naive', 'optimized']
+    ['scratch', 'naive', 'four-aspects']
     """
     from bench.catalog import shipped_folder
     from bench.records.collect import add_shipped, collect

@@ -130,14 +130,14 @@ _TRAINING = (
         multiple=True,
         default=BASELINES,
         show_default=True,
-        help="Name, path of a .py file, or either with parameters: 'optimized[start.shrink=0.9]'.",
+        help="Name, path of a .py file, or either with parameters: 'optimized[schedule.warmup=0.2]'.",
     ),
     click.option(
         "--set",
         "settings",
         type=SettingText("--set"),
         multiple=True,
-        help="Set a field of the strategies, such as start.shrink=0.9; for one strategy only: optimized:start.shrink=0.9.",
+        help="Set a field of the strategies, such as schedule.warmup=0.2; for one strategy only: optimized:schedule.warmup=0.2.",
     ),
     click.option(
         "--grid",

@@ -52,7 +52,7 @@ def read_setting(option: str, text: str) -> Setting:
 
 
 def split_reference(text: str) -> tuple[str, dict[str, Any]]:
-    """Return (name or path, settings by field) of text such as "optimized[start.shrink=0.9]". Raises StrategyError."""
+    """Return (name or path, settings by field) of text such as "optimized[schedule.warmup=0.2]". Raises StrategyError."""
     if not text.endswith("]"):
         if "[" in text and not text.endswith(".py"):
             raise StrategyError(
@@ -69,7 +69,7 @@ def split_reference(text: str) -> tuple[str, dict[str, Any]]:
         found = _ASSIGNMENT.fullmatch(part.strip())
         if depth or not name or found is None or found["of"] or not found["value"].strip():
             raise StrategyError(
-                f"strategy {text!r}: expected NAME[FIELD=VALUE,...], such as optimized[start.shrink=0.9]. Change it."
+                f"strategy {text!r}: expected NAME[FIELD=VALUE,...], such as optimized[schedule.warmup=0.2]. Change it."
             )
         if found["field"] in settings:
             raise StrategyError(f"strategy {text!r}: {found['field']} is set twice. Remove one of them.")

@@ -40,7 +40,7 @@ _MODULES = {
 
 
 def load_variant(reference: str) -> Entrant:
-    """Return a strategy by a name or path, which may have parameters: "optimized[start.shrink=0.9]". Raises StrategyError."""
+    """Return a strategy by a name or path, which may have parameters: "optimized[schedule.warmup=0.2]". Raises StrategyError."""
     name, settings = split_reference(reference)
     plain = load_strategy(find_strategy(name))
     return vary(plain, settings) if settings else plain
@@ -50,7 +50,7 @@ def vary(entrant: Entrant, settings: Mapping[str, Any]) -> Entrant:
     """Return the strategy with fields set to other values, validated as if its file had said so.
 
     settings: a field such as "start.shrink", "start" or "horizon" -> its value; pieces as objects, as a Word or as a Call.
-    The name says what differs from the file, in one order and form however it was asked for: optimized[start.shrink=0.9]. The
+    The name says what differs from the file, in one order and form however it was asked for: optimized[schedule.warmup=0.2]. The
     horizon is no part of it: it is in every record and table by itself, and several of them are one strategy's frontier.
     Raises StrategyError for a field that does not exist, and for a value of another type or out of range.
     """

@@ -51,7 +51,7 @@ def find_given(
         if entrant.strategy.selection.needs_speed:
             raise StrategyError(
                 f"{entrant.name}: {type(entrant.strategy.selection).__name__} needs each old image's learning speed, which a "
-                "given checkpoint does not have. Choose another, such as 'optimized[selection=Uniform]', or drop the checkpoint."
+                "given checkpoint does not have. Choose another, such as optimized, or drop the checkpoint."
             )
     path = (scenario.root or Path()) / scenario.model.checkpoint
     given = GivenCheckpoint(path, checkpoint_sha256(path), scenario.model.name, image_shape, old, classes)

@@ -61,32 +61,37 @@ def test_a_leaderboard_is_the_committed_one_and_shows_itself(results: bench.Resu
 
 def test_a_frontier_a_whole_life_curves_and_all_together(results: bench.Results):
     rows = results.frontier("cifar100-70-30-lite").frame.set_index("strategy")
-    assert rows.loc["optimized", "value"] == pytest.approx(2.43, abs=0.005)
-    assert (rows.loc["optimized", "low"], rows.loc["optimized", "high_open"]) == (pytest.approx(2.03, abs=0.005), True)
+    assert rows.loc["four-aspects", "value"] == pytest.approx(2.43, abs=0.005)
+    assert (rows.loc["four-aspects", "low"], rows.loc["four-aspects", "high_open"]) == (
+        pytest.approx(2.03, abs=0.005),
+        True,
+    )
     assert "paired t, inverted" not in results.frontier("cifar100-70-30-lite").latex()
     assert "2.43 (2.03 to $>$ 2.50)" in results.frontier("cifar100-70-30-lite").latex()
     assert "update 1 &" not in results.whole_life("digits-4-2-2-2").latex()  # it would not fit a page
     assert "update 1" in results.whole_life("digits-4-2-2-2").markdown()
-    assert "optimized" in set(results.whole_life("digits-4-2-2-2").frame["strategy"])
+    assert "four-aspects" in set(results.whole_life("digits-4-2-2-2").frame["strategy"])
     curves = results.curves("mnist-usps", currency="steps").frame
-    assert curves.groupby("strategy")["cost"].max().to_dict() == {"naive": 1892, "optimized": 757, "scratch": 1892}
+    assert curves.groupby("strategy")["cost"].max().to_dict() == {"naive": 1892, "four-aspects": 757, "scratch": 1892}
     assert results.pooled().frame["scenarios"].unique().tolist() == [7]
     with pytest.raises(RecordError, match="mnist-usps: has one update, expected a chain"):
         results.whole_life("mnist-usps")
 
 
 def test_a_comparison_is_of_each_common_horizon(results: bench.Results):
-    found = results.compare("optimized", "optimized-kept", "cifar100-70-30-lite").frame
+    found = results.compare("four-aspects", "four-aspects-kept", "cifar100-70-30-lite").frame
     assert set(zip(found["one_horizon"], found["other_horizon"], strict=True)) == {(0.4, 0.4)}
     row = found[found["accuracy"] == "validation_accuracy"].iloc[0]
-    # results/README.md: optimized-kept is 0.09 points better, 95 % interval 0.04 to 0.15.
+    # results/README.md: four-aspects-kept is 0.09 points better, 95 % interval 0.04 to 0.15.
     assert (row["n"], row["difference"]) == (3, pytest.approx(-0.0009, abs=5e-5))
     assert (row["low"], row["high"]) == (pytest.approx(-0.0015, abs=5e-5), pytest.approx(-0.0004, abs=5e-5))
     with pytest.raises(
-        RecordError, match=r"no common horizon. Name one of each: naive@1, optimized@0.4, optimized@0.5"
+        RecordError, match=r"no common horizon. Name one of each: naive@1, four-aspects@0.4, four-aspects@0.5"
     ):
-        results.compare("naive", "optimized", "cifar100-70-30-lite")
-    assert len(results.compare("naive", "optimized", "pacs-photo-art").duels) == 1  # one each, though of unlike lengths
+        results.compare("naive", "four-aspects", "cifar100-70-30-lite")
+    assert (
+        len(results.compare("naive", "four-aspects", "pacs-photo-art").duels) == 1
+    )  # one each, though of unlike lengths
 
 
 def test_a_paired_interval_by_hand():
@@ -139,8 +144,8 @@ def test_published_records_fill_in_what_one_lacks_and_are_marked(tmp_path: Path)
     shutil.copytree(RESULTS / "pacs-photo-art" / "naive", tmp_path / "pacs-photo-art" / "naive")
     found = bench.load_results(tmp_path, published=True)
     board = found.leaderboard("pacs-photo-art").frame.set_index("strategy")
-    assert board["shipped"].to_dict() == {"scratch": True, "optimized": True, "naive": False}
-    assert "optimized (published)" in found.leaderboard("pacs-photo-art").markdown()
+    assert board["shipped"].to_dict() == {"scratch": True, "four-aspects": True, "naive": False}
+    assert "four-aspects (published)" in found.leaderboard("pacs-photo-art").markdown()
     assert "naive (published)" not in found.leaderboard("pacs-photo-art").markdown()
     assert "shipped" not in bench.load_results(RESULTS).leaderboard("pacs-photo-art").frame
     only = bench.load_results(tmp_path / "nothing", published=True)
@@ -150,9 +155,9 @@ def test_published_records_fill_in_what_one_lacks_and_are_marked(tmp_path: Path)
 
 
 def test_a_plan_says_what_is_due_and_writes_nothing(tmp_path: Path):
-    plan = bench.plan("digits-7-3", ["scratch", "optimized"], seeds=[4], results=tmp_path / "runs", device="cpu")
+    plan = bench.plan("digits-7-3", ["scratch", "four-aspects"], seeds=[4], results=tmp_path / "runs", device="cpu")
     assert plan.trials[["strategy", "horizon", "steps", "state"]].to_dict("list") == {
-        "strategy": ["scratch", "optimized"],
+        "strategy": ["scratch", "four-aspects"],
         "horizon": [1.0, 0.4],
         "steps": [384, 154],
         "state": ["due", "due"],
@@ -171,8 +176,8 @@ def test_a_strategy_object_is_named_after_its_title_and_its_own_code_is_recorded
     assert own.hash() != plain.hash()
     varied = bench.strategy(own, horizon=0.5)
     assert varied.source == own.source
-    with pytest.raises(StrategyError, match=r"optimized: start\.shrnk: no such field"):
-        bench.strategy("optimized", **{"start.shrnk": 1})
+    with pytest.raises(StrategyError, match=r"four-aspects: start\.shrnk: no such field"):
+        bench.strategy("four-aspects", **{"start.shrnk": 1})
 
 
 @pytest.mark.parametrize(
@@ -241,7 +246,7 @@ def test_wrong_values_for_tables_and_reports_are_one_line(results: bench.Results
         with pytest.raises(RecordError, match=r"report: found .* expected results from"):
             bench.report(results, tmp_path / "reports", **wrong)
     assert not (tmp_path / "reports").exists()
-    optimized = bench.strategy("optimized")
+    optimized = bench.strategy("four-aspects")
     assert len(results.compare("naive", optimized, "mnist-usps").duels) == 1
 
 

@@ -85,7 +85,11 @@ def test_a_given_checkpoint_is_the_old_model_and_nothing_is_trained_for_it(
 @pytest.mark.parametrize(
     ("classes", "strategy", "complaint"),
     [
-        (7, "optimized", "optimized: LearningSpeed needs each old image's learning speed, which a given checkpoint"),
+        (
+            7,
+            "four-aspects",
+            "four-aspects: LearningSpeed needs each old image's learning speed, which a given checkpoint",
+        ),
         (12, "naive", "old.pt: model.checkpoint: found a head of 12 rows"),
         (None, "naive", "old.pt: model.checkpoint: cannot be read"),
     ],

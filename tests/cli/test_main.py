@@ -264,8 +264,8 @@ def test_threads_are_kept_and_recorded(tiny: Path, folders: list[str], tmp_path:
 def test_an_audit_of_an_honest_record_agrees_and_of_a_changed_one_does_not(
     tiny: Path, folders: list[str], tmp_path: Path
 ):
-    assert bench("run", "--scenario", tiny, "--strategy", "optimized", "--seeds", "0", *folders).exit_code in (0, 2)
-    trial = tmp_path / "results" / "tiny" / "optimized" / "0.4" / "seed-0"
+    assert bench("run", "--scenario", tiny, "--strategy", "four-aspects", "--seeds", "0", *folders).exit_code in (0, 2)
+    trial = tmp_path / "results" / "tiny" / "four-aspects" / "0.4" / "seed-0"
     honest = bench("check", "--audit", trial, "--device", "cpu")
     assert honest.exit_code == 0, honest.output
     assert "WRONG" not in honest.stdout

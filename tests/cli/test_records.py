@@ -17,7 +17,7 @@ _RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """Committed records: scratch and naive at horizon 1, optimized at 0.5, three seeds each."""
+    """Committed records: scratch and naive at horizon 1, four-aspects at 0.5, three seeds each."""
     shutil.copytree(_RESULTS / NAME, tmp_path / "results" / NAME)
     return tmp_path / "results"
 
@@ -46,7 +46,7 @@ def row_of(printed: str, strategy: str) -> str:
 @pytest.mark.parametrize("command", ["leaderboard", "report", "compare"])
 def test_mixed_versions_and_scenarios_are_refused(results: Path, tmp_path: Path, key: str, value: object, command: str):
     change(trial(results, "naive", 1), lambda record: record.update({key: value}))
-    options = {"report": ["--reports", tmp_path], "compare": ["naive", "optimized"]}.get(command, [])
+    options = {"report": ["--reports", tmp_path], "compare": ["naive", "four-aspects"]}.get(command, [])
     line = refused(bench(command, *options, "--scenario", NAME, "--results", results))
     assert f"{NAME}: trials of different {key}: " in line
     assert "Keep them in separate folders" in line
@@ -85,7 +85,7 @@ def test_a_scratch_that_ends_with_no_number_gives_no_target(results: Path):
     end_with_nan(trial(results, "scratch", 1))
     reason = f"{NAME}: scratch seed 1 ends with a validation accuracy that is not a number, so there is no target"
     assert reason in refused(bench("leaderboard", "--results", results))
-    compared = bench("compare", "naive", "optimized", "--wide", "--scenario", NAME, "--results", results)
+    compared = bench("compare", "naive", "four-aspects", "--wide", "--scenario", NAME, "--results", results)
     assert compared.exit_code == 0, compared.output
     assert f"Costs at the target are not compared: {reason}" in compared.stdout
     assert "validation, all  +0.0068 (+0.0012 to +0.0124)" in compared.stdout  # what can be said is said
@@ -99,7 +99,7 @@ def test_a_strategy_that_ends_with_no_number_has_missed_and_its_mean_is_no_numbe
     assert "censored" in row
     assert " nan " in row
     assert "nan: a seed's accuracy is not a number. It counts as below every target." in printed
-    assert "nan" not in row_of(printed, "optimized")
+    assert "nan" not in row_of(printed, "four-aspects")
     assert bench("check", results).exit_code == 1
 
 

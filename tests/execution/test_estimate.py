@@ -14,7 +14,7 @@ from bench.strategies.strategy import load_strategy
 from tests.conftest import shorten
 from tests.execution.test_chain import Log
 
-BASELINES = [load_strategy(shipped_folder("baselines") / f"{name}.py") for name in ("scratch", "naive", "optimized")]
+BASELINES = [load_strategy(shipped_folder("baselines") / f"{name}.py") for name in ("scratch", "naive", "four-aspects")]
 
 
 @pytest.fixture
@@ -33,14 +33,14 @@ def test_a_plan_predicts_what_a_run_costs(make, tmp_path: Path):
         ("base model", 0, 1, 1),
         ("scratch", 1, 1, 1),
         ("naive", 1, 1, 1),
-        ("optimized", 1, 1, 1),
+        ("four-aspects", 1, 1, 1),
     ]
     assert not (tmp_path / "results").exists()
     make("digits-7-3", (0,)).run(Log())
     for row, entrant in zip(before.estimates[1:], BASELINES, strict=True):
         record = read_trial(trial_folder(tmp_path / "results", "short", entrant.name, entrant.strategy.horizon, 0))
         assert (row.steps, row.images) == (record.summary.steps, record.summary.images)
-        start = 3 * record.parameters if entrant.name == "optimized" else 0  # shrink and perturb, once
+        start = 3 * record.parameters if entrant.name == "four-aspects" else 0  # shrink and perturb, once
         assert row.flops == record.summary.train_flops + record.summary.aux_flops - start
         assert row.seconds > 0
         assert record.base is None or before.estimates[0].images == record.base.images

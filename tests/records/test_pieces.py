@@ -12,11 +12,11 @@ RESULTS = Path(__file__).resolve().parents[2] / "results"
 def test_a_trials_row_holds_the_strategys_pieces():
     trials = collect(RESULTS).trials
     assert trials["pieces"].notna().all()
-    mine = trials[(trials["scenario"] == "cifar100-70-30-lite") & (trials["strategy"] == "optimized")]
-    optimized = json.loads(mine["pieces"].iloc[0])
-    assert set(optimized) == {"start", "regularizer", "selection", "schedule", "source"}
-    assert optimized["regularizer"] == {"type": "L2Init", "strength": 1e-5, "anchor": "start"}
-    assert optimized["source"] is None
+    mine = trials[(trials["scenario"] == "cifar100-70-30-lite") & (trials["strategy"] == "four-aspects")]
+    pieces = json.loads(mine["pieces"].iloc[0])
+    assert set(pieces) == {"start", "regularizer", "selection", "schedule", "source"}
+    assert pieces["regularizer"] == {"type": "L2Init", "strength": 1e-5, "anchor": "start"}
+    assert pieces["source"] is None
     assert trials.groupby(["scenario", "strategy", "horizon"])["pieces"].nunique().max() == 1
 
 

@@ -35,8 +35,8 @@ def own(path: Path, level: float = 0.5) -> Path:
 
 
 @pytest.fixture(scope="module")
-def optimized() -> Entrant:
-    return load_strategy(find_strategy("optimized"))
+def four_aspects() -> Entrant:
+    return load_strategy(find_strategy("four-aspects"))
 
 
 def test_a_whole_number_for_a_float_is_the_same_strategy(tmp_path: Path):
@@ -50,16 +50,16 @@ def test_a_whole_number_for_a_float_is_the_same_strategy(tmp_path: Path):
     assert vary(entrants[0], {"start.shrink": 1}).name == "a"
 
 
-def test_minus_zero_is_zero(optimized: Entrant):
-    assert vary(optimized, {"selection.drop_slowest": -0.0}).hash() == optimized.hash()
-    same = vary(optimized, {"selection": LearningSpeed(drop_fastest=0.1, drop_slowest=-0.0)})
-    assert (same.name, same.hash()) == ("optimized", optimized.hash())
+def test_minus_zero_is_zero(four_aspects: Entrant):
+    assert vary(four_aspects, {"selection.drop_slowest": -0.0}).hash() == four_aspects.hash()
+    same = vary(four_aspects, {"selection": LearningSpeed(drop_fastest=0.1, drop_slowest=-0.0)})
+    assert (same.name, same.hash()) == ("four-aspects", four_aspects.hash())
 
 
-def test_numpys_numbers_are_plain_ones(optimized: Entrant):
-    found = vary(optimized, {"start": ShrinkAndPerturb(np.float64(0.9), np.float32(0.5))})
-    assert found.name == "optimized[start.shrink=0.9,start.perturb=0.5]"
-    assert found.hash() == vary(optimized, {"start": ShrinkAndPerturb(0.9, 0.5)}).hash()
+def test_numpys_numbers_are_plain_ones(four_aspects: Entrant):
+    found = vary(four_aspects, {"start": ShrinkAndPerturb(np.float64(0.9), np.float32(0.5))})
+    assert found.name == "four-aspects[start.shrink=0.9,start.perturb=0.5]"
+    assert found.hash() == vary(four_aspects, {"start": ShrinkAndPerturb(0.9, 0.5)}).hash()
 
 
 def test_the_text_none_is_not_none(tmp_path: Path):
@@ -81,7 +81,7 @@ def test_two_files_of_one_name_are_refused_and_each_keeps_its_own_classes(tmp_pa
         expand([(str(first), one), (str(second), other)], [])
 
 
-@pytest.mark.parametrize("name", ["scratch", "naive", "optimized"])
+@pytest.mark.parametrize("name", ["scratch", "naive", "four-aspects"])
 def test_a_file_of_ones_own_never_passes_for_a_shipped_strategy(name: str, tmp_path: Path):
     with pytest.raises(StrategyError, match=rf"{name} is the name of a shipped strategy\. Rename the file\."):
         load_strategy(own(tmp_path / f"{name}.py"))
@@ -101,16 +101,16 @@ def test_a_piece_from_another_file_is_part_of_the_strategy(tmp_path: Path, monke
     assert load_strategy(path).hash() != before.hash()
 
 
-@pytest.mark.parametrize("reference", ["optimized[start.shrink=0.9,start.shrink=0.8]", "x[start=A(b=1,b=2)]"])
+@pytest.mark.parametrize("reference", ["four-aspects[start.shrink=0.9,start.shrink=0.8]", "x[start=A(b=1,b=2)]"])
 def test_a_field_set_twice_is_refused(reference: str):
     with pytest.raises(StrategyError, match=r"(set|given) twice\. Remove one of them"):
         split_reference(reference)
 
 
 def test_a_field_of_the_reference_is_not_set_again():
-    asked = "optimized[start.shrink=0.9]"
-    for option in ("optimized:start.shrink=0.8", f"{asked}:start.shrink=0.8", "start.shrink=0.8"):
-        with pytest.raises(StrategyError, match=r"start\.shrink is also set in optimized\[start\.shrink=0\.9\]"):
+    asked = "four-aspects[start.shrink=0.9]"
+    for option in ("four-aspects:start.shrink=0.8", f"{asked}:start.shrink=0.8", "start.shrink=0.8"):
+        with pytest.raises(StrategyError, match=r"start\.shrink is also set in four-aspects\[start\.shrink=0\.9\]"):
             expand([(asked, load_variant(asked))], [read_setting("--set", option)])
 
 

@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def optimized() -> Entrant:
-    return load_strategy(find_strategy("optimized"))
+def four_aspects() -> Entrant:
+    return load_strategy(find_strategy("four-aspects"))
 
 
 def asked(*names: str) -> list[tuple[str, Entrant]]:
@@ -30,22 +30,22 @@ def named(reference: str) -> Entrant:
     return vary(load_strategy(find_strategy(name)), settings)
 
 
-def test_a_variant_has_its_value_its_name_and_another_hash(optimized: Entrant):
-    variant = vary(optimized, {"start.shrink": 0.9})
-    assert variant.strategy.start == ShrinkAndPerturb(shrink=0.9, perturb=optimized.strategy.start.perturb)
-    assert variant.name == "optimized[start.shrink=0.9]"
-    assert variant.strategy.title == "Optimized continuing, start.shrink=0.9"
-    assert variant.hash() != optimized.hash()
+def test_a_variant_has_its_value_its_name_and_another_hash(four_aspects: Entrant):
+    variant = vary(four_aspects, {"start.shrink": 0.9})
+    assert variant.strategy.start == ShrinkAndPerturb(shrink=0.9, perturb=four_aspects.strategy.start.perturb)
+    assert variant.name == "four-aspects[start.shrink=0.9]"
+    assert variant.strategy.title == "Continuing with four aspects changed, start.shrink=0.9"
+    assert variant.hash() != four_aspects.hash()
     assert variant.describe()["name"] == variant.name
 
 
 @pytest.mark.parametrize(
     ("recorded", "reference"),
     [
-        ("optimized-kept", "optimized[start=Keep]"),
-        ("optimized-no-l2", "optimized[regularizer=NoRegularizer]"),
-        ("optimized-all-images", "optimized[selection=Uniform]"),
-        ("optimized-long-warmup", "optimized[schedule.warmup=0.2]"),
+        ("four-aspects-kept", "four-aspects[start=Keep]"),
+        ("four-aspects-no-l2", "four-aspects[regularizer=NoRegularizer]"),
+        ("four-aspects-all-images", "four-aspects[selection=Uniform]"),
+        ("four-aspects-long-warmup", "four-aspects[schedule.warmup=0.2]"),
     ],
 )
 def test_a_variant_is_the_strategy_that_was_once_a_file(recorded: str, reference: str):
@@ -58,34 +58,34 @@ def test_a_variant_is_the_strategy_that_was_once_a_file(recorded: str, reference
 @pytest.mark.parametrize(
     "reference",
     [
-        "optimized[start.shrink=0.9,schedule.warmup=0.3]",
-        "optimized[schedule.warmup=0.3,start.shrink=0.90]",
-        "optimized[schedule.warmup=3e-1, start=ShrinkAndPerturb(shrink=0.9, perturb=0.02)]",
-        "optimized[start=ShrinkAndPerturb(shrink=0.5,perturb=0.02),start.shrink=.9,schedule.warmup=0.3,horizon=0.2]",
+        "four-aspects[start.shrink=0.9,schedule.warmup=0.3]",
+        "four-aspects[schedule.warmup=0.3,start.shrink=0.90]",
+        "four-aspects[schedule.warmup=3e-1, start=ShrinkAndPerturb(shrink=0.9, perturb=0.02)]",
+        "four-aspects[start=ShrinkAndPerturb(shrink=0.5,perturb=0.02),start.shrink=.9,schedule.warmup=0.3,horizon=0.2]",
     ],
 )
 def test_one_variant_has_one_name_however_it_is_written(reference: str):
-    assert named(reference).name == "optimized[start.shrink=0.9,schedule.warmup=0.3]"
+    assert named(reference).name == "four-aspects[start.shrink=0.9,schedule.warmup=0.3]"
 
 
-def test_a_variants_name_names_it_again(optimized: Entrant):
+def test_a_variants_name_names_it_again(four_aspects: Entrant):
     schedule = MultiStep(milestones=(0.3, 0.6), gamma=0.1)
-    variant = vary(optimized, {"schedule": schedule, "start": Keep(), "selection.drop_fastest": 0.25})
+    variant = vary(four_aspects, {"schedule": schedule, "start": Keep(), "selection.drop_fastest": 0.25})
     assert variant.name == (
-        "optimized[start=Keep,selection.drop_fastest=0.25,schedule=MultiStep(milestones=(0.3,0.6),gamma=0.1)]"
+        "four-aspects[start=Keep,selection.drop_fastest=0.25,schedule=MultiStep(milestones=(0.3,0.6),gamma=0.1)]"
     )
     assert named(variant.name).hash() == variant.hash()
 
 
-def test_values_of_the_file_and_the_horizon_are_no_part_of_the_name(optimized: Entrant):
-    same = vary(optimized, {"start.shrink": optimized.strategy.start.shrink, "horizon": 0.3})
-    assert (same.name, same.strategy.horizon) == ("optimized", 0.3)
-    assert same.hash() == optimized.at(0.3).hash()
+def test_values_of_the_file_and_the_horizon_are_no_part_of_the_name(four_aspects: Entrant):
+    same = vary(four_aspects, {"start.shrink": four_aspects.strategy.start.shrink, "horizon": 0.3})
+    assert (same.name, same.strategy.horizon) == ("four-aspects", 0.3)
+    assert same.hash() == four_aspects.at(0.3).hash()
 
 
-def test_a_variant_of_a_variant_is_named_after_the_file(optimized: Entrant):
-    assert vary(vary(optimized, {"start.shrink": 0.9}), {"start.perturb": 0.1}).name == (
-        "optimized[start.shrink=0.9,start.perturb=0.1]"
+def test_a_variant_of_a_variant_is_named_after_the_file(four_aspects: Entrant):
+    assert vary(vary(four_aspects, {"start.shrink": 0.9}), {"start.perturb": 0.1}).name == (
+        "four-aspects[start.shrink=0.9,start.perturb=0.1]"
     )
 
 
@@ -94,69 +94,76 @@ def test_a_variant_of_a_variant_is_named_after_the_file(optimized: Entrant):
     [
         (
             {"start.shrnk": 0.9},
-            r"optimized: start.shrnk: no such field. Did you mean start.shrink\? Use one of start.shrink",
+            r"four-aspects: start.shrnk: no such field. Did you mean start.shrink\? Use one of start.shrink",
         ),
-        ({"strat": 1}, r"optimized: strat: no such field. Did you mean start\?"),
-        ({"horizon.x": 1}, "optimized: horizon.x: no such field"),
-        ({"title": "x"}, "optimized: title: no such field"),
-        ({"start.shrink": Word("much")}, r"optimized: start.shrink=much: expected a valid number. Change it."),
-        ({"start.shrink": True}, r"optimized: start.shrink=True: expected a valid number"),
-        ({"start.shrink": float("nan")}, r"optimized: start.shrink=nan: expected a finite number"),
-        ({"start.shrink": 1.5}, r"optimized: start.shrink=1.5: ShrinkAndPerturb: shrink 1.5, .* expected both in 0..1"),
-        ({"start.buffers": Word("old")}, r"optimized: start.buffers=old: expected 'base' or 'fresh'"),
+        ({"strat": 1}, r"four-aspects: strat: no such field. Did you mean start\?"),
+        ({"horizon.x": 1}, "four-aspects: horizon.x: no such field"),
+        ({"title": "x"}, "four-aspects: title: no such field"),
+        ({"start.shrink": Word("much")}, r"four-aspects: start.shrink=much: expected a valid number. Change it."),
+        ({"start.shrink": True}, r"four-aspects: start.shrink=True: expected a valid number"),
+        ({"start.shrink": float("nan")}, r"four-aspects: start.shrink=nan: expected a finite number"),
+        (
+            {"start.shrink": 1.5},
+            r"four-aspects: start.shrink=1.5: ShrinkAndPerturb: shrink 1.5, .* expected both in 0..1",
+        ),
+        ({"start.buffers": Word("old")}, r"four-aspects: start.buffers=old: expected 'base' or 'fresh'"),
         (
             {"start": Word("Kept")},
             r"start=Kept: no such piece of this aspect. Did you mean Keep\? Use one of Fresh",
         ),
         (
             {"start": Word("Uniform")},
-            r"optimized: start=Uniform: no such piece of this aspect. Use one of Fresh, Keep, Shrink",
+            r"four-aspects: start=Uniform: no such piece of this aspect. Use one of Fresh, Keep, Shrink",
         ),
         ({"start": Call("ShrinkAndPerturb", {"shrink": 0.9})}, r"start=ShrinkAndPerturb: perturb missing"),
         ({"start": Call("Keep", {"x": 1})}, r"start=Keep: unknown field x, expected one of: none"),
         (
             {"start": 0.9},
-            r"optimized: start=0.9: expected a piece, such as NAME or NAME\(FIELD=VALUE,...\), one of Fresh",
+            r"four-aspects: start=0.9: expected a piece, such as NAME or NAME\(FIELD=VALUE,...\), one of Fresh",
         ),
-        ({"horizon": "long"}, r"optimized: horizon='?long'?: expected a valid number"),
-        ({"horizon": 11}, r"optimized: Strategy: horizon 11.0, expected above 0 and at most 10"),
+        ({"horizon": "long"}, r"four-aspects: horizon='?long'?: expected a valid number"),
+        ({"horizon": 11}, r"four-aspects: Strategy: horizon 11.0, expected above 0 and at most 10"),
     ],
 )
-def test_a_wrong_setting_is_one_line_that_names_strategy_and_field(optimized: Entrant, settings: dict, complaint: str):
+def test_a_wrong_setting_is_one_line_that_names_strategy_and_field(
+    four_aspects: Entrant, settings: dict, complaint: str
+):
     with pytest.raises(StrategyError, match=complaint) as raised:
-        vary(optimized, settings)
+        vary(four_aspects, settings)
     assert "\n" not in str(raised.value)
 
 
 def test_a_setting_without_a_strategy_is_for_all_but_scratch():
-    found = expand(asked("scratch", "naive", "optimized"), [read_setting("--set", "schedule.warmup=0.3")])
-    assert [each.name for each in found] == ["scratch", "naive[schedule.warmup=0.3]", "optimized[schedule.warmup=0.3]"]
+    found = expand(asked("scratch", "naive", "four-aspects"), [read_setting("--set", "schedule.warmup=0.3")])
+    assert [each.name for each in found] == [
+        "scratch",
+        "naive[schedule.warmup=0.3]",
+        "four-aspects[schedule.warmup=0.3]",
+    ]
 
 
 def test_a_setting_that_not_every_strategy_has_says_how_to_name_one():
-    complaint = (
-        r"--set start.shrink=0.9: naive has no start.shrink. Name the strategy .*: --set optimized:start.shrink=\.\.\."
-    )
+    complaint = r"--set start.shrink=0.9: naive has no start.shrink. Name the strategy .*: --set four-aspects:start.shrink=\.\.\."
     with pytest.raises(StrategyError, match=complaint):
-        expand(asked("scratch", "naive", "optimized"), [read_setting("--set", "start.shrink=0.9")])
-    found = expand(asked("scratch", "naive", "optimized"), [read_setting("--set", "optimized:start.shrink=0.9")])
-    assert [each.name for each in found] == ["scratch", "naive", "optimized[start.shrink=0.9]"]
+        expand(asked("scratch", "naive", "four-aspects"), [read_setting("--set", "start.shrink=0.9")])
+    found = expand(asked("scratch", "naive", "four-aspects"), [read_setting("--set", "four-aspects:start.shrink=0.9")])
+    assert [each.name for each in found] == ["scratch", "naive", "four-aspects[start.shrink=0.9]"]
 
 
 def test_grids_make_their_product():
     grids = [read_setting("--grid", "start.shrink=0.8,0.9"), read_setting("--grid", "horizon=0.2,0.3,0.5")]
-    found = [(each.name, each.strategy.horizon) for each in expand(asked("scratch", "optimized"), grids)]
+    found = [(each.name, each.strategy.horizon) for each in expand(asked("scratch", "four-aspects"), grids)]
     assert found == [
         ("scratch", 1.0),
-        *((f"optimized[start.shrink={shrink}]", horizon) for shrink in (0.8, 0.9) for horizon in (0.2, 0.3, 0.5)),
+        *((f"four-aspects[start.shrink={shrink}]", horizon) for shrink in (0.8, 0.9) for horizon in (0.2, 0.3, 0.5)),
     ]
 
 
 def test_a_grid_over_whole_pieces_splits_at_its_own_commas_only():
     grid = read_setting("--grid", "start=Keep,ShrinkAndPerturb(shrink=0.9,perturb=0.1)")
-    assert [each.name for each in expand(asked("optimized"), [grid])] == [
-        "optimized[start=Keep]",
-        "optimized[start.shrink=0.9,start.perturb=0.1]",
+    assert [each.name for each in expand(asked("four-aspects"), [grid])] == [
+        "four-aspects[start=Keep]",
+        "four-aspects[start.shrink=0.9,start.perturb=0.1]",
     ]
 
 
@@ -166,7 +173,7 @@ def test_more_than_a_thousand_strategies_are_refused_before_any_is_made():
     with pytest.raises(
         StrategyError, match=r"--grid: 1,000,001 strategies, expected at most 1,000. Give fewer values."
     ):
-        expand(asked("scratch", "optimized"), grids)
+        expand(asked("scratch", "four-aspects"), grids)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +185,7 @@ def test_more_than_a_thousand_strategies_are_refused_before_any_is_made():
 )
 def test_a_setting_for_nobody_or_given_twice_is_refused(settings: list[str], complaint: str):
     with pytest.raises(StrategyError, match=complaint):
-        expand(asked("scratch", "optimized"), [read_setting("--set", text) for text in settings])
+        expand(asked("scratch", "four-aspects"), [read_setting("--set", text) for text in settings])
 
 
 @pytest.mark.parametrize("text", ["", "start.shrink", "=1", "start.shrink=", "a b=1"])
@@ -187,7 +194,9 @@ def test_what_is_no_assignment_is_refused_with_an_example(text: str):
         read_setting("--set", text)
 
 
-@pytest.mark.parametrize("text", ["optimized[start.shrink]", "[start.shrink=1]", "optimized[a=1,,b=2]", "optimized]"])
+@pytest.mark.parametrize(
+    "text", ["four-aspects[start.shrink]", "[start.shrink=1]", "four-aspects[a=1,,b=2]", "four-aspects]"]
+)
 def test_a_reference_that_cannot_be_read_is_refused(text: str):
     with pytest.raises(StrategyError, match=r"expected NAME\[FIELD=VALUE,...\]"):
         split_reference(text)

@@ -21,11 +21,17 @@ _Key = tuple[str, float]  # strategy, horizon
 
 
 def ablation(
-    trials: pd.DataFrame, evals: pd.DataFrame, *, recipe: str = "optimized", currency: str = "flops", share: float = 1.0
+    trials: pd.DataFrame,
+    evals: pd.DataFrame,
+    *,
+    recipe: str | None = None,
+    currency: str = "flops",
+    share: float = 1.0,
 ) -> pd.DataFrame:
     """Return a row for `recipe`, a strategy's name, and one for each strategy that differs from it in exactly one aspect.
 
-    trials, evals: as returned by bench.records.collect, for one scenario and update. If the recipe was run at several
+    trials, evals: as returned by bench.records.collect, for one scenario and update. recipe: None for the strategy from which
+    most others differ in one aspect, of equals "optimized" first. If the recipe was run at several
     horizons, its row is the one from which most others differ in one piece; of equals, the longest.
     Columns: strategy, title, horizon, aspect (that differs; empty for the recipe), change (in words), n; value, relation, low,
     high (the speedup over scratch, as in Speedup, on the seeds shared with scratch and the recipe); accuracy (final, mean
@@ -34,7 +40,7 @@ def ablation(
     """
     trials, evals = scored(trials, evals)
     pieces = _pieces(trials)
-    found = _variants(pieces, recipe)
+    found = _most_varied(pieces) if recipe is None else _variants(pieces, recipe)
     ends = _final_accuracies(evals)
     rows = []
     for key, aspect in found.items():
@@ -66,6 +72,13 @@ def _pieces(trials: pd.DataFrame) -> dict[_Key, dict[str, Any]]:
         (strategy, horizon): {**json.loads(group["pieces"].iloc[0]), "horizon": horizon}
         for strategy, horizon, group in by_strategy(known)
     }
+
+
+def _most_varied(pieces: dict[_Key, dict[str, Any]]) -> dict[_Key, str | None]:
+    """Return the variants of the strategy that has most of them, other horizons not counted."""
+    names = sorted({name for name, _ in pieces}, key=lambda name: (name != "optimized", name))
+    every = [_variants(pieces, name) for name in names]
+    return max(every, key=lambda found: sum(aspect not in (None, "horizon") for aspect in found.values()), default={})
 
 
 def _variants(pieces: dict[_Key, dict[str, Any]], recipe: str) -> dict[_Key, str | None]:
