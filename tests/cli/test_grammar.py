@@ -211,7 +211,7 @@ def test_a_comparison_takes_a_variant_in_any_form_and_says_what_is_published(
         "compare", "naive", "four-aspects", "--scenario", "pacs-photo-art", "--published", "--results", tmp_path / "x"
     )
     said = " ".join(published.stdout.split())
-    assert "Published, from the records that come with bench: naive@1, four-aspects@0.4." in said
+    assert "Published, from the records that come with bench: four-aspects@0.4, naive@1." in said
 
 
 @pytest.mark.parametrize(
