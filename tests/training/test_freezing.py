@@ -221,3 +221,16 @@ def test_the_record_of_an_unfrozen_trial_has_no_phases(run_trial: RunTrial, base
     record = json.loads((tmp_path / "trial" / "trial.json").read_text())
     assert record["phases"] == []
     assert (record["summary"]["feature_flops"], record["summary"]["head_flops"]) == (0, 0)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_kept_features_and_a_fitted_head_on_cuda_are_charged_as_on_the_cpu(short, digits, split, base: Base):
+    device = torch.device("cuda")
+    spec = TrialSpec(short, entrant(head=Logistic(images=200)), 1, 0)
+    played, parts = replay(spec, build_update(short, digits, split, 1, device), base, device)
+    assert all(part.agrees for part in parts), parts
+    _, there = replay(spec, build_update(short, digits, split, 1, CPU), base, CPU)
+    steps = [part.charged for part in parts if part.name.startswith(("epoch", "phase"))]
+    assert steps == [part.charged for part in there if part.name.startswith(("epoch", "phase"))]
+    assert played.feature_bytes > 0
