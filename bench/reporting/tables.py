@@ -27,8 +27,11 @@ BASE_NOTE = "; '+ base' adds the cost of the old model"
 _DASH = "-"
 
 
-def leaderboard_cells(rows: pd.DataFrame) -> Cells:
-    """Return one update's leaderboard, as returned by bench.analysis.ranking.leaderboard, in words."""
+def leaderboard_cells(rows: pd.DataFrame, verdict: str = "") -> Cells:
+    """Return one update's leaderboard, as returned by bench.analysis.ranking.leaderboard, in words.
+
+    verdict: lines that say what was saved, as returned by bench.reporting.verdict; they come below the scenario's title.
+    """
     currencies = _currencies(rows)
     lead, *others = currencies
     columns = (
@@ -48,7 +51,7 @@ def leaderboard_cells(rows: pd.DataFrame) -> Cells:
     horizons = rows.groupby("strategy")["horizon"].nunique()
     several = set(horizons[horizons > 1].index)
     found = tuple(_cells(row, several, lead, others, len(columns)) for row in rows.to_dict("records"))
-    return Cells(_heading(rows), columns, found, tuple(_notes(rows)))
+    return Cells(_heading(rows, verdict), columns, found, tuple(_notes(rows)))
 
 
 def frontier_cells(rows: pd.DataFrame, currency: str) -> Cells:
@@ -229,7 +232,7 @@ def _currencies(rows: pd.DataFrame) -> list[str]:
     return [lead, *(name for name in others if name != "gpu_joules" or joules)]
 
 
-def _heading(rows: pd.DataFrame) -> str:
+def _heading(rows: pd.DataFrame, verdict: str) -> str:
     scratch = _reference(rows)
     which = f", update {scratch['update']} of {scratch['updates']}" if scratch["updates"] > 1 else ""
     spread = f" ± {scratch['target_std']:.4f}" if is_there(scratch["target_std"]) else ""
@@ -238,7 +241,8 @@ def _heading(rows: pd.DataFrame) -> str:
     if "published_source" in rows:
         of_it = "" if scratch["share"] == 1 else f"{scratch['share']:g} of it, "
         origin = f"published ({of_it}{scratch['published_n']} seeds, {scratch['published_source']})"
-    return f"{scratch['scenario_title']}{which}\nTarget: validation accuracy {scratch['target']:.4f}{spread}, {origin}"
+    target = f"Target: validation accuracy {scratch['target']:.4f}{spread}, {origin}"
+    return "\n".join(filter(None, (f"{scratch['scenario_title']}{which}", verdict, target)))
 
 
 def _reference(rows: pd.DataFrame) -> pd.Series:

@@ -9,14 +9,9 @@ import pandas as pd
 
 from bench.catalog import REFERENCE
 from bench.reporting.figures.inks import MOST_DRAWN, drawn
+from bench.reporting.numbers import COST_NAMES
 
-AXIS = {
-    "steps": "optimizer steps",
-    "images": "images",
-    "flops": "FLOPs",
-    "device_seconds": "device seconds",
-    "gpu_joules": "GPU joules",
-}
+AXIS = COST_NAMES
 _ACCURACY = (
     "Validation accuracy against the training cost of the update, in {}. Lines: means over seeds; band: one standard "
     "deviation over seeds to either side; dashed line: the target. A dot marks the evaluation from which the mean never again "
