@@ -10,7 +10,7 @@ from bench.analysis.ranking.leaderboard import ONE_DEVICE
 from bench.analysis.speedup.crossing import ROUNDING
 from bench.analysis.speedup.curves import Key, Measured
 from bench.analysis.speedup.inversion import equal_cost_interval
-from bench.analysis.speedup.speedup import full_target
+from bench.analysis.speedup.speedup import full_target, hold, ratio, reference
 from bench.catalog import REFERENCE
 
 _COLUMNS = [
@@ -27,6 +27,8 @@ _COLUMNS = [
     "high_open",
     "note",
     "attributable",
+    "value_inside",
+    "relation_inside",
 ]
 
 
@@ -43,7 +45,9 @@ def frontiers(
     "<"); low, high (95 % interval of value, by inverting the paired t test, see bench.analysis.speedup.inversion; NaN if there is
     none), low_open, high_open (whether that end lies outside the horizons that were run), note (how the interval was made, or why
     there is none); attributable (scratch's own least cost at the target, over its horizons, over the strategy's: what continuing
-    saves and a shorter scratch does not; NaN if scratch was run at one horizon, or on other seeds).
+    saves and a shorter scratch does not; NaN if scratch was run at one horizon, or on other seeds); value_inside, relation_inside
+    (the speedup inside the one run of the longest horizon: at the evaluation from which its mean never again falls below the
+    target, as in a leaderboard's row. It is shown for comparison: it flatters a schedule that lowers the learning rate early).
     """
     published = published_of(trials)
     trials, evals = scored(trials, evals)
@@ -61,14 +65,21 @@ def frontiers(
         if currency in ONE_DEVICE and machines.nunique() > 1:
             continue
         full = measured.curves((REFERENCE, 1.0), seeds).run(currency)
-        ended = [measured.curves(key, seeds).run(currency) for key in keys]
+        ended = [full if key == (REFERENCE, 1.0) else measured.curves(key, seeds).run(currency) for key in keys]
         costs = np.array([run.mean_cost(-1) for run in ended])
         if np.isnan(costs).any() or np.isnan(full.cost).any():
             continue
-        target = share * full_target(full, published.accuracy if published else None)
+        fixed = published.accuracy if published else None
+        target = share * full_target(full, fixed)
         found = cost_at(costs, np.array([run.final_accuracy() for run in ended]), target)
         aims = np.full(len(seeds), target) if published else share * full.accuracy[-1]
         order = np.argsort(costs, kind="stable")
+        longest = ended[-1]  # keys are in order
+        inside = (
+            reference(full, share, fixed)
+            if longest is full
+            else ratio(full, longest, hold(full, longest, share, fixed))
+        )
         differences = np.stack([ended[place].accuracy[-1] - aims for place in order])
         rows.append(
             {
@@ -80,6 +91,8 @@ def frontiers(
                 "value": full.mean_cost(-1) / (costs.max() if found is None else found),
                 "relation": "<" if found is None else "=",
                 **_interval(full.mean_cost(-1), costs[order], differences),
+                "value_inside": inside.value,
+                "relation_inside": inside.relation,
             }
         )
     return _attributed(pd.DataFrame(rows, columns=_COLUMNS))

@@ -46,6 +46,28 @@ def test_a_frontier_speedup_by_hand():
     assert row["value"] == pytest.approx(40 / (10 * 2**0.5))
 
 
+def test_the_speedup_inside_one_run_is_the_longest_horizons_last_crossing():
+    longer = {("fast", 0.25): {0: [0.7], 1: [0.7]}, ("fast", 0.75): {0: [0.9, 0.8, 0.9], 1: [0.9, 0.8, 0.9]}}
+    row = frontiers(*records(SCRATCH | longer)).iloc[0]
+    # It holds 0.8 from step 10 of its 30 on; scratch takes 40. The frontier lies between 0.7 at 10 steps and 0.9 at 30.
+    assert (row["value_inside"], row["relation_inside"]) == (4.0, "=")
+    assert row["value"] == pytest.approx(40 / (10 * 3**0.5))
+    dipping = {("fast", 0.25): {0: [0.9], 1: [0.9]}, ("fast", 0.75): {0: [0.9, 0.7, 0.9], 1: [0.9, 0.8, 0.9]}}
+    assert frontiers(*records(SCRATCH | dipping)).iloc[0]["value_inside"] == pytest.approx(40 / 30)
+    missing = {("fast", 0.25): {0: [0.9], 1: [0.9]}, ("fast", 0.5): {0: [0.9, 0.7], 1: [0.9, 0.7]}}
+    row = frontiers(*records(SCRATCH | missing)).iloc[0]
+    assert (row["value_inside"], row["relation_inside"]) == (2.0, "<")
+
+
+def test_scratch_is_no_faster_inside_its_own_run_by_definition():
+    early = {
+        ("scratch", 1.0): {0: [0.2, 0.8, 0.8, 0.8], 1: [0.2, 0.8, 0.8, 0.8]},
+        ("scratch", 0.5): {0: [0.4, 0.6], 1: [0.4, 0.6]},
+    }
+    row = frontiers(*records(early)).iloc[0]
+    assert (row["value_inside"], row["relation_inside"]) == (1.0, "=")
+
+
 def test_a_strategy_whose_horizons_all_miss_has_a_bound():
     short = {("fast", 0.25): {0: [0.7], 1: [0.7]}, ("fast", 0.5): {0: [0.4, 0.75], 1: [0.4, 0.75]}}
     row = frontiers(*records(SCRATCH | short)).iloc[0]
