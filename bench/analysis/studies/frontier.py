@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -30,6 +32,7 @@ _COLUMNS = [
     "value_inside",
     "relation_inside",
 ]
+_COST_INTERVAL = ["cost_low", "cost_high", "cost_low_open", "cost_high_open"]
 
 
 def frontiers(
@@ -166,7 +169,9 @@ def frontier_points(
     trials, evals: as returned by bench.records.collect. If there are any rows, scratch at horizon 1 is among them.
     Columns: strategy, title, horizon, n, cost (of the whole trial), accuracy (validation, at its end), std (over seeds, NaN for
     one), frontier (the accuracy lowered to the worst at that cost or more), target, cost_at_target, value, relation (these four
-    as in `frontiers`; the last three empty for scratch if it was run at one horizon).
+    as in `frontiers`); cost_low, cost_high, cost_low_open, cost_high_open (the 95 % interval of cost_at_target, and which of its
+    ends lie outside the horizons that were run; empty without an interval). All after target are empty for scratch if it was run
+    at one horizon.
     """
     found = frontiers(trials, evals, currency=currency, share=share)
     trials, evals = scored(trials, evals)
@@ -177,17 +182,32 @@ def frontier_points(
         keys = [key for key in measured.keys if key[0] == row["strategy"]]
         seeds = measured.seeds(scratch).intersection(*map(measured.seeds, keys))
         points = [_point(measured, key, seeds, currency) for key in keys]
-        same = {"target": row["target"], "cost_at_target": row["cost"], "value": row["value"]}
+        full = measured.curves(scratch, seeds).run(currency).mean_cost(-1)
+        same = {
+            "target": row["target"],
+            "cost_at_target": row["cost"],
+            "value": row["value"],
+            **_cost_interval(row, full),
+        }
         rows = pd.DataFrame(points).sort_values("cost", kind="stable").assign(**same, relation=row["relation"])
         parts.append(rows.assign(frontier=lasting(rows["accuracy"].to_numpy())))
     if parts and REFERENCE not in set(found["strategy"]):
         alone = _point(measured, scratch, measured.seeds(scratch), currency)
         parts.insert(0, pd.DataFrame([alone]).assign(target=found["target"].iloc[0]))
     columns = ["strategy", "title", "horizon", "n", "cost", "accuracy", "std", "frontier", "target", "cost_at_target"]
+    columns += ["value", "relation", *_COST_INTERVAL]
     if not parts:
-        return pd.DataFrame(columns=[*columns, "value", "relation"])
+        return pd.DataFrame(columns=columns)
     together = pd.concat(parts, ignore_index=True)
-    return together.assign(title=together["strategy"].map(titles)).reindex(columns=[*columns, "value", "relation"])
+    return together.assign(title=together["strategy"].map(titles)).reindex(columns=columns)
+
+
+def _cost_interval(row: pd.Series, full: float) -> dict[str, Any]:
+    """Return a frontier's interval as costs. full: scratch's; the speedup's upper end is the lower end of the cost."""
+    if np.isnan(row["low"]):
+        return {}
+    ends = full / row["high"], full / row["low"], bool(row["high_open"]), bool(row["low_open"])
+    return dict(zip(_COST_INTERVAL, ends, strict=True))
 
 
 def _point(measured: Measured, key: Key, seeds: frozenset[int], currency: str) -> dict[str, object]:

@@ -146,6 +146,19 @@ def test_a_frontier_has_the_interval_of_the_inverted_test():
     assert (row["low_open"], row["high_open"]) == (False, False)
 
 
+def test_the_points_have_the_interval_as_costs():
+    curves = three_seeds((0.25, [0.70, 0.85, 0.76]), (0.5, [0.83, 0.82, 0.84]))
+    (row,) = frontiers(*records(curves)).to_dict("records")
+    point = frontier_points(*records(curves)).set_index("strategy").loc["fast"].iloc[0]
+    # The speedup is open upwards, at scratch's 40 steps over 10: the cost is open downwards, at 10 steps.
+    assert (point["cost_low"], point["cost_low_open"], point["cost_high_open"]) == (
+        pytest.approx(10 * 1010),
+        True,
+        False,
+    )
+    assert point["cost_high"] == pytest.approx(40 * 1010 / row["low"])
+
+
 def test_what_a_shorter_scratch_saves_as_well_is_not_attributed_to_continuing():
     curves = three_seeds((0.25, [0.78, 0.785, 0.775]), (0.5, [0.83, 0.82, 0.84]))
     # Scratch ends at 0.8 after 20 of its 40 steps as well, so half of the saving is not the strategy's.
