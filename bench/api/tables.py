@@ -20,6 +20,7 @@ from bench.analysis.studies.life import whole_life
 from bench.reporting.latex import latex_plain, latex_table
 from bench.reporting.layout import Cells, html_table, markdown
 from bench.reporting.tables import comparison_cells, frontier_cells, leaderboard_cells, life_cells, pooled_cells
+from bench.reporting.verdict import verdict_lines
 
 if TYPE_CHECKING:
     from bench.records.collect import Records
@@ -60,18 +61,25 @@ class Table:
 
 @dataclass(frozen=True)
 class Leaderboard(Table):
-    """One update's ranking. Columns of the frame: see bench.analysis.ranking.leaderboard.leaderboard."""
+    """One update's ranking. Columns of the frame: see bench.analysis.ranking.leaderboard.leaderboard.
+
+    verdict: what was saved, in one sentence per line, the best strategy first; empty where there is only scratch.
+    """
 
     kind: ClassVar[str] = "leaderboard"
+    verdict: str = ""
 
     @classmethod
-    def of(cls, records: Records, currency: str, share: float) -> Leaderboard:
+    def of(cls, records: Records, currency: str, share: float, frontier: Frontier | None = None) -> Leaderboard:
+        """Rank the records of one update. frontier: of the same records, if it is known already."""
         rows = leaderboard(records.trials, records.evals, currency=currency, share=share)
-        return cls(rows, leaderboard_cells(rows))
+        over_horizons = (frontier or Frontier.of(records, currency, share)).frame
+        verdict = "\n".join(verdict_lines(rows, over_horizons))
+        return cls(rows, leaderboard_cells(rows, verdict), verdict)
 
     def latex(self) -> str:
         """Return the table as a LaTeX table environment, the best in bold; it needs \\usepackage{booktabs}."""
-        return latex_table(self.frame)
+        return latex_table(self.frame, self.verdict)
 
 
 @dataclass(frozen=True)
@@ -211,9 +219,9 @@ def all_tables(parts: Sequence[Records], currency: str, share: float) -> list[Ta
     boards: list[pd.DataFrame] = []
     for part in parts:
         for update in part.by_update():
-            board = Leaderboard.of(update, currency, share)
-            boards.append(board.frame)
             frontier = Frontier.of(update, currency, share)
+            board = Leaderboard.of(update, currency, share, frontier)
+            boards.append(board.frame)
             tables += [board, *([] if frontier.frame.empty else [frontier])]
         if part.chain:
             tables.append(WholeLife.of(part, share))

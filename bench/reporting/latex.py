@@ -37,15 +37,15 @@ _UNITS = {"device_seconds": "in s", "gpu_joules": "in J"}
 _MODIFIED = r"$^{\dagger}$"
 
 
-def latex_table(rows: pd.DataFrame) -> str:
+def latex_table(rows: pd.DataFrame, verdict: str = "") -> str:
     """Return one update's leaderboard as a table environment; it needs \\usepackage{booktabs}.
 
     rows: as returned by bench.analysis.ranking.leaderboard. It has fewer columns than the other formats, so that it fits lines
     of 6.5 inches: how many of the seeds reached the target; the speedup with its interval; the leading currency's cost;
-    accuracies.
+    accuracies. verdict: as for leaderboard_cells.
     Bold marks the best speedup among strategies that held the target, except scratch, and the best accuracies.
     """
-    words = leaderboard_cells(rows)
+    words = leaderboard_cells(rows, verdict)
     currency = rows["currency"].iloc[0]
     others = [name for name in ("device_seconds", "gpu_joules") if name != currency]
     others = [name for name in others if not rows[f"value_{name}"].isna().all()]

@@ -112,7 +112,8 @@ def markdown(cells: Cells) -> str:
         *("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells.rows),
     ]
     first, *more = cells.heading.split("\n")
-    return "\n".join([f"**{first}**", "", *more, "", *lines, "", *(f"{note}  " for note in cells.notes)]) + "\n"
+    below = ["  \n".join(more)] if more else []
+    return "\n".join([f"**{first}**", "", *below, "", *lines, "", *(f"{note}  " for note in cells.notes)]) + "\n"
 
 
 def html_table(cells: Cells) -> str:

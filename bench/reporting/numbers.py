@@ -14,6 +14,14 @@ CURRENCY_LABELS = {
     "device_seconds": "device s",
     "gpu_joules": "joules",
 }
+# The same in a sentence or on an axis.
+COST_NAMES = {
+    "steps": "optimizer steps",
+    "images": "images",
+    "flops": "FLOPs",
+    "device_seconds": "device seconds",
+    "gpu_joules": "GPU joules",
+}
 
 
 def speedup_text(row: Any, currency: str) -> str:

@@ -13,6 +13,7 @@ from bench.reporting.figures.gallery import write_figures, write_overview
 from bench.reporting.figures.sheet import EVERY_PRINT, OUTPUTS, Prints, read_table
 from bench.reporting.layout import markdown
 from bench.reporting.tables import frontier_cells, leaderboard_cells, life_cells
+from bench.reporting.verdict import verdict_lines
 
 
 def write_reports(parts: Sequence[Records], reports: Path, prints: Prints = EVERY_PRINT) -> Iterator[Path]:
@@ -59,8 +60,9 @@ def _write_update(records: Records, folder: Path, suffix: str, prints: Prints) -
     ranking, table = folder / f"leaderboard{suffix}.csv", folder / f"leaderboard{suffix}.md"
     rows = leaderboard(records.trials, records.evals)
     rows.to_csv(ranking, index=False, lineterminator="\n")
-    table.write_text(markdown(leaderboard_cells(rows)), encoding="utf-8")
     over_horizons = frontiers(records.trials, records.evals)
+    verdict = "\n".join(verdict_lines(rows, over_horizons))
+    table.write_text(markdown(leaderboard_cells(rows, verdict)), encoding="utf-8")
     frontier = [folder / f"frontier{suffix}.{kind}" for kind in ("csv", "md")] if len(over_horizons) else []
     if frontier:
         over_horizons.to_csv(frontier[0], index=False, lineterminator="\n")

@@ -20,6 +20,7 @@ from bench.reporting.numbers import (
     frontier_text,
     is_there,
     ratio_text,
+    speedup_text,
     speedup_with_interval,
 )
 
@@ -27,8 +28,11 @@ BASE_NOTE = "; '+ base' adds the cost of the old model"
 _DASH = "-"
 
 
-def leaderboard_cells(rows: pd.DataFrame) -> Cells:
-    """Return one update's leaderboard, as returned by bench.analysis.ranking.leaderboard, in words."""
+def leaderboard_cells(rows: pd.DataFrame, verdict: str = "") -> Cells:
+    """Return one update's leaderboard, as returned by bench.analysis.ranking.leaderboard, in words.
+
+    verdict: lines that say what was saved, as returned by bench.reporting.verdict; they come below the scenario's title.
+    """
     currencies = _currencies(rows)
     lead, *others = currencies
     columns = (
@@ -48,7 +52,7 @@ def leaderboard_cells(rows: pd.DataFrame) -> Cells:
     horizons = rows.groupby("strategy")["horizon"].nunique()
     several = set(horizons[horizons > 1].index)
     found = tuple(_cells(row, several, lead, others, len(columns)) for row in rows.to_dict("records"))
-    return Cells(_heading(rows), columns, found, tuple(_notes(rows)))
+    return Cells(_heading(rows, verdict), columns, found, tuple(_notes(rows)))
 
 
 def frontier_cells(rows: pd.DataFrame, currency: str) -> Cells:
@@ -59,8 +63,9 @@ def frontier_cells(rows: pd.DataFrame, currency: str) -> Cells:
         Column("horizons", "horizons", left=True),
         Column("seeds", "seeds"),
         Column("speedup", f"frontier speedup, {label}"),
-        Column("cost", f"cost, {label}", 1),
-        Column("attributable", "attributable", 2),
+        Column("inside", "inside one run", 1),
+        Column("cost", f"cost, {label}", 2),
+        Column("attributable", "attributable", 3),
         Column("interval", "interval", 5, left=True),
     )
     found = [
@@ -69,6 +74,7 @@ def frontier_cells(rows: pd.DataFrame, currency: str) -> Cells:
             str(row["horizons"]),
             str(row["n"]),
             frontier_text(row),
+            speedup_text(row, "inside"),
             amount(row["cost"], currency) if is_there(row["cost"]) else _DASH,
             f"{row['attributable']:.2f}" if is_there(row["attributable"]) else _DASH,
             str(row["note"]),
@@ -80,6 +86,7 @@ def frontier_cells(rows: pd.DataFrame, currency: str) -> Cells:
         "horizons on a logarithmic cost axis. In brackets, the 95 % interval: the costs at which a paired t test cannot "
         "distinguish the strategy's accuracy from scratch's; an end with < or > lies outside the horizons that were run. Where "
         "several horizons were run, this is the headline: it does not favour schedules that lower the learning rate early. "
+        "Inside one run: the leaderboard's number for the longest horizon, which may reach the target for good before its end. "
         "Attributable: the same against scratch's own frontier, its least cost at the target when it may be shorter, too."
     )
     return Cells("Frontier over horizons", columns, tuple(found), (note,))
@@ -229,7 +236,7 @@ def _currencies(rows: pd.DataFrame) -> list[str]:
     return [lead, *(name for name in others if name != "gpu_joules" or joules)]
 
 
-def _heading(rows: pd.DataFrame) -> str:
+def _heading(rows: pd.DataFrame, verdict: str) -> str:
     scratch = _reference(rows)
     which = f", update {scratch['update']} of {scratch['updates']}" if scratch["updates"] > 1 else ""
     spread = f" ± {scratch['target_std']:.4f}" if is_there(scratch["target_std"]) else ""
@@ -238,7 +245,8 @@ def _heading(rows: pd.DataFrame) -> str:
     if "published_source" in rows:
         of_it = "" if scratch["share"] == 1 else f"{scratch['share']:g} of it, "
         origin = f"published ({of_it}{scratch['published_n']} seeds, {scratch['published_source']})"
-    return f"{scratch['scenario_title']}{which}\nTarget: validation accuracy {scratch['target']:.4f}{spread}, {origin}"
+    target = f"Target: validation accuracy {scratch['target']:.4f}{spread}, {origin}"
+    return "\n".join(filter(None, (f"{scratch['scenario_title']}{which}", verdict, target)))
 
 
 def _reference(rows: pd.DataFrame) -> pd.Series:

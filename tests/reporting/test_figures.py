@@ -139,6 +139,32 @@ def test_a_frontier_is_its_table(tmp_path: Path):
     assert "frontier scratch" not in names(figure)  # one horizon
 
 
+def test_a_frontiers_interval_is_its_band_with_an_arrow_at_an_open_end(tmp_path: Path):
+    figure, rows = draw("frontier-flops", made_up(horizons=(0.25, 0.5, 0.75)), tmp_path)
+    open_ends = set()
+    for strategy in ("naive", "optimized"):
+        row = of(rows, strategy).iloc[0]
+        assert row["cost_low"] <= row["cost_at_target"] <= row["cost_high"]
+        band = named(figure, f"interval {strategy}")
+        assert list(band.get_xdata()) == [row["cost_low"], row["cost_high"]]
+        assert list(band.get_ydata()) == [row["target"]] * 2
+        open_ends |= {f"open {side} {strategy}" for side in ("low", "high") if row[f"cost_{side}_open"]}
+    assert {name for name in names(figure) if name.startswith("open ")} == open_ends
+    figure.draw_without_rendering()
+    bands = [named(figure, f"interval {strategy}") for strategy in ("naive", "optimized")]
+    heights = [band.get_transform().transform((band.get_xdata()[0], band.get_ydata()[0]))[1] for band in bands]
+    assert heights[0] - heights[1] == pytest.approx(
+        6.5 / 72 * figure.dpi
+    )  # both are at the target, one above the other
+
+
+def test_without_an_interval_a_frontier_has_no_band(tmp_path: Path):
+    figure, rows = draw("frontier-flops", made_up(horizons=(0.25, 0.5, 0.75), seeds=2), tmp_path)
+    assert rows["cost_low"].isna().all()
+    assert "interpolated optimized" in names(figure)
+    assert not [name for name in names(figure) if name.startswith(("interval", "open"))]
+
+
 def test_an_ablation_is_its_table(tmp_path: Path):
     figure, rows = draw("ablation", made_up(12, ablation=True), tmp_path)
     assert rows["strategy"].iloc[0] == "optimized"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -10,7 +12,7 @@ from bench.analysis.ranking.leaderboard import ONE_DEVICE
 from bench.analysis.speedup.crossing import ROUNDING
 from bench.analysis.speedup.curves import Key, Measured
 from bench.analysis.speedup.inversion import equal_cost_interval
-from bench.analysis.speedup.speedup import full_target
+from bench.analysis.speedup.speedup import full_target, hold, ratio, reference
 from bench.catalog import REFERENCE
 
 _COLUMNS = [
@@ -27,7 +29,10 @@ _COLUMNS = [
     "high_open",
     "note",
     "attributable",
+    "value_inside",
+    "relation_inside",
 ]
+_COST_INTERVAL = ["cost_low", "cost_high", "cost_low_open", "cost_high_open"]
 
 
 def frontiers(
@@ -43,7 +48,9 @@ def frontiers(
     "<"); low, high (95 % interval of value, by inverting the paired t test, see bench.analysis.speedup.inversion; NaN if there is
     none), low_open, high_open (whether that end lies outside the horizons that were run), note (how the interval was made, or why
     there is none); attributable (scratch's own least cost at the target, over its horizons, over the strategy's: what continuing
-    saves and a shorter scratch does not; NaN if scratch was run at one horizon, or on other seeds).
+    saves and a shorter scratch does not; NaN if scratch was run at one horizon, or on other seeds); value_inside, relation_inside
+    (the speedup inside the one run of the longest horizon: at the evaluation from which its mean never again falls below the
+    target, as in a leaderboard's row. It is shown for comparison: it flatters a schedule that lowers the learning rate early).
     """
     published = published_of(trials)
     trials, evals = scored(trials, evals)
@@ -61,14 +68,21 @@ def frontiers(
         if currency in ONE_DEVICE and machines.nunique() > 1:
             continue
         full = measured.curves((REFERENCE, 1.0), seeds).run(currency)
-        ended = [measured.curves(key, seeds).run(currency) for key in keys]
+        ended = [full if key == (REFERENCE, 1.0) else measured.curves(key, seeds).run(currency) for key in keys]
         costs = np.array([run.mean_cost(-1) for run in ended])
         if np.isnan(costs).any() or np.isnan(full.cost).any():
             continue
-        target = share * full_target(full, published.accuracy if published else None)
+        fixed = published.accuracy if published else None
+        target = share * full_target(full, fixed)
         found = cost_at(costs, np.array([run.final_accuracy() for run in ended]), target)
         aims = np.full(len(seeds), target) if published else share * full.accuracy[-1]
         order = np.argsort(costs, kind="stable")
+        longest = ended[-1]  # keys are in order
+        inside = (
+            reference(full, share, fixed)
+            if longest is full
+            else ratio(full, longest, hold(full, longest, share, fixed))
+        )
         differences = np.stack([ended[place].accuracy[-1] - aims for place in order])
         rows.append(
             {
@@ -80,6 +94,8 @@ def frontiers(
                 "value": full.mean_cost(-1) / (costs.max() if found is None else found),
                 "relation": "<" if found is None else "=",
                 **_interval(full.mean_cost(-1), costs[order], differences),
+                "value_inside": inside.value,
+                "relation_inside": inside.relation,
             }
         )
     return _attributed(pd.DataFrame(rows, columns=_COLUMNS))
@@ -153,7 +169,9 @@ def frontier_points(
     trials, evals: as returned by bench.records.collect. If there are any rows, scratch at horizon 1 is among them.
     Columns: strategy, title, horizon, n, cost (of the whole trial), accuracy (validation, at its end), std (over seeds, NaN for
     one), frontier (the accuracy lowered to the worst at that cost or more), target, cost_at_target, value, relation (these four
-    as in `frontiers`; the last three empty for scratch if it was run at one horizon).
+    as in `frontiers`); cost_low, cost_high, cost_low_open, cost_high_open (the 95 % interval of cost_at_target, and which of its
+    ends lie outside the horizons that were run; empty without an interval). All after target are empty for scratch if it was run
+    at one horizon.
     """
     found = frontiers(trials, evals, currency=currency, share=share)
     trials, evals = scored(trials, evals)
@@ -164,17 +182,32 @@ def frontier_points(
         keys = [key for key in measured.keys if key[0] == row["strategy"]]
         seeds = measured.seeds(scratch).intersection(*map(measured.seeds, keys))
         points = [_point(measured, key, seeds, currency) for key in keys]
-        same = {"target": row["target"], "cost_at_target": row["cost"], "value": row["value"]}
+        full = measured.curves(scratch, seeds).run(currency).mean_cost(-1)
+        same = {
+            "target": row["target"],
+            "cost_at_target": row["cost"],
+            "value": row["value"],
+            **_cost_interval(row, full),
+        }
         rows = pd.DataFrame(points).sort_values("cost", kind="stable").assign(**same, relation=row["relation"])
         parts.append(rows.assign(frontier=lasting(rows["accuracy"].to_numpy())))
     if parts and REFERENCE not in set(found["strategy"]):
         alone = _point(measured, scratch, measured.seeds(scratch), currency)
         parts.insert(0, pd.DataFrame([alone]).assign(target=found["target"].iloc[0]))
     columns = ["strategy", "title", "horizon", "n", "cost", "accuracy", "std", "frontier", "target", "cost_at_target"]
+    columns += ["value", "relation", *_COST_INTERVAL]
     if not parts:
-        return pd.DataFrame(columns=[*columns, "value", "relation"])
+        return pd.DataFrame(columns=columns)
     together = pd.concat(parts, ignore_index=True)
-    return together.assign(title=together["strategy"].map(titles)).reindex(columns=[*columns, "value", "relation"])
+    return together.assign(title=together["strategy"].map(titles)).reindex(columns=columns)
+
+
+def _cost_interval(row: pd.Series, full: float) -> dict[str, Any]:
+    """Return a frontier's interval as costs. full: scratch's; the speedup's upper end is the lower end of the cost."""
+    if np.isnan(row["low"]):
+        return {}
+    ends = full / row["high"], full / row["low"], bool(row["high_open"]), bool(row["low_open"])
+    return dict(zip(_COST_INTERVAL, ends, strict=True))
 
 
 def _point(measured: Measured, key: Key, seeds: frozenset[int], currency: str) -> dict[str, object]:

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.transforms import offset_copy
 
 from bench.catalog import REFERENCE
 from bench.reporting.figures.inks import Ink, Key, inks_of, names_of
@@ -27,13 +28,19 @@ from bench.reporting.figures.words import AXIS, heading
 
 _FRONTIER_INCHES = {"column": 2.2, "page": 3.0}
 _SQUARE_INCHES = {"column": 2.4, "page": 2.9}
+_APART_POINTS, _SPREAD_POINTS = (
+    6.5,
+    40,
+)  # between the intervals of several strategies, which all lie at the target; in all
+_ARROW_POINTS = 9
 _DASHED: Look = {"color": GREY, "linestyle": (0, (5, 3)), "linewidth": 0.9}
 
 
 def draw_frontier(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> Figure:
     """Draw final accuracy against the cost of whole trials, one marker per horizon, and the frontier through them.
 
-    rows: as returned by frontier_points. A short bar on the dashed target line is the interpolated cost of the target.
+    rows: as returned by frontier_points. At the dashed target line, an upright bar is the interpolated cost of the target. The
+    band around it is this cost's 95 % interval, with an arrow at an end that lies outside the horizons that were run.
     """
     figure, (axes,) = canvas(width, _FRONTIER_INCHES[width.name])
     axes.set_xscale("log")
@@ -43,16 +50,25 @@ def draw_frontier(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> Fi
         inks.setdefault(key[0], ink)
     handles: list[Artist] = []
     labels = []
-    for strategy, mine in rows.groupby("strategy", sort=False):
+    strategies = rows.groupby("strategy", sort=False)
+    known = [
+        str(strategy) for strategy, mine in strategies if mine[["cost_at_target", "cost_low"]].notna().any(axis=None)
+    ]
+    apart = min(_APART_POINTS, _SPREAD_POINTS / max(1, len(known) - 1))
+    for strategy, mine in strategies:
         ink = inks[str(strategy)]
         _draw_frontier(axes, mine, ink)
+        if strategy in known:
+            above = apart * ((len(known) - 1) / 2 - known.index(str(strategy)))
+            _draw_cost(figure, axes, mine.iloc[0], ink, above)
         look: Look = {"color": ink.colour, "linestyle": ink.dashes if len(mine) > 1 else "none", "markersize": 5}
         handles.append(Line2D([], [], marker=ink.marker or "o", **look))
         labels.append(f"{mine['title'].iloc[0]}, n = {mine['n'].iloc[0]}")
     target = rows["target"].iloc[0]
     axes.axhline(target, gid="target", **_DASHED)
     handles.append(Line2D([], [], **_DASHED))
-    labels.append(f"target {target:.3f} (bar: cost there)")
+    banded = " and its 95 % interval" if rows["cost_low"].notna().any() else ""
+    labels.append(f"target {target:.3f} (bar: cost there{banded})")
     axes.set(xlabel=f"cost of the whole trial ({AXIS['flops']}), log scale", ylabel="final validation accuracy")
     count_axis(axes, bins=5)
     axes.xaxis.set_minor_locator(NullLocator())
@@ -62,7 +78,7 @@ def draw_frontier(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> Fi
 
 
 def _draw_frontier(axes: Axes, mine: pd.DataFrame, ink: Ink) -> None:
-    """Draw one strategy's horizons, the frontier through them, and where it reaches the target."""
+    """Draw one strategy's horizons, and the frontier through them."""
     strategy = mine["strategy"].iloc[0]
     error: Look = {"yerr": mine["std"].fillna(0), "elinewidth": 0.8}
     axes.errorbar(mine["cost"], mine["accuracy"], color=ink.colour, linestyle="none", **error)
@@ -72,10 +88,27 @@ def _draw_frontier(axes: Axes, mine: pd.DataFrame, ink: Ink) -> None:
     )
     if len(mine) > 1:
         axes.plot(mine["cost"], mine["frontier"], color=ink.colour, linestyle=ink.dashes, gid=f"frontier {strategy}")
-    cost, target = mine["cost_at_target"].iloc[0], mine["target"].iloc[0]
-    if pd.notna(cost):
-        bar: Look = {"marker": "|", "markersize": 14, "markeredgewidth": 2, "zorder": 5}
-        axes.plot(cost, target, gid=f"interpolated {strategy}", **bar, **point)
+
+
+def _draw_cost(figure: Figure, axes: Axes, row: pd.Series, ink: Ink, above: float) -> None:
+    """Draw where a frontier reaches the target, and the interval of this cost. above: the target, in points."""
+    strategy, target = row["strategy"], row["target"]
+    moved = offset_copy(axes.transData, fig=figure, y=above, units="points")
+    mark: Look = {"color": ink.colour, "linestyle": "none", "transform": moved, "zorder": 5}
+    if pd.notna(row["cost_at_target"]):
+        bar: Look = {"marker": "|", "markersize": 10, "markeredgewidth": 2}
+        axes.plot(row["cost_at_target"], target, gid=f"interpolated {strategy}", **mark, **bar)
+    if pd.isna(row["cost_low"]):
+        return
+    ends = [row["cost_low"], row["cost_high"]]
+    band: Look = {"color": ink.colour, "alpha": 0.45, "linewidth": 4, "solid_capstyle": "butt", "zorder": 1.5}
+    axes.plot(ends, [target, target], gid=f"interval {strategy}", transform=moved, **band)
+    for side, end, towards in (("low", ends[0], -1), ("high", ends[1], 1)):
+        if row[f"cost_{side}_open"]:
+            beyond = offset_copy(moved, fig=figure, x=towards * _ARROW_POINTS, units="points")
+            head: Look = {"arrowstyle": "->", "color": ink.colour, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0}
+            places: Look = {"xycoords": beyond, "textcoords": moved, "arrowprops": head}
+            axes.annotate("", xy=(end, target), xytext=(end, target), gid=f"open {side} {strategy}", **places)
 
 
 def draw_old_and_new(rows: pd.DataFrame, ranking: pd.DataFrame, width: Width) -> Figure:

@@ -9,14 +9,9 @@ import pandas as pd
 
 from bench.catalog import REFERENCE
 from bench.reporting.figures.inks import MOST_DRAWN, drawn
+from bench.reporting.numbers import COST_NAMES
 
-AXIS = {
-    "steps": "optimizer steps",
-    "images": "images",
-    "flops": "FLOPs",
-    "device_seconds": "device seconds",
-    "gpu_joules": "GPU joules",
-}
+AXIS = COST_NAMES
 _ACCURACY = (
     "Validation accuracy against the training cost of the update, in {}. Lines: means over seeds; band: one standard "
     "deviation over seeds to either side; dashed line: the target. A dot marks the evaluation from which the mean never again "
@@ -34,7 +29,10 @@ _WHAT = {
     "accuracy; upwards, only scratch did not. No marker: neither did. Markers are offset around each share only for visibility.",
     "frontier-flops": "Final validation accuracy against the cost of whole trials, for strategies run at several horizons; each "
     "marker is a horizon, its bar one standard deviation over seeds. Line: the frontier, each accuracy lowered to the worst at "
-    "that cost or less. A short vertical bar on the dashed target line: the cost at the target, interpolated in log cost.",
+    "that cost or more. Upright bars at the target line: the cost at the target, interpolated in log cost. The band around "
+    "it: its 95 % interval, where three seeds or more give one, the costs at which a paired t test cannot distinguish the "
+    "strategy's accuracy from scratch's; an arrow: this end lies outside the horizons that were run. Bars of several strategies "
+    "are offset upwards and downwards only for visibility.",
     "ablation": "What one piece of a recipe is worth: the recipe at the top, below it strategies that differ from it in one "
     "aspect, named in brackets. Left or top: speedup over scratch in FLOPs. Right or bottom: final validation accuracy minus the "
     "recipe's, paired by seed. Black bars: 95 % intervals (paired t for the accuracy), where available. An open bar with an "

@@ -18,6 +18,7 @@ from bench.reporting.page.content import Board, Entry, Figure, Grid, Page, Secti
 from bench.reporting.page.details import details_of
 from bench.reporting.page.pictures import Pictures
 from bench.reporting.tables import frontier_cells, leaderboard_cells, life_cells, pooled_cells
+from bench.reporting.verdict import verdict_lines
 
 
 def build_page(
@@ -73,6 +74,7 @@ def _board(records: Records, rows: pd.DataFrame, figures: tuple[Figure, ...]) ->
     updates = int(rows["updates"].iloc[0])
     return Board(
         update=f"Update {records.update} of {updates}" if updates > 1 else "",
+        verdict=verdict_lines(rows, over_horizons),
         caption=" ".join(cells.heading.split("\n")[1:]),
         headings=tuple(column.heading for column in cells.columns),
         entries=tuple(entries),

@@ -58,9 +58,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Board:
-    """One update's leaderboard. update: "Update 2 of 3", or "" if there is only one."""
+    """One update's leaderboard. update: "Update 2 of 3", or "" if there is only one. verdict: what was saved, in sentences."""
 
     update: str
+    verdict: tuple[str, ...]
     caption: str
     headings: tuple[str, ...]
     entries: tuple[Entry, ...]

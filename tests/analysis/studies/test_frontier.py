@@ -46,6 +46,28 @@ def test_a_frontier_speedup_by_hand():
     assert row["value"] == pytest.approx(40 / (10 * 2**0.5))
 
 
+def test_the_speedup_inside_one_run_is_the_longest_horizons_last_crossing():
+    longer = {("fast", 0.25): {0: [0.7], 1: [0.7]}, ("fast", 0.75): {0: [0.9, 0.8, 0.9], 1: [0.9, 0.8, 0.9]}}
+    row = frontiers(*records(SCRATCH | longer)).iloc[0]
+    # It holds 0.8 from step 10 of its 30 on; scratch takes 40. The frontier lies between 0.7 at 10 steps and 0.9 at 30.
+    assert (row["value_inside"], row["relation_inside"]) == (4.0, "=")
+    assert row["value"] == pytest.approx(40 / (10 * 3**0.5))
+    dipping = {("fast", 0.25): {0: [0.9], 1: [0.9]}, ("fast", 0.75): {0: [0.9, 0.7, 0.9], 1: [0.9, 0.8, 0.9]}}
+    assert frontiers(*records(SCRATCH | dipping)).iloc[0]["value_inside"] == pytest.approx(40 / 30)
+    missing = {("fast", 0.25): {0: [0.9], 1: [0.9]}, ("fast", 0.5): {0: [0.9, 0.7], 1: [0.9, 0.7]}}
+    row = frontiers(*records(SCRATCH | missing)).iloc[0]
+    assert (row["value_inside"], row["relation_inside"]) == (2.0, "<")
+
+
+def test_scratch_is_no_faster_inside_its_own_run_by_definition():
+    early = {
+        ("scratch", 1.0): {0: [0.2, 0.8, 0.8, 0.8], 1: [0.2, 0.8, 0.8, 0.8]},
+        ("scratch", 0.5): {0: [0.4, 0.6], 1: [0.4, 0.6]},
+    }
+    row = frontiers(*records(early)).iloc[0]
+    assert (row["value_inside"], row["relation_inside"]) == (1.0, "=")
+
+
 def test_a_strategy_whose_horizons_all_miss_has_a_bound():
     short = {("fast", 0.25): {0: [0.7], 1: [0.7]}, ("fast", 0.5): {0: [0.4, 0.75], 1: [0.4, 0.75]}}
     row = frontiers(*records(SCRATCH | short)).iloc[0]
@@ -122,6 +144,19 @@ def test_a_frontier_has_the_interval_of_the_inverted_test():
     assert (row["relation"], row["note"]) == ("=", "paired t, inverted, n = 3")
     assert 2.0 < row["low"] < row["value"] < row["high"] < 4.0
     assert (row["low_open"], row["high_open"]) == (False, False)
+
+
+def test_the_points_have_the_interval_as_costs():
+    curves = three_seeds((0.25, [0.70, 0.85, 0.76]), (0.5, [0.83, 0.82, 0.84]))
+    (row,) = frontiers(*records(curves)).to_dict("records")
+    point = frontier_points(*records(curves)).set_index("strategy").loc["fast"].iloc[0]
+    # The speedup is open upwards, at scratch's 40 steps over 10: the cost is open downwards, at 10 steps.
+    assert (point["cost_low"], point["cost_low_open"], point["cost_high_open"]) == (
+        pytest.approx(10 * 1010),
+        True,
+        False,
+    )
+    assert point["cost_high"] == pytest.approx(40 * 1010 / row["low"])
 
 
 def test_what_a_shorter_scratch_saves_as_well_is_not_attributed_to_continuing():
