@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.api.named import load_scenario, seeds_for, strategies_for
-from bench.catalog import BASELINES
+from bench.catalog import BASELINES, TUNING_FROM
 from bench.errors import BenchError, DataError
 from bench.places import RUNS, cache_folder, data_folder
 
@@ -148,7 +148,8 @@ def plan(
 def run(plan: Plan, results: str | os.PathLike[str] | None = None, *, listener: Listener | None = None) -> Results:
     """Run a plan's trials that are not finished yet, and return the results of its folder.
 
-    The records, and how they continue after an interruption, are those of the command. results: another folder than the plan's.
+    The results hold scored seeds only, or, if all of the plan's are for tuning (from 100 on), tuning seeds only. The records, and
+    how they continue after an interruption, are those of the command. results: another folder than the plan's.
     listener: is told how the run progresses (see bench.execution.listener).
     Raises TrialError at the end where any trial failed; the others have run and are recorded.
     """
@@ -157,7 +158,8 @@ def run(plan: Plan, results: str | os.PathLike[str] | None = None, *, listener: 
 
     chosen = plan if results is None or Path(results) == plan.results else plan.into(results)
     chosen._local.run(listener or Silent())
-    return replace(load_results(chosen.results), _scenario=plan.scenario.name)
+    which = "tuning" if min(plan.seeds) >= TUNING_FROM else "scored"
+    return replace(load_results(chosen.results, seeds=which), _scenario=plan.scenario.name)
 
 
 def prepare(
