@@ -10,6 +10,7 @@ from bench.errors import BenchError, ScenarioError, StrategyError
 # The shipped strategy that all others are compared with. It trains on all old images, even if others have only a share.
 REFERENCE = "scratch"
 LARGEST_SEED = 2**63 - 1  # of the streams and tables that hold them
+TUNING_FROM = 100  # seeds from here on are for tuning, and are never scored
 BASELINES = (REFERENCE, "naive", "optimized")
 _PACKAGE = Path(__file__).resolve().parent
 

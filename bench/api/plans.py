@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.api.named import load_scenario, seeds_for, strategies_for
-from bench.catalog import BASELINES
+from bench.catalog import BASELINES, TUNING_FROM
 from bench.errors import BenchError, DataError
 from bench.places import RUNS, cache_folder, data_folder
 
@@ -154,7 +154,8 @@ def run(
 ) -> Results:
     """Run a plan's trials that are not finished yet, and return the results of its folder.
 
-    The records, and how they continue after an interruption, are those of the command. results: another folder than the plan's.
+    The results hold scored seeds only, or, if all of the plan's are for tuning (from 100 on), tuning seeds only. The records, and
+    how they continue after an interruption, are those of the command. results: another folder than the plan's.
     jobs: how many trials run side by side on the CPU, each in a process with the plan's threads, or with one if the plan leaves
     them open. With as many threads, the results are those of one job, bit for bit; seconds are not compared between the two.
     A script must call this under `if __name__ == "__main__":`. listener: is told how the run progresses (see
@@ -173,7 +174,8 @@ def run(
         from bench.execution.side_by_side import run_side_by_side
 
         run_side_by_side(chosen._local, jobs, listener or Silent())
-    return replace(load_results(chosen.results), _scenario=plan.scenario.name)
+    which = "tuning" if min(plan.seeds) >= TUNING_FROM else "scored"
+    return replace(load_results(chosen.results, seeds=which), _scenario=plan.scenario.name)
 
 
 def prepare(

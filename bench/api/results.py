@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from bench.api.named import ScenarioLike
     from bench.api.tables import Check, Comparison, Curves, Frontier, Leaderboard, Pooled, Table, WholeLife
-    from bench.records.collect import Records
+    from bench.records.collect import Records, Seeds
     from bench.strategies.strategy import Entrant
     from bench.target import TargetPart
 
@@ -29,13 +29,15 @@ def load_results(
     folder: str | os.PathLike[str] = RUNS,
     *,
     published: bool = False,
+    seeds: Seeds = "scored",
     columns: Sequence[str] | None = None,
     tell: Callable[[str], object] = lambda note: None,
 ) -> Results:
     """Return the records of a folder, as a command would read them.
 
     published: add the records that come with bench, of every strategy and horizon that the folder does not have itself; they are
-    marked in tables. The folder need not exist then. columns: of the evaluations, None for all; bench.api.tables.COLUMNS are
+    marked in tables. The folder need not exist then. seeds: "scored", those below 100; "tuning", those from 100 on, which never
+    count together with scored ones; or "all". columns: of the evaluations, None for all; bench.api.tables.COLUMNS are
     enough for tables. tell: is told, in one line, why a collected file was not used.
     Raises RecordError where the folder does not exist, or a finished trial's record is damaged.
 
@@ -47,11 +49,16 @@ def load_results(
     from bench.catalog import shipped_folder
     from bench.records.collect import add_shipped, collect
 
+    if seeds not in ("scored", "tuning", "all"):
+        raise RecordError(f"seeds {seeds!r}: expected 'scored', 'tuning' or 'all'. Change it.")
     own = Path(folder)
-    if not published:
-        return Results(own, collect(own, tell, columns))
-    shipped = collect(shipped_folder("results"), columns=columns)
-    return Results(own, add_shipped(collect(own, tell, columns) if own.exists() else None, shipped))
+    if published:
+        shipped = collect(shipped_folder("results"), columns=columns)
+        found = add_shipped(collect(own, tell, columns) if own.exists() else None, shipped)
+    else:
+        found = collect(own, tell, columns)
+    chosen = found.of_seeds(seeds)
+    return Results(own, chosen, len(found.trials) - len(chosen.trials))
 
 
 @dataclass(frozen=True)
@@ -61,10 +68,12 @@ class Results:
     In every method: scenario is a name, the path of a .toml file, a Scenario, or None for the one that was run, or the only one.
     Of a path or an object, only trials of exactly that scenario count. currency: "flops", "steps", "images", "device_seconds" or
     "gpu_joules". target: the share of scratch's accuracy to be reached, above 0 and at most 1.
+    left_out: how many trials of the folder are of other seeds than those that were asked for, scored or for tuning.
     """
 
     folder: Path
     _records: Records
+    left_out: int = 0
     _scenario: str | None = None  # the one that run() ran, which is meant where none is named
 
     @property

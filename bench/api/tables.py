@@ -17,6 +17,7 @@ from bench.analysis.studies.duel import Comparison as Duel
 from bench.analysis.studies.duel import compare
 from bench.analysis.studies.frontier import frontiers
 from bench.analysis.studies.life import whole_life
+from bench.catalog import TUNING_FROM
 from bench.reporting.latex import latex_plain, latex_table
 from bench.reporting.layout import Cells, html_table, markdown
 from bench.reporting.tables import comparison_cells, frontier_cells, leaderboard_cells, life_cells, pooled_cells
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COLUMNS"]
 
+_TUNING = f"Tuning: seeds from {TUNING_FROM} on, which are never scored."
 _PRINTED = 4  # the lowest priority of a column that a page has room for
 
 
@@ -75,7 +77,9 @@ class Leaderboard(Table):
         rows = leaderboard(records.trials, records.evals, currency=currency, share=share)
         over_horizons = (frontier or Frontier.of(records, currency, share)).frame
         verdict = "\n".join(verdict_lines(rows, over_horizons))
-        return cls(rows, leaderboard_cells(rows, verdict), verdict)
+        cells = leaderboard_cells(rows, verdict)
+        tuning = (_TUNING,) if (records.trials["seed"] >= TUNING_FROM).any() else ()
+        return cls(rows, replace(cells, notes=(*cells.notes, *tuning)), verdict)
 
     def latex(self) -> str:
         """Return the table as a LaTeX table environment, the best in bold; it needs \\usepackage{booktabs}."""

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bench.catalog import TUNING_FROM
 from bench.cli.options import results_option
 
 if TYPE_CHECKING:
     from bench.api.results import Results
+    from bench.records.collect import Seeds
 
 
 @click.command("collect", short_help="Write all records into one Parquet file.")
@@ -34,8 +36,8 @@ def collect_command(results: Path, output: Path | None) -> None:
     click.echo(f"{found.path}: {found.trials:,} trials, {found.evals:,} evaluations, {found.size / 1e6:,.1f} MB")
 
 
-def read_results(results: Path, *, published: bool = False, whole: bool = False) -> Results:
-    """Return the results, and say on stderr why a collected file was not used.
+def read_results(results: Path, *, published: bool = False, whole: bool = False, seeds: Seeds = "scored") -> Results:
+    """Return the results, and say on stderr why a collected file was not used, and how many tuning trials were left out.
 
     whole: every column of the evaluations, not only what leaderboards read.
     """
@@ -45,4 +47,14 @@ def read_results(results: Path, *, published: bool = False, whole: bool = False)
     def tell(note: str) -> None:
         click.echo(f"bench: {note}", err=True)
 
-    return load_results(results, published=published, columns=None if whole else COLUMNS, tell=tell)
+    columns = None if whole else COLUMNS
+    found = load_results(results, published=published, seeds=seeds, columns=columns, tell=tell)
+    if found.left_out and seeds == "scored":
+        tell(left_out_text(found.left_out))
+    return found
+
+
+def left_out_text(count: int) -> str:
+    """Say how many trials of tuning seeds are in no table."""
+    trials = "1 trial" if count == 1 else f"{count:,} trials"
+    return f"{trials} of tuning seeds ({TUNING_FROM} and up) not scored; --tuning-seeds shows these alone"

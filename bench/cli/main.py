@@ -7,10 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.collect import collect_command, read_results
+from bench.catalog import TUNING_FROM
+from bench.cli.collect import collect_command, left_out_text, read_results
 from bench.cli.data import data, prepare_for, tell_left_out
 from bench.cli.meters import check_command, flops_command
-from bench.cli.options import entrants_of, plan_of, published_option, results_option, scenario_filter, training_options
+from bench.cli.options import (
+    entrants_of,
+    plan_of,
+    published_option,
+    results_option,
+    scenario_filter,
+    training_options,
+    tuning_option,
+)
 from bench.cli.plan import list_command, plan_command
 from bench.cli.rank import compare_command, leaderboard_command
 from bench.cli.show import show_tables
@@ -21,6 +30,7 @@ from bench.version import __version__
 
 if TYPE_CHECKING:
     from bench.data.feed.streaming import Residence
+    from bench.records.collect import Seeds
 
 
 class _Commands(click.Group):
@@ -81,6 +91,8 @@ def run(images: Residence, fresh: bool, jobs: int, **asked: Any) -> None:
     with progress_on_terminal() as listener:
         results = run_plan(plan, jobs=jobs, listener=listener)
     click.echo(f"records: {plan.results / plan.scenario.name}")
+    if results.left_out and min(plan.seeds) < TUNING_FROM:
+        click.echo(f"bench: {left_out_text(results.left_out)}", err=True)
     try:
         tables = results.tables(plan.scenario)
     except NothingToCompareError as reason:  # nothing went wrong: there is only no target
@@ -93,6 +105,7 @@ def run(images: Residence, fresh: bool, jobs: int, **asked: Any) -> None:
 @scenario_filter
 @results_option
 @published_option
+@tuning_option
 @click.option(
     "--reports", type=click.Path(path_type=Path), default=REPORTS, show_default=True, help="Folder to write to."
 )
@@ -104,7 +117,9 @@ def run(images: Residence, fresh: bool, jobs: int, **asked: Any) -> None:
     show_default=True,
     help="Printed width of the figures: 6.75 inches, 3.3 inches, or both (column width as PDF only).",
 )
-def report(scenario: str | None, results: Path, published: bool, reports: Path, formats: str, width: str) -> None:
+def report(
+    scenario: str | None, results: Path, published: bool, seeds: Seeds, reports: Path, formats: str, width: str
+) -> None:
     """Draw figures, each with its caption and table, and write index.html with all of them.
 
     Figures that compare scenarios are drawn where several are reported, and go into the folder itself. With --scenario, the page
@@ -112,7 +127,7 @@ def report(scenario: str | None, results: Path, published: bool, reports: Path, 
     """
     from bench.api.results import report as write_report
 
-    found = read_results(results, published=published, whole=True)
+    found = read_results(results, published=published, whole=True, seeds=seeds)
     write_report(found, reports, scenario=scenario, formats=formats.split(","), width=width, written=click.echo)
 
 

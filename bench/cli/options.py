@@ -89,6 +89,13 @@ results_option = click.option(
 published_option = click.option(
     "--published", is_flag=True, help="Add the records that come with bench, marked in the table."
 )
+tuning_option = click.option(
+    "--tuning-seeds",
+    "seeds",
+    flag_value="tuning",
+    default="scored",
+    help="Only trials of seeds from 100 on, which are for tuning and otherwise left out.",
+)
 scenario_filter = click.option(
     "--scenario", default=None, help="Name, or path of a .toml file; default: every scenario with records."
 )

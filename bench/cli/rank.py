@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,9 +15,13 @@ from bench.cli.options import (
     results_option,
     scenario_filter,
     target_option,
+    tuning_option,
 )
 from bench.cli.show import show_tables, width_options
 from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.records.collect import Seeds
 
 
 @click.command("leaderboard", short_help="Rank strategies by their speedup.")
@@ -30,6 +35,7 @@ from bench.errors import BenchError
 @width_options
 @results_option
 @published_option
+@tuning_option
 def leaderboard_command(
     scenario: str | None,
     currency: str,
@@ -40,6 +46,7 @@ def leaderboard_command(
     columns: str | None,
     results: Path,
     published: bool,
+    seeds: Seeds,
 ) -> None:
     """Rank strategies by their speedup over scratch at matched accuracy.
 
@@ -48,7 +55,7 @@ def leaderboard_command(
     """
     if form != "table" and (wide or columns is not None):
         raise BenchError(f"--wide and --columns: given with --format {form}, which has every column. Remove them.")
-    found = read_results(results, published=published)
+    found = read_results(results, published=published, seeds=seeds)
     tables = (found.on(device) if device else found).tables(scenario, currency=currency, target=share)
     if form == "table":
         show_tables([table.cells for table in tables], wide=wide, columns=columns)
@@ -71,6 +78,7 @@ def leaderboard_command(
 @width_options
 @results_option
 @published_option
+@tuning_option
 def compare_command(
     one: str,
     other: str,
@@ -82,11 +90,12 @@ def compare_command(
     columns: str | None,
     results: Path,
     published: bool,
+    seeds: Seeds,
 ) -> None:
     """Compare two strategies, paired by seed: cost at the target, with tests, and final accuracy, with 95 % intervals.
 
     Each is a name, or name@horizon. Without a horizon, they are compared at each one that both have.
     """
-    found = read_results(results, published=published)
+    found = read_results(results, published=published, seeds=seeds)
     compared = found.compare(one, other, scenario, update=update, currency=currency, target=share)
     show_tables(compared.cells, wide=wide, columns=columns)

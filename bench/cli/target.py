@@ -22,4 +22,4 @@ def target_command(scenario: str, seeds: tuple[int, ...], source: str | None, re
     """
     from bench.reporting.target import target_toml
 
-    click.echo(target_toml(read_results(results).published_targets(scenario, seeds, source)), nl=False)
+    click.echo(target_toml(read_results(results, seeds="all").published_targets(scenario, seeds, source)), nl=False)

@@ -7,15 +7,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from bench.catalog import TUNING_FROM
 from bench.errors import RecordError
 from bench.records.frames import KEY, stack
 from bench.records.listing import Listing, list_records
 from bench.records.parquet import NAME, NotUsableError, read_parquet, write_parquet
 
+# Which seeds count: the scored ones, those for tuning, or both. They are never in one table unless all are asked for.
+Seeds = Literal["scored", "tuning", "all"]
 _KEY = list(KEY)
 # File system clocks may stand still for up to 10 ms; waiting 50 ms is enough.
 _TICK_NANOSECONDS, _TRIES = 50_000_000, 20
@@ -59,6 +63,14 @@ class Records:
         first = pd.MultiIndex.from_frame(self.evals.iloc[begins][_KEY])
         wanted = first.isin(pd.MultiIndex.from_frame(trials[_KEY]))
         return Records(trials, self.evals[np.repeat(wanted, np.diff(begins, append=len(self.evals)))])
+
+    def of_seeds(self, which: Seeds) -> Records:
+        """Return the trials of scored seeds, of tuning seeds (from 100 on), or all."""
+        if which == "all" or self.trials.empty:
+            return self
+        tuning = self.trials["seed"] >= TUNING_FROM
+        wanted = tuning if which == "tuning" else ~tuning
+        return self if wanted.all() else self.only(self.trials[wanted])
 
     def find(self, name: str) -> list[tuple[str, float]]:
         """Return (strategy, horizon) of a name like "optimized@0.5", or of each horizon of one like "optimized".

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from bench.catalog import REFERENCE
+from bench.catalog import REFERENCE, TUNING_FROM
 from bench.errors import RecordError
 from bench.records.published import PublishedTargets
 from bench.records.schema import UNACCOUNTED_SECONDS, UNACCOUNTED_SHARE, EvalRow, TrialRecord
@@ -196,7 +196,10 @@ def _distinct_seeds(group: list[CheckedTrial], scratch: list[CheckedTrial]) -> I
 
 
 def _none_missing(group: list[CheckedTrial], scratch: list[CheckedTrial]) -> Iterator[str]:
-    """Every seed of scratch has its trial, except those that its published target is from."""
+    """Every seed of scratch has its trial, except those for tuning (from 100 on) and those that its published target is from."""
+    group, scratch = ([trial for trial in trials if trial.record.seed < TUNING_FROM] for trials in (group, scratch))
+    if not group:  # nothing that is scored
+        return
     scored = {
         trial.record.seed for trial in scratch if not trial.published or trial.record.seed not in trial.published.seeds
     }
