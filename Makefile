@@ -8,7 +8,7 @@ BIN := .venv/bin
 .PHONY: run test check clean
 
 run: .venv/installed
-	$(BIN)/bench run --scenario glyphs-32-15 --seeds 0-2
+	$(BIN)/bench run --scenario glyphs-32-15 --strategy scratch --strategy naive --grid naive:horizon=0.5,0.7 --jobs 2
 	$(BIN)/bench report --scenario glyphs-32-15 --formats png --width page
 
 test: .venv/installed-dev

@@ -186,3 +186,11 @@ def test_a_strategy_that_is_surely_worse_or_surely_better_has_no_interval_and_sa
     for ends, side in (([0.5, 0.51, 0.52], "below"), ([0.9, 0.91, 0.92], "above")):
         (row,) = frontiers(*records(three_seeds((0.25, ends), (0.5, ends)))).to_dict("records")
         assert row["note"] == f"none: significantly {side} the target at every horizon"
+
+
+def test_a_strategy_that_surely_misses_at_its_longest_has_no_interval_at_shorter_ones():
+    # At 0.25 nothing is certain, but no length from 0.5 on holds the target.
+    curves = three_seeds((0.25, [0.70, 0.85, 0.76]), (0.5, [0.77, 0.775, 0.78]))
+    (row,) = frontiers(*records(curves)).to_dict("records")
+    assert (row["relation"], row["note"]) == ("<", "none: significantly below the target at the longest horizon")
+    assert np.isnan(row["low"])
