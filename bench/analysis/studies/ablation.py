@@ -75,9 +75,10 @@ def _pieces(trials: pd.DataFrame) -> dict[_Key, dict[str, Any]]:
 
 
 def _most_varied(pieces: dict[_Key, dict[str, Any]]) -> dict[_Key, str | None]:
-    """Return the variants of the strategy that has most of them, other horizons not counted."""
-    names = sorted({name for name, _ in pieces}, key=lambda name: (name != "optimized", name))
-    every = [_variants(pieces, name) for name in names]
+    """Return the variants of the strategy that has most of them, other horizons not counted. Scratch is no one's variant."""
+    continued = {key: value for key, value in pieces.items() if key[0] != REFERENCE}
+    names = sorted({name for name, _ in continued}, key=lambda name: (name != "optimized", name))
+    every = [_variants(continued, name) for name in names]
     return max(every, key=lambda found: sum(aspect not in (None, "horizon") for aspect in found.values()), default={})
 
 

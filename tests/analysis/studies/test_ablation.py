@@ -97,3 +97,16 @@ def test_mixtures_are_refused():
     trials.loc[0, "scenario_hash"] = "other"
     with pytest.raises(RecordError, match="scenario_hash"):
         ablation(trials, evals)
+
+
+def test_without_a_name_the_recipe_is_the_one_with_most_variants():
+    pieces = {"mine": RECIPE, "without": RECIPE | {"regularizer": PLAIN}, "fast": RECIPE | {"start": PLAIN}}
+    mine = {("mine", 0.5): FULL[("optimized", 0.5)]}
+    found = ablation(*with_pieces(SCRATCH | mine | WITHOUT | FAST, pieces))
+    assert found["strategy"].iloc[0] == "mine"
+    assert set(found["strategy"].iloc[1:]) == {"without", "fast"}
+
+
+def test_scratch_is_no_variant_of_what_continues():
+    pieces = {"scratch": RECIPE | {"start": PLAIN}, "mine": RECIPE}
+    assert ablation(*with_pieces(SCRATCH | {("mine", 0.5): FULL[("optimized", 0.5)]}, pieces)).empty
