@@ -1,7 +1,7 @@
 """bench: what does updating a trained model cost, compared with training again, at the same accuracy?
 
-To run and compare strategies from Python: plan, run, load_results, report. To write a strategy: Strategy and the pieces of
-its six aspects. docs/python.md and docs/strategies.md show both.
+To run and compare strategies from Python: plan, run, load_results, report, plan_ablation, ablate. To write a strategy: Strategy
+and the pieces of its six aspects. docs/python.md and docs/strategies.md show both.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from bench.version import __version__
 
 # Loaded on first use: most of these need torch, `import bench` and `bench leaderboard` do not.
 _PUBLIC = {
+    "Ablation": "bench.api.ablations",
+    "AblationPlan": "bench.api.ablations",
     "BenchError": "bench.errors",
     "ClassMeans": "bench.strategies.head",
     "Cosine": "bench.strategies.schedule",
@@ -40,9 +42,11 @@ _PUBLIC = {
     "Strategy": "bench.strategies.strategy",
     "Uniform": "bench.strategies.selection",
     "WarmupStableDecay": "bench.strategies.schedule",
+    "ablate": "bench.api.ablations",
     "load_results": "bench.api.results",
     "load_scenario": "bench.api.named",
     "plan": "bench.api.plans",
+    "plan_ablation": "bench.api.ablations",
     "prepare": "bench.api.plans",
     "report": "bench.api.results",
     "run": "bench.api.plans",
@@ -50,6 +54,8 @@ _PUBLIC = {
 }
 
 __all__ = [
+    "Ablation",
+    "AblationPlan",
     "BenchError",
     "ClassMeans",
     "Cosine",
@@ -78,9 +84,11 @@ __all__ = [
     "Uniform",
     "WarmupStableDecay",
     "__version__",
+    "ablate",
     "load_results",
     "load_scenario",
     "plan",
+    "plan_ablation",
     "prepare",
     "report",
     "run",
@@ -88,6 +96,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from bench.api.ablations import Ablation, AblationPlan, ablate, plan_ablation
     from bench.api.named import load_scenario, strategy
     from bench.api.plans import Plan, plan, prepare, run
     from bench.api.results import Results, load_results, report

@@ -18,6 +18,7 @@ from bench.analysis.studies.duel import compare
 from bench.analysis.studies.frontier import frontiers
 from bench.analysis.studies.life import whole_life
 from bench.catalog import TUNING_FROM
+from bench.reporting.ablations import ablation_cells, ablation_plan_cells
 from bench.reporting.latex import latex_plain, latex_table
 from bench.reporting.layout import Cells, html_table, markdown
 from bench.reporting.tables import comparison_cells, frontier_cells, leaderboard_cells, life_cells, pooled_cells
@@ -130,6 +131,28 @@ class Pooled(Table):
         seeds = [seed_speedups(each.trials, each.evals, currency=currency, share=share) for each in updates]
         rows = pool(ranked, seeds)
         return cls(rows.assign(currency=currency, share=share), pooled_cells(rows))
+
+
+@dataclass(frozen=True)
+class AblationTable(Table):
+    """One scenario's part of an ablation, or all together. Columns: see bench.analysis.studies.equal_cost.equal_cost_ablation."""
+
+    kind: ClassVar[str] = "ablation"
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame, title: str) -> AblationTable:
+        return cls(rows, ablation_cells(rows, title))
+
+
+@dataclass(frozen=True)
+class AblationPlanTable(Table):
+    """One scenario's part of the plan of an ablation. Columns of the frame: see bench.api.ablations.AblationPlan."""
+
+    kind: ClassVar[str] = "ablation_plan"
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame, title: str) -> AblationPlanTable:
+        return cls(rows, ablation_plan_cells(rows, title))
 
 
 @dataclass(frozen=True)

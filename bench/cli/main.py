@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.catalog import TUNING_FROM
+from bench.cli.ablate import ablate_command
 from bench.cli.collect import collect_command, left_out_text, read_results
 from bench.cli.data import data, prepare_for, tell_left_out
 from bench.cli.meters import check_command, flops_command
@@ -52,7 +53,8 @@ class _Commands(click.Group):
             click.echo(f"bench: {str(cause.filename)[:200]}: {cause.strerror}. Name another path.", err=True)
             ctx.exit(2)
         except KeyboardInterrupt:
-            resumes = " The same command resumes from the last evaluation." if ctx.invoked_subcommand == "run" else ""
+            trains = ctx.invoked_subcommand in ("run", "ablate")
+            resumes = " The same command resumes from the last evaluation." if trains else ""
             click.echo(f"bench: stopped.{resumes}", err=True)
             ctx.exit(130)
 
@@ -140,6 +142,7 @@ for _command in (
     collect_command,
     leaderboard_command,
     compare_command,
+    ablate_command,
     target_command,
 ):
     main.add_command(_command)

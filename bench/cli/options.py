@@ -129,6 +129,36 @@ skip_broken_option = click.option(
     "--skip-broken", is_flag=True, help="Leave broken images out, and record their names."
 )
 
+_RUNNING = (
+    click.option("--seeds", type=Seeds(), default="0-2", show_default=True, help="Like 0-4 or 0,2,5."),
+    device_option,
+    data_root_option,
+    results_option,
+    click.option(
+        "--cache",
+        type=click.Path(path_type=Path),
+        default=cache_folder,
+        show_default="the user's cache folder",
+        help="Folder of base models and checkpoints.",
+    ),
+    click.option(
+        "--compile/--no-compile", "compiled", default=None, help="Use torch.compile; default: as the scenario says."
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        default=None,
+        show_default="one per core; with --jobs above 1: one",
+        help="CPU threads of PyTorch in each process; kept for the whole run, and recorded.",
+    ),
+    click.option(
+        "--jobs",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Trials that run side by side on the CPU, each in a process of its own. Learns the same, bit for bit.",
+    ),
+)
 _TRAINING = (
     click.option("--scenario", default="glyphs-32-15", show_default=True, help="Name, or path of a .toml file."),
     click.option(
@@ -161,40 +191,20 @@ _TRAINING = (
         show_default="each strategy's own",
         help="Planned length, as a share of scratch's steps; several for a frontier. Scratch also runs at 1.",
     ),
-    click.option("--seeds", type=Seeds(), default="0-2", show_default=True, help="Like 0-4 or 0,2,5."),
-    device_option,
-    data_root_option,
-    results_option,
-    click.option(
-        "--cache",
-        type=click.Path(path_type=Path),
-        default=cache_folder,
-        show_default="the user's cache folder",
-        help="Folder of base models and checkpoints.",
-    ),
-    click.option(
-        "--compile/--no-compile", "compiled", default=None, help="Use torch.compile; default: as the scenario says."
-    ),
-    click.option(
-        "--threads",
-        type=click.IntRange(min=1),
-        default=None,
-        show_default="one per core; with --jobs above 1: one",
-        help="CPU threads of PyTorch in each process; kept for the whole run, and recorded.",
-    ),
-    click.option(
-        "--jobs",
-        type=click.IntRange(min=1),
-        default=1,
-        show_default=True,
-        help="Trials that run side by side on the CPU, each in a process of its own. Learns the same, bit for bit.",
-    ),
+    *_RUNNING,
 )
 
 
 def training_options(command: Command) -> Command:
     """Add the options that say what to train, where and with what; plan_of takes them."""
     for option in reversed(_TRAINING):
+        command = option(command)
+    return command
+
+
+def running_options(command: Command) -> Command:
+    """Add the options that say where and with what to train."""
+    for option in reversed(_RUNNING):
         command = option(command)
     return command
 

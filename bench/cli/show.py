@@ -36,7 +36,7 @@ def show_tables(tables: Sequence[Cells], *, wide: bool = False, columns: str | N
     By default as many columns as fit the terminal; where the output is no terminal, the variable COLUMNS says how wide it is, or
     else 80. Raises BenchError for a column that no table has.
     """
-    asked, said = _asked(tables, columns), set[str]()
+    asked, said = columns_asked(tables, columns), set[str]()
     for place, cells in enumerate(tables):
         if place:
             click.echo()
@@ -62,7 +62,8 @@ def show(cells: Cells, *, wide: bool = False, columns: Sequence[str] | None = No
         click.secho(note, dim=True)
 
 
-def _asked(tables: Sequence[Cells], columns: str | None) -> list[str] | None:
+def columns_asked(tables: Sequence[Cells], columns: str | None) -> list[str] | None:
+    """Return the keys that --columns names, None without it. Raises BenchError for one that no table has."""
     if columns is None:
         return None
     known = list(dict.fromkeys(column.key for cells in tables for column in cells.columns))

@@ -94,7 +94,8 @@ class _Bars:
 
     def planned(self, asked: int, due: int, total_steps: int) -> None:
         self._progress.console.print(_plan_in_words(asked, due), highlight=False, markup=False)
-        self._progress.update(self._all, total=total_steps)
+        # An ablation runs one scenario after the other: what is done stays done.
+        self._progress.update(self._all, total=self._progress.tasks[0].completed + total_steps)
 
     def began(self, label: str, total_steps: int, done_steps: int) -> None:
         self._bars[label] = self._progress.add_task(label, total=total_steps, note="")

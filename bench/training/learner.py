@@ -235,15 +235,32 @@ class Learner:
 
         Assumes that the features of every image and mirror image are needed, or of one in each step if those are fewer.
         """
+        return self._expected_model_flops() / (
+            self.total_steps * (self._training.batch_size * self.flops.step + self.flops.batch)
+        )
+
+    def expected_flops(self) -> int:
+        """Return the FLOPs of the whole trial: of the model, the optimizer and the regularizer.
+
+        Assumes what expected_share does. Not in it: what the start and the fit of a head charge, once, besides their passes.
+        """
+        passes = _sgd_passes(self._training) + self._strategy.regularizer.passes
+        trained = [(steps, sum(each.numel() for each in phase.parameters)) for phase, steps in self._phase_steps()]
+        return self._expected_model_flops() + passes * sum(steps * count for steps, count in trained)
+
+    def _expected_model_flops(self) -> int:
         size = self._training.batch_size
-        ends = [*(phase.begin for phase in self.phases[1:]), self.total_steps]
         total = self._body.flops * min(self._strategy.head.images, len(self._update.pool)) if self._body else 0
         variants = 2 if self._training.flip else 1
-        for phase, end in zip(self.phases, ends, strict=True):
-            steps = end - phase.begin
+        for phase, steps in self._phase_steps():
             total += steps * (size * phase.step.image + phase.step.batch)
             total += phase.pass_flops * min(variants * len(self._update.train), steps * size)
-        return total / (self.total_steps * (size * self.flops.step + self.flops.batch))
+        return total
+
+    def _phase_steps(self) -> list[tuple[Phase, int]]:
+        """Return each phase and how many steps it has."""
+        ends = [*(phase.begin for phase in self.phases[1:]), self.total_steps]
+        return [(phase, end - phase.begin) for phase, end in zip(self.phases, ends, strict=True)]
 
     def train(self, steps: int) -> float:
         """Take `steps` optimizer steps and return the sum of their losses. Waits for the device only at the end."""

@@ -45,6 +45,8 @@ def test_a_terminal_shows_a_bar_for_each_trial_in_progress():
         assert bars() == {"all steps": (70, 90), "scratch seed 0": (40, 40)}
         listener.ended("optimized seed 0", None)  # failed before it began
         assert "optimized seed 0" not in bars()
+        listener.planned(1, 1, 30)  # the next scenario of an ablation
+        assert bars()["all steps"] == (70, 100)
 
 
 def test_without_a_terminal_every_line_says_which_trial_it_is_about():

@@ -1,8 +1,10 @@
-"""Student's t distribution, as far as intervals need it."""
+"""Student's t distribution, as far as intervals and tests of paired differences need it."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -42,13 +44,23 @@ _QUANTILES = (
 )
 
 
-def t_quantile(degrees: int) -> float:
+@dataclass(frozen=True)
+class Mean:
+    """A mean of paired differences. low, high: its 95 % interval. p: two-sided, that it is zero. All three NaN if not tested."""
+
+    mean: float
+    low: float
+    high: float
+    p: float
+
+
+def t_quantile(degrees: float) -> float:
     """Return the 0.975 quantile: a two-sided 95 % interval is the mean plus and minus it times the standard error.
 
     degrees: of freedom, at least 1. Source: scipy.special.stdtrit; tests/analysis/speedup/test_student.py.
     """
-    if degrees <= len(_QUANTILES):
-        return _QUANTILES[degrees - 1]
+    if degrees <= len(_QUANTILES) and degrees == int(degrees):
+        return _QUANTILES[int(degrees) - 1]
     from scipy import special
 
     return float(special.stdtrit(degrees, 0.975))
@@ -64,3 +76,41 @@ def paired_interval(differences: np.ndarray) -> tuple[float, float]:
         return float("nan"), float("nan")
     half = t_quantile(n - 1) * float(differences.std(ddof=1)) / math.sqrt(n)
     return float(differences.mean()) - half, float(differences.mean()) + half
+
+
+def mean_of_means(groups: Sequence[np.ndarray]) -> Mean:
+    """Return the mean of several scenarios' mean differences, with its 95 % interval and test.
+
+    groups: (seeds,) each. Every scenario counts alike, however many seeds it has, and is taken as given: the interval is about
+    these scenarios, not about others. Seeds are independent between scenarios, so the standard error is the root of the sum of
+    s^2 / n, divided by the number of scenarios; its degrees of freedom are Welch's and Satterthwaite's. For one group, this is
+    the paired t test. Not tested if a group has fewer than 2 seeds, or if in every group all differences are equal.
+    Source: Satterthwaite 1946, Biometrics Bulletin 2:110; Welch 1947, Biometrika 34:28.
+    """
+    mean = float(np.mean([group.mean() for group in groups]))
+    if min(map(len, groups)) < 2 or all(np.ptp(group) < 1e-12 for group in groups):
+        return Mean(mean, math.nan, math.nan, math.nan)
+    from scipy import special
+
+    parts = [float(group.var(ddof=1)) / len(group) for group in groups]
+    error = math.sqrt(sum(parts)) / len(groups)
+    degrees = sum(parts) ** 2 / sum(part**2 / (len(group) - 1) for part, group in zip(parts, groups, strict=True))
+    nearest = round(degrees)
+    half = t_quantile(nearest if math.isclose(degrees, nearest, rel_tol=1e-12) else degrees) * error
+    return Mean(mean, mean - half, mean + half, 2 * float(special.stdtr(degrees, -abs(mean) / error)))
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Return p values corrected for their number, by Holm's step-down method; NaN, for what was not tested, does not count.
+
+    Rejecting those below 0.05 makes a false rejection among all of them at most 5 % likely, however they depend on each other.
+    Source: Holm 1979, Scandinavian Journal of Statistics 6:65; p.adjust(method = "holm") of R.
+    """
+    given = np.asarray(ps, dtype=float)
+    corrected = np.full(len(given), math.nan)
+    order = [place for place in np.argsort(given, kind="stable") if not math.isnan(given[place])]
+    largest = 0.0
+    for rank, place in enumerate(order):
+        largest = max(largest, min(1.0, float(given[place]) * (len(order) - rank)))
+        corrected[place] = largest
+    return corrected.tolist()
