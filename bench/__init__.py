@@ -31,6 +31,8 @@ _PUBLIC = {
     "ShrinkAndPerturb": "bench.strategies.start",
     "Strategy": "bench.strategies.strategy",
     "Uniform": "bench.strategies.selection",
+    "find_horizons": "bench.api.horizons",
+    "frontier": "bench.api.horizons",
     "load_results": "bench.api.results",
     "load_scenario": "bench.api.named",
     "plan": "bench.api.plans",
@@ -60,6 +62,8 @@ __all__ = [
     "Strategy",
     "Uniform",
     "__version__",
+    "find_horizons",
+    "frontier",
     "load_results",
     "load_scenario",
     "plan",
@@ -70,6 +74,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from bench.api.horizons import find_horizons, frontier
     from bench.api.named import load_scenario, strategy
     from bench.api.plans import Plan, plan, prepare, run
     from bench.api.results import Results, load_results, report

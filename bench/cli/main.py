@@ -10,6 +10,7 @@ import click
 from bench.catalog import TUNING_FROM
 from bench.cli.collect import collect_command, left_out_text, read_results
 from bench.cli.data import data, prepare_for, tell_left_out
+from bench.cli.frontier import frontier_command
 from bench.cli.meters import check_command, flops_command
 from bench.cli.options import (
     entrants_of,
@@ -52,7 +53,11 @@ class _Commands(click.Group):
             click.echo(f"bench: {str(cause.filename)[:200]}: {cause.strerror}. Name another path.", err=True)
             ctx.exit(2)
         except KeyboardInterrupt:
-            resumes = " The same command resumes from the last evaluation." if ctx.invoked_subcommand == "run" else ""
+            resumes = (
+                " The same command resumes from the last evaluation."
+                if ctx.invoked_subcommand in ("run", "frontier")
+                else ""
+            )
             click.echo(f"bench: stopped.{resumes}", err=True)
             ctx.exit(130)
 
@@ -138,6 +143,7 @@ for _command in (
     flops_command,
     check_command,
     collect_command,
+    frontier_command,
     leaderboard_command,
     compare_command,
     target_command,

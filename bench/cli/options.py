@@ -129,7 +129,16 @@ skip_broken_option = click.option(
     "--skip-broken", is_flag=True, help="Leave broken images out, and record their names."
 )
 
-_TRAINING = (
+_horizon_option = click.option(
+    "--horizon",
+    "horizons",
+    type=float,
+    multiple=True,
+    show_default="each strategy's own",
+    help="Planned length, as a share of scratch's steps; several for a frontier. Scratch also runs at 1.",
+)
+_seeds_option = click.option("--seeds", type=Seeds(), default="0-2", show_default=True, help="Like 0-4 or 0,2,5.")
+_WHAT = (
     click.option("--scenario", default="digits-7-3", show_default=True, help="Name, or path of a .toml file."),
     click.option(
         "--strategy",
@@ -153,15 +162,8 @@ _TRAINING = (
         multiple=True,
         help="The same with several values: a variant for each, such as horizon=0.2,0.3,0.5. Several grids: their product.",
     ),
-    click.option(
-        "--horizon",
-        "horizons",
-        type=float,
-        multiple=True,
-        show_default="each strategy's own",
-        help="Planned length, as a share of scratch's steps; several for a frontier. Scratch also runs at 1.",
-    ),
-    click.option("--seeds", type=Seeds(), default="0-2", show_default=True, help="Like 0-4 or 0,2,5."),
+)
+_WHERE = (
     device_option,
     data_root_option,
     results_option,
@@ -187,9 +189,18 @@ _TRAINING = (
 
 def training_options(command: Command) -> Command:
     """Add the options that say what to train, where and with what; plan_of takes them."""
-    for option in reversed(_TRAINING):
-        command = option(command)
-    return command
+    return what_and_where(_horizon_option, _seeds_option)(command)
+
+
+def what_and_where(*own: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Return a decorator that adds the same options without --horizon and --seeds, and a command's own in their place."""
+
+    def add(command: Command) -> Command:
+        for option in reversed((*_WHAT, *own, *_WHERE)):
+            command = option(command)
+        return command
+
+    return add
 
 
 def entrants_of(
