@@ -43,6 +43,8 @@ _PUBLIC = {
     "Uniform": "bench.strategies.selection",
     "WarmupStableDecay": "bench.strategies.schedule",
     "ablate": "bench.api.ablations",
+    "find_horizons": "bench.api.horizons",
+    "frontier": "bench.api.horizons",
     "load_results": "bench.api.results",
     "load_scenario": "bench.api.named",
     "plan": "bench.api.plans",
@@ -85,6 +87,8 @@ __all__ = [
     "WarmupStableDecay",
     "__version__",
     "ablate",
+    "find_horizons",
+    "frontier",
     "load_results",
     "load_scenario",
     "plan",
@@ -97,6 +101,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from bench.api.ablations import Ablation, AblationPlan, ablate, plan_ablation
+    from bench.api.horizons import find_horizons, frontier
     from bench.api.named import load_scenario, strategy
     from bench.api.plans import Plan, plan, prepare, run
     from bench.api.results import Results, load_results, report

@@ -276,6 +276,19 @@ def report(
     return [*paths, page]
 
 
+def report_frontier(results: Results, reports: str | os.PathLike[str], scenario: ScenarioLike) -> list[Path]:
+    """Draw the frontier's figure alone into <reports>/<scenario>/frontier, with its tables; return the paths of the files.
+
+    Raises RecordError where there is no trial, or the folder cannot be written.
+    """
+    from bench.records.store import require_writable
+    from bench.reporting.report import write_frontier
+
+    part, folder = results._part(scenario), Path(reports)
+    require_writable(folder)
+    return write_frontier(part, folder / part.name / "frontier")
+
+
 def _name_in(part: Records, name: object) -> str:
     """Return a strategy's name as these records have it. Raises RecordError for one that they do not have."""
     if isinstance(name, str):

@@ -11,6 +11,7 @@ from bench.catalog import TUNING_FROM
 from bench.cli.ablate import ablate_command
 from bench.cli.collect import collect_command, left_out_text, read_results
 from bench.cli.data import data, prepare_for, tell_left_out
+from bench.cli.frontier import frontier_command
 from bench.cli.meters import check_command, flops_command
 from bench.cli.options import (
     entrants_of,
@@ -53,7 +54,7 @@ class _Commands(click.Group):
             click.echo(f"bench: {str(cause.filename)[:200]}: {cause.strerror}. Name another path.", err=True)
             ctx.exit(2)
         except KeyboardInterrupt:
-            trains = ctx.invoked_subcommand in ("run", "ablate")
+            trains = ctx.invoked_subcommand in ("run", "ablate", "frontier")
             resumes = " The same command resumes from the last evaluation." if trains else ""
             click.echo(f"bench: stopped.{resumes}", err=True)
             ctx.exit(130)
@@ -140,6 +141,7 @@ for _command in (
     flops_command,
     check_command,
     collect_command,
+    frontier_command,
     leaderboard_command,
     compare_command,
     ablate_command,

@@ -129,8 +129,41 @@ skip_broken_option = click.option(
     "--skip-broken", is_flag=True, help="Leave broken images out, and record their names."
 )
 
-_RUNNING = (
-    click.option("--seeds", type=Seeds(), default="0-2", show_default=True, help="Like 0-4 or 0,2,5."),
+_horizon_option = click.option(
+    "--horizon",
+    "horizons",
+    type=float,
+    multiple=True,
+    show_default="each strategy's own",
+    help="Planned length, as a share of scratch's steps; several for a frontier. Scratch also runs at 1.",
+)
+_seeds_option = click.option("--seeds", type=Seeds(), default="0-2", show_default=True, help="Like 0-4 or 0,2,5.")
+_WHAT = (
+    click.option("--scenario", default="glyphs-32-15", show_default=True, help="Name, or path of a .toml file."),
+    click.option(
+        "--strategy",
+        "strategies",
+        multiple=True,
+        default=BASELINES,
+        show_default=True,
+        help="Name, path of a .py file, or either with parameters: 'optimized[schedule.warmup=0.2]'.",
+    ),
+    click.option(
+        "--set",
+        "settings",
+        type=SettingText("--set"),
+        multiple=True,
+        help="Set a field of the strategies, such as schedule.warmup=0.2; for one strategy only: optimized:schedule.warmup=0.2.",
+    ),
+    click.option(
+        "--grid",
+        "grids",
+        type=SettingText("--grid"),
+        multiple=True,
+        help="The same with several values: a variant for each, such as horizon=0.2,0.3,0.5. Several grids: their product.",
+    ),
+)
+_WHERE = (
     device_option,
     data_root_option,
     results_option,
@@ -159,54 +192,30 @@ _RUNNING = (
         help="Trials that run side by side on the CPU, each in a process of its own. Learns the same, bit for bit.",
     ),
 )
-_TRAINING = (
-    click.option("--scenario", default="glyphs-32-15", show_default=True, help="Name, or path of a .toml file."),
-    click.option(
-        "--strategy",
-        "strategies",
-        multiple=True,
-        default=BASELINES,
-        show_default=True,
-        help="Name, path of a .py file, or either with parameters: 'optimized[schedule.warmup=0.2]'.",
-    ),
-    click.option(
-        "--set",
-        "settings",
-        type=SettingText("--set"),
-        multiple=True,
-        help="Set a field of the strategies, such as schedule.warmup=0.2; for one strategy only: optimized:schedule.warmup=0.2.",
-    ),
-    click.option(
-        "--grid",
-        "grids",
-        type=SettingText("--grid"),
-        multiple=True,
-        help="The same with several values: a variant for each, such as horizon=0.2,0.3,0.5. Several grids: their product.",
-    ),
-    click.option(
-        "--horizon",
-        "horizons",
-        type=float,
-        multiple=True,
-        show_default="each strategy's own",
-        help="Planned length, as a share of scratch's steps; several for a frontier. Scratch also runs at 1.",
-    ),
-    *_RUNNING,
-)
 
 
 def training_options(command: Command) -> Command:
     """Add the options that say what to train, where and with what; plan_of takes them."""
-    for option in reversed(_TRAINING):
-        command = option(command)
-    return command
+    return what_and_where(_horizon_option, _seeds_option)(command)
 
 
 def running_options(command: Command) -> Command:
-    """Add the options that say where and with what to train."""
-    for option in reversed(_RUNNING):
-        command = option(command)
-    return command
+    """Add the options that say on which seeds, where and with what to train."""
+    return _adding(_seeds_option, *_WHERE)(command)
+
+
+def what_and_where(*own: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Return a decorator that adds the same options without --horizon and --seeds, and a command's own in their place."""
+    return _adding(*_WHAT, *own, *_WHERE)
+
+
+def _adding(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 def entrants_of(

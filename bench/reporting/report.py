@@ -48,6 +48,19 @@ def write_report(records: Records, folder: Path, prints: Prints = EVERY_PRINT) -
     return paths
 
 
+def write_frontier(records: Records, folder: Path, prints: Prints = EVERY_PRINT) -> list[Path]:
+    """Write one scenario's leaderboard and frontier into `folder`, with the frontier's figure alone, and return their paths.
+
+    The names are those of write_report. Nothing is deleted.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for part in records.by_update():
+        suffix = f"-update-{part.update}" if records.chain else ""
+        paths += _write_update(part, folder, suffix, prints, only="frontier-flops")
+    return paths
+
+
 def _delete_outdated(folder: Path, written: Sequence[Path]) -> None:
     """Delete figures that were not written this time. A caption tells bench's figures from files of the user's own."""
     for caption in sorted(set(folder.glob("*.caption.txt")) - set(written)):
@@ -56,7 +69,7 @@ def _delete_outdated(folder: Path, written: Sequence[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _write_update(records: Records, folder: Path, suffix: str, prints: Prints) -> list[Path]:
+def _write_update(records: Records, folder: Path, suffix: str, prints: Prints, only: str | None = None) -> list[Path]:
     ranking, table = folder / f"leaderboard{suffix}.csv", folder / f"leaderboard{suffix}.md"
     rows = leaderboard(records.trials, records.evals)
     rows.to_csv(ranking, index=False, lineterminator="\n")
@@ -67,7 +80,7 @@ def _write_update(records: Records, folder: Path, suffix: str, prints: Prints) -
     if frontier:
         over_horizons.to_csv(frontier[0], index=False, lineterminator="\n")
         frontier[1].write_text(markdown(frontier_cells(over_horizons, "flops")), encoding="utf-8")
-    return [ranking, table, *frontier, *write_figures(records, folder, suffix, read_table(ranking), prints)]
+    return [ranking, table, *frontier, *write_figures(records, folder, suffix, read_table(ranking), prints, only)]
 
 
 def _write_life(records: Records, folder: Path) -> list[Path]:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 import bench
-from bench.api import ablations, named, plans, results
+from bench.api import ablations, horizons, named, plans, results
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("module", [ablations, named, plans, results], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [ablations, horizons, named, plans, results], ids=lambda module: module.__name__)
 def test_docstring_examples_give_what_they_show(module, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
     found = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
@@ -24,8 +24,19 @@ def test_docstring_examples_give_what_they_show(module, monkeypatch: pytest.Monk
 
 
 def test_every_public_function_has_a_docstring_that_says_what_it_raises():
-    names = ("load_results", "load_scenario", "plan", "prepare", "report", "run", "strategy", "plan_ablation", "ablate")
-    for name in names:
+    for name in (
+        "ablate",
+        "find_horizons",
+        "frontier",
+        "load_results",
+        "load_scenario",
+        "plan",
+        "plan_ablation",
+        "prepare",
+        "report",
+        "run",
+        "strategy",
+    ):
         text = getattr(bench, name).__doc__
         assert "Raises" in text, name
 

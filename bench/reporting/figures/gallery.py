@@ -39,14 +39,19 @@ _FEWEST_FOR_STEPS = 5  # seeds: below, the strip of crossings shows it better
 _PROFILE = "performance-profile"
 
 
-def write_figures(records: Records, folder: Path, suffix: str, ranking: pd.DataFrame, prints: Prints) -> list[Path]:
+def write_figures(
+    records: Records, folder: Path, suffix: str, ranking: pd.DataFrame, prints: Prints, only: str | None = None
+) -> list[Path]:
     """Write every figure of one update, each with the table that it is drawn from and its caption; return their paths.
 
-    suffix: of a chain's update, after every name. ranking: the leaderboard of these records, as read back from its file.
+    suffix: of a chain's update, after every name. ranking: the leaderboard of these records, as read back from its file. only:
+    the name of the one figure to write, None for all.
     """
     facts = Facts.of([records.trials])
     paths = []
     for sheet in sheets(records, ranking):
+        if only not in (None, sheet.name):
+            continue
         words = caption(sheet.name, suffix, ranking, facts)
         paths += sheet.write(folder, suffix, ranking, words, prints)
     return paths
