@@ -93,8 +93,8 @@ def plan_ablation(
     >>> import bench
     >>> plan = bench.plan_ablation("optimized", ["digits-7-3"], seeds=range(2), results="runs-of-the-example")
     >>> plan.frame[["aspect", "change"]].to_dict("list")
-    {'aspect': ['', 'start', 'regularizer', 'selection', 'schedule', 'start', 'regularizer', 'selection', 'schedule'],
-     'change': ['', 'left out', 'left out', 'left out', 'left out', 'alone', 'alone', 'alone', 'alone']}
+    {'aspect': ['', 'schedule', 'freezing', 'head', 'schedule', 'freezing', 'head'],
+     'change': ['', 'left out', 'left out', 'left out', 'alone', 'alone', 'alone']}
     """
     import pandas as pd
 

@@ -12,6 +12,7 @@ Text is dictionary-encoded. What is stored once per trial, finished or not, is t
 History of the format:
 1  first version.
 2  selection_seconds and regularizer_flops in Records.trials.
+3  feature_flops, head_flops and feature_bytes in Records.trials.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from bench.records.versions import READABLE_VERSIONS, RULES_VERSION
 
 # Increment whenever a column of Records.trials is added, dropped or changes its meaning: older files are then not used.
 # A test compares these columns with this number.
-FORMAT = 2
+FORMAT = 3
 NAME = "records.parquet"
 
 _GROUP_ROWS = 1 << 17  # in a row group: 30 MB of numbers

@@ -55,7 +55,7 @@ def test_each_strategy_is_searched_and_scratch_is_not(monkeypatch: pytest.Monkey
     """naive holds from 0.6 on, optimized never."""
     least = {"naive": 0.6, "optimized": 2.0}
 
-    def made_up(scenario, entrant, seeds, listener, options) -> Tried:
+    def made_up(scenario, entrant, seeds, jobs, listener, options) -> Tried:
         horizon = entrant.strategy.horizon
         return Tried(entrant.name, horizon, 0.9, 0.8, horizon >= least[entrant.name])
 
