@@ -74,10 +74,13 @@ def page(browser: Any, address: str) -> Iterator[Any]:
 
 
 def requests(browser: Any) -> set[str]:
-    """Return what was requested since the log was last read, except what the page itself contains."""
+    """Return what was requested since the log was last read, except what the page or the browser itself contains.
+
+    On a slow machine the browser's own first tab is still loading (chrome://) when the page is.
+    """
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     found = {each["params"]["request"]["url"] for each in messages if each["method"] == "Network.requestWillBeSent"}
-    return {url.split("#")[0] for url in found if not url.startswith("data:")}
+    return {url.split("#")[0] for url in found if not url.startswith(("data:", "chrome:", "chrome-untrusted:"))}
 
 
 def look(browser: Any, *, width: int = 1280, scheme: str = "light", media: str = "") -> None:
