@@ -3,7 +3,7 @@
 Stem and first stage are frozen from the first step and the second stage as well in the last 0.3 of the trial; what they make of
 each image is computed once and kept. The head starts as a logistic regression on these features.
 
-Most of it was chosen by throw-away code at seed 100 of cifar100-70-30-lite (about 25 runs, of which results/LOG.md has the list),
+Most of it was chosen by throw-away code at seed 100 of cifar100-70-30-lite (about 25 runs, see results/LOG.md),
 where features of padded images were kept. Then one run of what is below, at that seed: validation accuracy 0.5526 at 0.237 of
 scratch's FLOPs, where scratch had reached 0.5410. Seed 100 is for tuning, not scored.
 """

@@ -112,8 +112,9 @@ class Parts:
             graph = fx.Tracer().trace(self.model)
         except Exception as cause:  # whatever a model's forward raises when it is given a proxy
             raise StrategyError(
-                f"freezing: {type(self.model).__name__} cannot be cut into stages ({type(cause).__name__}: "
-                f"{(str(cause).splitlines() or [''])[0][:100]}). Choose another model, or NoFreezing()."
+                f"{type(self.model).__name__} cannot be cut into stages ({type(cause).__name__}: "
+                f"{(str(cause).splitlines() or [''])[0][:100]}), which freezing and fitted heads need. Choose another model, "
+                "or NoFreezing() and RandomHead()."
             ) from cause
         nodes = list(graph.nodes)
         first, last = self._cut(nodes, begin), self._cut(nodes, end)
@@ -147,7 +148,7 @@ class Parts:
         if len(used) != 1:
             assert stages is not None
             raise StrategyError(
-                f"freezing: {type(self.model).__name__} cannot be cut after {self.names[stages - 1]}: {len(used)} values cross "
+                f"{type(self.model).__name__} cannot be cut after {self.names[stages - 1]}: {len(used)} values cross "
                 "there, expected 1. Choose another stage."
             )
         return next(iter(used))

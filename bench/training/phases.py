@@ -134,7 +134,7 @@ def _frozen_phase(
             f"freezing: {type(parts.model).__name__} takes no padded images, so their features cannot be kept. "
             "Set freezing.features=kept."
         ) from cause
-    if padding and (len(kept) != 3 or features[1:] == (1, 1)):
+    if len(kept) != 3 or (padding and features[1:] == (1, 1)):
         raise StrategyError(
             f"freezing: {through} returns features of shape {features}, from which no crop can be cut. "
             "Set freezing.features=recomputed, or freeze fewer stages."

@@ -208,6 +208,13 @@ def test_a_plan_that_does_not_fit_the_network_is_refused(aspects, said: str, sho
         Learner(TrialSpec(short, entrant(**aspects), 1, 0), updates[1], base, CPU, compiled=False)
 
 
+def test_features_without_places_are_not_kept_where_crops_are_not_shifted_either(short, digits, split, base: Base):
+    still = shorten(short, crop_padding=0)
+    update = build_update(still, digits, split, 1, CPU)
+    with pytest.raises(StrategyError, match="from which no crop can be cut"):
+        Learner(TrialSpec(still, entrant(freezing=FreezeStages(("body",))), 1, 0), update, base, CPU, compiled=False)
+
+
 def test_perturbed_weights_may_be_frozen(short, updates, base: Base):
     trained = learner(short, updates, base, start=ShrinkAndPerturb(0.5, 0.1))
     trained.train(2)

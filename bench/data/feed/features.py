@@ -168,7 +168,14 @@ def _memory(shape: tuple[int, ...], size: int, device: torch.device, folder: Pat
 
 def _available_memory() -> int:
     """Return the bytes of memory that can be taken without swapping."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
+    try:
+        facts = Path("/proc/meminfo").read_text()
+    except OSError:  # not Linux
+        facts = ""
+    for line in facts.splitlines():
         if line.startswith("MemAvailable:"):
             return 1024 * int(line.split()[1])
-    raise TrialError("/proc/meminfo: no MemAvailable, expected one. Set freezing.features=recomputed.")
+    raise TrialError(
+        "kept features: /proc/meminfo does not say how much memory is available, expected a line MemAvailable. "
+        "Set freezing.features=recomputed."
+    )
