@@ -20,6 +20,7 @@ from bench.scenario import Scenario, load_scenario
 from bench.strategies.schedule import OneCycle
 from bench.strategies.start import Fresh
 from bench.strategies.strategy import Entrant, Strategy
+from bench.training import trial
 from bench.training.base import BASE, _cost
 from bench.training.learner import Base, TrialSpec
 from bench.training.provenance import describe_run
@@ -35,6 +36,12 @@ def shorten(scenario: Scenario, *, points: int = 4, **training: object) -> Scena
     changed = scenario.training.model_copy(update={"epochs": 2, **training})
     evaluation = scenario.evaluation.model_copy(update={"points": points, "test_every": 2})
     return scenario.model_copy(update={"name": "short", "training": changed, "evaluation": evaluation})
+
+
+@pytest.fixture(autouse=True)
+def checkpoint_at_each_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted trials resume from their last evaluation, however short they are."""
+    monkeypatch.setattr(trial, "CHECKPOINT_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +90,7 @@ def run_trial(
         update: int = 1,
         observer: Observer | None = None,
     ) -> Finished:
-        provenance = describe_run(scenario, digits.source, split.hash(), CPU, False, "test")
+        provenance = describe_run(scenario, digits.source, split.hash(), CPU, False, "eager", "test")
         folder, checkpoint = tmp_path / name, tmp_path / f"{name}.pt"
         spec = TrialSpec(scenario, entrant, update, seed)
         return Trial(spec, updates[update], base, provenance, folder, checkpoint, CPU, observer).run()

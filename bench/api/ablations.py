@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bench.scenario import Scenario
     from bench.strategies.ablations import Ablated
     from bench.strategies.strategy import Entrant
+    from bench.training.step import StepChoice
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def plan_ablation(
     data_root: str | os.PathLike[str] | None = None,
     cache: str | os.PathLike[str] | None = None,
     compiled: bool | None = None,
+    step: StepChoice = "auto",
     threads: int | None = None,
 ) -> AblationPlan:
     """Return what would show which of a strategy's pieces earn their place; trains and writes nothing.
@@ -102,7 +104,14 @@ def plan_ablation(
 
     recipe, chosen, numbers = named_strategy(strategy), _scenarios(scenarios), seeds_for(seeds)
     variants = ablations(recipe)
-    options = {"device": device, "data_root": data_root, "cache": cache, "compiled": compiled, "threads": threads}
+    options = {
+        "device": device,
+        "data_root": data_root,
+        "cache": cache,
+        "compiled": compiled,
+        "step": step,
+        "threads": threads,
+    }
     plans, rows = [], []
     for scenario in chosen:
         expected = _at_equal_cost(plan(scenario, [recipe], numbers, results=results, **options), variants)

@@ -65,7 +65,7 @@ def find_horizons(
     strategies: Iterable[StrategyLike],
     seeds: Iterable[int] = (TUNING_FROM,),
     *,
-    step: float = 0.02,
+    resolution: float = 0.02,
     tell: Callable[[Tried], object] = lambda tried: None,
     jobs: int = 1,
     listener: Listener | None = None,
@@ -73,11 +73,11 @@ def find_horizons(
 ) -> dict[str, float | None]:
     """Return the shortest horizon at which each strategy's final accuracy holds the target; None where 1 does not hold it.
 
-    By bisection between 0 and 1 over multiples of `step`, so a strategy that holds the target at some length is taken to hold it
-    at every greater one. Trials that are finished already are not run again. Scratch is the reference and is not looked for.
+    By bisection between 0 and 1 over multiples of `resolution`, so a strategy that holds the target at some length is taken to hold
+    it at every greater one. Trials that are finished already are not run again. Scratch is the reference and is not looked for.
     seeds: for tuning, from 100 on: a length that was chosen on scored seeds would flatter itself on them. tell: is told each
     length as it was tried. jobs, listener: as for run(). options: as for plan().
-    Raises BenchError for seeds below 100 and a step that is not between 0 and 0.5, and TrialError where a trial fails.
+    Raises BenchError for seeds below 100 and a resolution that is not between 0 and 0.5, and TrialError where a trial fails.
     """
     numbers, asked = seeds_for(seeds), [each for each in strategies_for(strategies) if each.name != REFERENCE]
     scored = [seed for seed in numbers if seed < TUNING_FROM]
@@ -86,12 +86,12 @@ def find_horizons(
             f"seeds {', '.join(map(str, scored))}: scored, and a length must not be chosen on what is scored; expected tuning "
             f"seeds, from {TUNING_FROM} on. Name others."
         )
-    if not 0 < step <= 0.5:
-        raise BenchError(f"step {step:g}: expected above 0 and at most 0.5. Change it.")
+    if not 0 < resolution <= 0.5:
+        raise BenchError(f"resolution {resolution:g}: expected above 0 and at most 0.5. Change it.")
     if not asked:
         raise StrategyError("strategies: none besides scratch, the reference. Name one.")
     known, found = load_scenario(scenario), {}
-    lengths = [round(place * step, 6) for place in range(1, int(1 / step + 1e-9) + 1)]
+    lengths = [round(place * resolution, 6) for place in range(1, int(1 / resolution + 1e-9) + 1)]
     lengths += [1.0] if lengths[-1] < 1 else []
     for each in asked:
 

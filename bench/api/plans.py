@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bench.execution.local import LocalRun
     from bench.scenario import Scenario
     from bench.strategies.strategy import Entrant
+    from bench.training.step import StepChoice
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ def plan(
     data_root: str | os.PathLike[str] | None = None,
     cache: str | os.PathLike[str] | None = None,
     compiled: bool | None = None,
+    step: StepChoice = "auto",
     threads: int | None = None,
     images: Residence = "auto",
     fresh: bool = False,
@@ -118,7 +120,8 @@ def plan(
     """Return what would be run. Checks data, strategies and existing records; trains and writes nothing.
 
     results: folder of records. device: "auto", "cpu", "cuda" or "cuda:N". data_root, cache: None for the user's cache folder.
-    compiled: by torch.compile; None as the scenario says. threads: of PyTorch on the CPU; None for one per core. images:
+    compiled: by torch.compile; None as the scenario says. step: "eager", operator by operator, "graph", recorded and replayed on
+    a GPU, or "auto", graph on a GPU. threads: of PyTorch on the CPU; None for one per core. images:
     "resident" on the device, "streamed", or "auto". fresh: run finished trials again.
     Raises a BenchError for whatever can be known to be wrong beforehand, such as image files that are not prepared (see prepare).
 
@@ -131,7 +134,14 @@ def plan(
 
     asked, entrants, numbers = load_scenario(scenario), strategies_for(strategies), seeds_for(seeds)
     _check_options(images, compiled, threads, fresh)
-    options = {"device": device, "data_root": data_root, "cache": cache, "compiled": compiled, "threads": threads}
+    options = {
+        "device": device,
+        "data_root": data_root,
+        "cache": cache,
+        "compiled": compiled,
+        "step": step,
+        "threads": threads,
+    }
     local = LocalRun(
         asked,
         entrants,
@@ -141,6 +151,7 @@ def plan(
         results=Path(results),
         cache=cache_folder() if cache is None else Path(cache),
         compiled=compiled,
+        step=step,
         threads=threads,
         residence=images,
         fresh=fresh,

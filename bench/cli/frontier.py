@@ -17,7 +17,7 @@ from bench.places import REPORTS
 if TYPE_CHECKING:
     from bench.api.horizons import Tried
 
-_OPTIONS = ("device", "data_root", "results", "cache", "compiled", "threads")
+_OPTIONS = ("device", "data_root", "results", "cache", "compiled", "step", "threads")
 
 
 class Horizons(click.ParamType):
@@ -54,7 +54,7 @@ class Horizons(click.ParamType):
         is_flag=True,
         help=f"Bisect for the shortest horizon that holds the target, on tuning seeds ({TUNING_FROM} and up).",
     ),
-    click.option("--step", type=float, default=0.02, show_default=True, help="Resolution of --find."),
+    click.option("--resolution", type=float, default=0.02, show_default=True, help="Resolution of --find."),
     click.option(
         "--reports",
         type=click.Path(path_type=Path),
@@ -64,7 +64,12 @@ class Horizons(click.ParamType):
     ),
 )
 def frontier_command(
-    horizons: tuple[float, ...], seeds: tuple[int, ...] | None, find: bool, step: float, reports: Path, **asked: Any
+    horizons: tuple[float, ...],
+    seeds: tuple[int, ...] | None,
+    find: bool,
+    resolution: float,
+    reports: Path,
+    **asked: Any,
 ) -> None:
     """Run strategies at several horizons, those trials that are missing, and show the frontier: table and figure.
 
@@ -94,7 +99,7 @@ def frontier_command(
                 scenario,
                 entrants,
                 seeds or (TUNING_FROM,),
-                step=step,
+                resolution=resolution,
                 tell=_say,
                 jobs=asked["jobs"],
                 listener=listener,

@@ -73,7 +73,7 @@ def main() -> None:
     type=click.Choice(["auto", "resident", "streamed"]),
     default="auto",
     show_default=True,
-    help="All on the device, or batch by batch. auto: resident where that takes at most half of a GPU's free memory; on a CPU, "
+    help="All on the device, or batch by batch. auto: resident where that takes at most half of a GPU's memory; on a CPU, "
     "image files are streamed and arrays are not. Results are bit-identical either way.",
 )
 @click.option("--fresh", is_flag=True, help="Run finished trials again, replacing their records.")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bench.data.feed.streaming import Residence
     from bench.strategies.notation import Setting
     from bench.strategies.strategy import Entrant
+    from bench.training.step import StepChoice
 
 MOST_SEEDS = 1000
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -178,6 +179,13 @@ _WHERE = (
         "--compile/--no-compile", "compiled", default=None, help="Use torch.compile; default: as the scenario says."
     ),
     click.option(
+        "--step",
+        type=click.Choice(("auto", "eager", "graph")),
+        default="auto",
+        show_default=True,
+        help="How steps reach a GPU: operator by operator, or recorded once as a CUDA graph and replayed. auto: graph on a GPU.",
+    ),
+    click.option(
         "--threads",
         type=click.IntRange(min=1),
         default=None,
@@ -246,6 +254,7 @@ def plan_of(
     results: Path,
     cache: Path,
     compiled: bool | None,
+    step: StepChoice,
     threads: int | None,
     images: Residence = "auto",
     fresh: bool = False,
@@ -263,6 +272,7 @@ def plan_of(
         data_root=data_root,
         cache=cache,
         compiled=compiled,
+        step=step,
         threads=threads,
         images=images,
         fresh=fresh,

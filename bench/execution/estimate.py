@@ -17,6 +17,7 @@ from bench.training.base import BASE
 from bench.training.device import check_jobs, fix_threads
 from bench.training.grid import trial_steps
 from bench.training.learner import Learner, TrialSpec
+from bench.training.step import recorder_for
 
 _WARM_UP_STEPS = 3
 _ROUND_STEPS = 5
@@ -148,7 +149,8 @@ def _alike(trials: Sequence[PlannedTrial]) -> dict[tuple[str, float, int], list[
 def _time_steps(run: LocalRun) -> tuple[StepCost, int]:
     """Return the cost of one step, and the number of steps timed."""
     update = run.data_of(1, run.restricted)
-    learner = Learner(TrialSpec(run.scenario, BASE, 1, 0), update, None, run.device, run.compiled)
+    recorder = recorder_for(run.step, run.device)
+    learner = Learner(TrialSpec(run.scenario, BASE, 1, 0), update, None, run.device, run.compiled, recorder=recorder)
     learner.prepare()
     learner.start()
     learner.train(min(_WARM_UP_STEPS, learner.total_steps - 1))

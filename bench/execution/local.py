@@ -34,14 +34,15 @@ from bench.training.given import find_given
 from bench.training.grid import scratch_steps, trial_steps
 from bench.training.learner import Base, TrialSpec
 from bench.training.provenance import describe_run
+from bench.training.step import StepChoice, choose_step
 from bench.training.trial import Trial
 
 
 class LocalRun:
     """A scenario's trials for some strategies and seeds, on one device of this machine.
 
-    compiled: whether to use torch.compile; None leaves it to the scenario. threads: see fix_threads. jobs: how many trials run
-    side by side, this one included; for the record. residence: see bench.data.feed.streaming.fits.
+    compiled: whether to use torch.compile; None leaves it to the scenario. step: see choose_step. threads: see fix_threads.
+    jobs: how many trials run side by side, this one included; for the record. residence: see bench.data.feed.streaming.fits.
     The constructor checks everything that can be checked without training: data, splits, folders, a given checkpoint,
     conflicting records.
     """
@@ -57,6 +58,7 @@ class LocalRun:
         results: Path,
         cache: Path,
         compiled: bool | None = None,
+        step: StepChoice = "auto",
         threads: int | None = None,
         jobs: int = 1,
         residence: Residence = "auto",
@@ -78,6 +80,7 @@ class LocalRun:
             results=results,
             cache=cache,
             compiled=compiled,
+            step=step,
             residence=residence,
             fresh=fresh,
         )
@@ -89,9 +92,13 @@ class LocalRun:
             raise StrategyError(f"{twice}: listed twice. Remove one.")
         self.scenario = scenario
         self.device = choose_device(device)
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True
+            torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32; bf16 autocast ignores this
         self._cache = cache
         self._fresh = fresh
         self._residence: Residence = residence
+        self.step = choose_step(step, self.device)
         self.compiled = scenario.training.compile if compiled is None else compiled
         # Seed by seed, update by update, and strategies in turn within one, so that their seconds come from the same minutes.
         updates = range(1, scenario.updates + 1)
@@ -130,9 +137,6 @@ class LocalRun:
         require_writable(self._cache)
         due = [trial for trial in self.trials if trial.due]
         listener.planned(len(self.trials), len(due), self._steps(due))
-        if self.device.type == "cuda":
-            torch.backends.cudnn.benchmark = True
-            torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32; bf16 autocast ignores this
         return due
 
     def attempt(self, trial: PlannedTrial, listener: Listener) -> str | None:
@@ -276,7 +280,7 @@ class LocalRun:
     def _provenance(self) -> Provenance:
         source = self._images.source
         return describe_run(
-            self.scenario, source, self._data_hash, self.device, self.compiled, self._allocator, self._jobs
+            self.scenario, source, self._data_hash, self.device, self.compiled, self.step, self._allocator, self._jobs
         )
 
 

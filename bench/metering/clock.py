@@ -36,7 +36,7 @@ class PhaseClock:
     """Adds up seconds by phase. The device is synchronized when a phase begins and ends, never in between.
 
     seconds: phase -> seconds. wall_seconds: since the clock was created, plus what `restore` added.
-    meters: read at the same moments; reading them counts as part of the phase.
+    meters: read just before a phase begins and just after it ends; reading them counts as io. A GPU's counter takes milliseconds.
     """
 
     def __init__(self, device: torch.device, meters: Sequence[PhaseMeter] = ()) -> None:
@@ -54,16 +54,19 @@ class PhaseClock:
             raise AssertionError(f"phase {name} inside phase {self._running}")
         self._running = name
         self._drain()
+        opened = time.perf_counter()
+        for meter in self._meters:
+            meter.begin(name)
         start = time.perf_counter()
         try:
-            for meter in self._meters:
-                meter.begin(name)
             yield
             self._drain()
         finally:
+            end = time.perf_counter()
             for meter in self._meters:
                 meter.end(name)
-            self.seconds[name] += time.perf_counter() - start
+            self.seconds[name] += end - start
+            self.seconds["io"] += start - opened + time.perf_counter() - end
             self._running = None
 
     @property

@@ -177,6 +177,7 @@ class Provenance(_Record):
     driver: str | None
     precision: str
     compiled: bool  # by torch.compile
+    step: Literal["eager", "graph"] = "eager"  # operator by operator, or recorded as a CUDA graph and replayed
     allocator: str
     load_average: float | None  # over the last minute, at the start
     environment: dict[str, str] = {}  # variables that affect threads and libraries
@@ -201,6 +202,7 @@ class Provenance(_Record):
             "driver",
             "precision",
             "compiled",
+            "step",
             "allocator",
             "images",
             "flags",

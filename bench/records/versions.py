@@ -7,10 +7,11 @@ History of the schema:
 3  in the summary, the selection's and the regularizer's parts of the totals: selection_seconds, regularizer_flops.
 4  freezing and fitted heads: phases; in the summary feature_flops, head_flops, feature_bytes. In the provenance, how many trials
    ran side by side: jobs; in older records, 1.
+5  in the provenance, how steps reach the device: step; in older records, eager.
 """
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 4
-READABLE_VERSIONS = (1, 2, 3, 4)
+SCHEMA_VERSION = 5
+READABLE_VERSIONS = (1, 2, 3, 4, 5)
 RULES_VERSION = 1

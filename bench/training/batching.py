@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -33,9 +32,13 @@ class BatchOrder:
         self.selection_seconds = 0.0
         self._plan: tuple[Tensor, ...] | None = None
         self._batches = 0
+        self._announced = False
 
-    def next(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (pixels, labels, indices into the pool) of the next batch, on the device."""
+    def next(self, left: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (pixels, labels, indices into the pool) of the next batch, on the device.
+
+        left: how many batches, this one included, will be taken from these inputs; None: not known.
+        """
         if self._plan is None:
             self._draw()
         if self.position == self._batches:  # correct after a seek, too: a checkpoint may be at the very end of an epoch
@@ -43,6 +46,8 @@ class BatchOrder:
             self.position = 0
             self._draw()
         assert self._plan is not None
+        if not self._announced:
+            self._announce(left)
         part = slice(self.position * self._size, (self.position + 1) * self._size)
         indices, *drawn = (values[part] for values in self._plan)
         self.position += 1
@@ -54,8 +59,7 @@ class BatchOrder:
             return
         self._images.expect(())
         self._images = images
-        if self._plan is not None:
-            images.expect(self._left())
+        self._announced = False
 
     @property
     def batches(self) -> int:
@@ -83,12 +87,16 @@ class BatchOrder:
         shuffled = chosen[torch.randperm(len(chosen), generator=torch_stream(self._seed, "batch order", self.epoch))]
         drawn = self._images.draw(len(chosen), self._seed, self.epoch)
         self._plan = (shuffled.to(self._images.device), *drawn)
-        self._images.expect(self._left())
+        self._announced = False
 
-    def _left(self) -> Sequence[Tensor]:
-        """Return the indices of the batches that are left in this epoch."""
+    def _announce(self, left: int | None) -> None:
+        """Tell the inputs which batches of this epoch are still to come, at most `left`."""
         assert self._plan is not None
-        return self._plan[0][: self._batches * self._size].split(self._size)[self.position :]
+        end = self._batches if left is None else min(self._batches, self.position + left)
+        coming = slice(self.position * self._size, end * self._size)
+        indices, *drawn = (values[coming] for values in self._plan)
+        self._images.expect(indices.split(self._size), *drawn)
+        self._announced = True
 
 
 def _whole_indices(chosen: object, images: int, name: str) -> Tensor:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.data.feed.batches import HeldOutImages
 from bench.training.device import autocast
@@ -24,13 +26,24 @@ class Accuracy:
     new: float | None
 
 
-def measure(model: nn.Module, images: HeldOutImages, classes: int, precision: str, device: torch.device) -> Accuracy:
-    """Return the accuracy of `model` over the first `classes` of its head. Leaves weights, buffers and mode unchanged."""
+def measure(
+    model: nn.Module,
+    heads: Sequence[nn.Module],
+    images: HeldOutImages,
+    classes: int,
+    precision: str,
+    device: torch.device,
+) -> Accuracy:
+    """Return the accuracy of `model` over the first `classes` of its head. Leaves weights, buffers and mode unchanged.
+
+    heads: the layers that return logits. They compute in float32 whatever the precision: bfloat16 has 8 bits, so that the largest
+    logits are often equal, and the first of them would be chosen, which favours old classes over new ones.
+    """
     training = model.training
     model.eval()
     right = torch.zeros(2, dtype=torch.int64, device=device)
     seen = torch.zeros(2, dtype=torch.int64, device=device)
-    with torch.inference_mode(), autocast(device, precision):
+    with torch.inference_mode(), autocast(device, precision), _in_float32(heads, device):
         for pixels, labels, new in images.batches(_batch(images, device)):
             hits = model(pixels)[:, :classes].argmax(1) == labels
             right += torch.bincount(new.long(), weights=hits.double(), minlength=2).long()
@@ -42,6 +55,22 @@ def measure(model: nn.Module, images: HeldOutImages, classes: int, precision: st
         old=old_right / old if old else None,
         new=new_right / new_ if new_ else None,
     )
+
+
+@contextmanager
+def _in_float32(modules: Sequence[nn.Module], device: torch.device) -> Iterator[None]:
+    """Let these modules compute in float32, inside an autocast to something else."""
+    with ExitStack() as stack:
+        for module in modules:
+            usual = module.forward
+
+            def exact(x: Tensor, usual: Callable[[Tensor], Tensor] = usual) -> Tensor:
+                with torch.autocast(device.type, enabled=False):
+                    return usual(x.float())
+
+            module.forward = exact
+            stack.callback(delattr, module, "forward")
+        yield
 
 
 def _batch(images: HeldOutImages, device: torch.device) -> int:

@@ -6,11 +6,12 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from bench.catalog import REFERENCE
@@ -34,6 +35,9 @@ from bench.training.evaluate import measure
 from bench.training.grid import scratch_steps, trial_steps
 from bench.training.heads import body_before_head, fit_head
 from bench.training.phases import Inputs, Phase, keep_features, plan_phases, set_modes
+from bench.training.step import RecordedStep, Recorder
+
+_WARM_UP_STEPS = 2
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,12 @@ class Learner:
         device: torch.device,
         compiled: bool,
         folder: Path | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
-        """folder: for a memory-mapped file of kept features, where they do not fit in memory; None: the system's own."""
+        """folder: for a memory-mapped file of kept features, where they do not fit in memory; None: the system's own.
+
+        recorder: records each phase's step in `prepare`, to be replayed; None: steps run operator by operator.
+        """
         strategy = spec.entrant.strategy
         self._strategy = strategy
         self._training = spec.scenario.training
@@ -106,12 +114,14 @@ class Learner:
         model = build_model(name, channels, update.head, spec.stream_seed, stream, height)
         self.flops: FlopCount = count_flops(model, (channels, height, width))
         self._model = model.to(device)
-        self._anchors: dict[str, Tensor] = {}
+        names = [name for name, _ in self._model.named_parameters()] if strategy.regularizer.anchor else []
+        self._anchors = {name: torch.zeros_like(self._model.get_parameter(name)) for name in names}
         self.ledger = Ledger(self.flops, sum(p.numel() for p in self._model.parameters()))
         self.scratch_steps = scratch_steps(spec.scenario, update.reference_images)
         self.total_steps = trial_steps(self.scratch_steps, spec.horizon)
         self._rates = self._learning_rates()
         self._parts = Parts(self._model, find_stages(self._model, head_keys(name, channels, update.head, height)))
+        self._heads = [self._model.get_submodule(module) for module in self._parts.stages[-1].modules]
         self.phases = plan_phases(
             strategy.freezing,
             self.total_steps,
@@ -132,7 +142,17 @@ class Learner:
         # Per image of the pool: how often the training passes saw it, and how often they predicted it correctly.
         self._seen = torch.zeros(2, len(pool), dtype=torch.float32, device=device)
         self._at = 0
-        self._optimizer = self._new_optimizer(self.phases[0].parameters)
+        # What a step reads and writes stays where it is in memory, so that a recorded one can be replayed.
+        self._loss = torch.zeros((), device=device)
+        fixed = device.type == "cpu" and recorder is None
+        self._rate = None if fixed else torch.tensor(self._training.learning_rate, device=device)
+        self._momentum = {
+            name: torch.zeros_like(each) for name, each in self._model.named_parameters() if self._training.momentum > 0
+        }
+        self._trained = [self._names_of(phase) for phase in self.phases]
+        self._optimizers = [self._new_optimizer(names) for names in self._trained]
+        self._recorder = recorder
+        self._recorded: dict[int, RecordedStep] = {}
         self._stream = lambda *names: torch_stream(spec.stream_seed, "strategy", *names)
 
     @property
@@ -151,41 +171,57 @@ class Learner:
             )
         return [self._training.learning_rate * factor for factor in factors]
 
-    def _new_optimizer(self, parameters: Sequence[nn.Parameter]) -> torch.optim.SGD:
+    def _names_of(self, phase: Phase) -> list[str]:
+        trained = {id(parameter) for parameter in phase.parameters}
+        return [name for name, parameter in self._model.named_parameters() if id(parameter) in trained]
+
+    def _new_optimizer(self, names: Sequence[str]) -> torch.optim.SGD:
+        """Return an optimizer of these parameters. A parameter's momentum, zero at first, is the same in every phase."""
         training = self._training
-        return torch.optim.SGD(
-            parameters,
-            lr=training.learning_rate,
+        parameters = {name: self._model.get_parameter(name) for name in names}
+        optimizer = torch.optim.SGD(
+            list(parameters.values()),
+            lr=training.learning_rate if self._rate is None else self._rate,
             momentum=training.momentum,
             nesterov=training.nesterov and training.momentum > 0,
             weight_decay=training.weight_decay,
             fused=True,
         )
+        for name, parameter in parameters.items():
+            if self._momentum:
+                optimizer.state[parameter] = {"momentum_buffer": self._momentum[name]}
+        return optimizer
 
     def prepare(self) -> None:
-        """Compile, and let libraries choose their kernels, on made-up images; then restore every weight and buffer."""
+        """Compile, let libraries choose their kernels, and record, on made-up images; then restore every weight and buffer.
+
+        Raises TrialError if a step is to be recorded and cannot be.
+        """
         before = {key: value.clone() for key, value in self._model.state_dict().items()}
         with LentGenerators(self._device, 0, "made-up draws").lent():
-            for phase in self.phases:
-                optimizer = self._new_optimizer(phase.parameters)
+            for number, phase in enumerate(self.phases):
                 set_modes(phase, self._model)
-                pixels, labels = self._made_up(phase.inputs)
-                for _ in range(2):
-                    self._forward_backward(phase, pixels, labels)
-                    optimizer.step()
+                batch = self._made_up(phase.inputs)
+                for _ in range(_WARM_UP_STEPS):
+                    self._step(number, *batch)
+                if self._recorder is not None:
+                    self._recorded[number] = RecordedStep(partial(self._step, number), batch, self._recorder)
         self._model.eval()
         with torch.inference_mode(), autocast(self._device, self._training.precision):
             self._model(self._made_up(self._update.train.image_shape)[0])
         self._model.train()
         self._model.load_state_dict(before)
+        for total in (self._loss, self._seen, *self._momentum.values()):
+            total.zero_()
 
-    def _made_up(self, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return made-up inputs of a batch and their labels, on the device. shape: of one image's input."""
+    def _made_up(self, shape: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return made-up inputs of a batch, their labels and their indices, on the device. shape: of one image's input."""
         stream = torch_stream(0, "made-up images")
         shape = (self._training.batch_size, *shape)
         inputs = torch.randn(shape, generator=stream).to(self._device)
         inputs = inputs.contiguous(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs
-        return inputs, torch.randint(self._update.classes, (shape[0],), generator=stream).to(self._device)
+        labels = torch.randint(self._update.classes, (shape[0],), generator=stream)
+        return inputs, labels.to(self._device), (torch.arange(shape[0]) % len(self._update.pool)).to(self._device)
 
     def start(self) -> None:
         """Load the strategy's starting weights, begin the first phase, fit the head, and keep the regularizer's anchors."""
@@ -202,15 +238,16 @@ class Learner:
             fit_head(strategy.head, self._body, self._inputs, self._update, self.ledger, self._stream)
         source = {"start": self._model.state_dict(), "fresh": fresh, None: None}[strategy.regularizer.anchor]
         if source is not None:
-            self._anchors = {name: source[name].detach().clone() for name, _ in self._model.named_parameters()}
+            for name, anchor in self._anchors.items():
+                anchor.copy_(source[name])
 
     @property
     def _inputs(self) -> Inputs:
         return self._stores[-1] if self._stores else self._update.train
 
     def enter(self, number: int) -> None:
-        """Begin a phase: its features, and an optimizer of the parameters that it trains, with the momentum that they have."""
-        phase, last = self.phases[number], self.phases[self._at]
+        """Begin a phase: its features, and the parameters that it trains, with the momentum that they have."""
+        phase, last, before = self.phases[number], self.phases[self._at], self._trained[self._at]
         self._at = number
         if not (phase.kept and self._stores and phase.frozen > last.frozen):
             self._stores = []
@@ -219,16 +256,11 @@ class Learner:
             self._stores.append(keep_features(phase, self._inputs, self._training.precision, charge, self._folder))
             self.feature_bytes = max(self.feature_bytes, sum(store.bytes for store in self._stores))
         self._order.switch(self._inputs)
-        momentum = self._optimizer.state
-        self._optimizer = self._new_optimizer(phase.parameters)
-        if any(momentum.get(parameter) for parameter in phase.parameters):
-            for parameter in phase.parameters:  # a momentum of zero is the same as none
-                known = momentum.get(parameter) or {"momentum_buffer": torch.zeros_like(parameter)}
-                self._optimizer.state[parameter] = known
+        for name, momentum in self._momentum.items():
+            if name not in before:
+                momentum.zero_()
         self.ledger.step = phase.step
         self.ledger.trained = sum(parameter.numel() for parameter in phase.parameters)
-        pulled = {id(parameter) for parameter in phase.parameters}
-        self._pulled = [name for name, parameter in self._model.named_parameters() if id(parameter) in pulled]
 
     def expected_share(self) -> float:
         """Return the model FLOPs of the whole trial, as a share of what as many steps on the whole network cost.
@@ -257,6 +289,10 @@ class Learner:
             total += phase.pass_flops * min(variants * len(self._update.train), steps * size)
         return total
 
+    def _phase_end(self) -> int:
+        """Return the step at which the present phase ends."""
+        return self.phases[self._at + 1].begin if self._at + 1 < len(self.phases) else self.total_steps
+
     def _phase_steps(self) -> list[tuple[Phase, int]]:
         """Return each phase and how many steps it has."""
         ends = [*(phase.begin for phase in self.phases[1:]), self.total_steps]
@@ -269,33 +305,46 @@ class Learner:
 
     def _train(self, steps: int) -> float:
         compiled = _compiled_graphs()
-        regularizer = self._strategy.regularizer
-        passes = _sgd_passes(self._training), regularizer.passes
-        total = torch.zeros((), device=self._device)
+        self._loss.zero_()
         set_modes(self.phases[self._at], self._model)
         for _ in range(steps):
-            while self._at + 1 < len(self.phases) and self.phases[self._at + 1].begin <= self.ledger.steps:
-                self.enter(self._at + 1)
-                set_modes(self.phases[self._at], self._model)
-            phase = self.phases[self._at]
-            inputs, labels, indices = self._order.next()
-            self._optimizer.param_groups[0]["lr"] = self._rates[self.ledger.steps]
-            loss, logits = self._forward_backward(phase, inputs, labels)
-            with running(regularizer):
-                anchors = [self._anchors[name] for name in self._pulled] if self._anchors else []
-                regularizer.apply(phase.parameters, anchors)
-            self._optimizer.step()
-            total += loss
-            hits = logits.argmax(1) == labels
-            self._seen[0].index_add_(0, indices, torch.ones_like(hits, dtype=torch.float32))
-            self._seen[1].index_add_(0, indices, hits.float())
-            self.ledger.charge_step(len(labels), *passes)
+            self._take_step()
             if _compiled_graphs() != compiled:
                 raise TrialError(
                     f"a graph was compiled on the clock at step {self.ledger.steps}, expected none after prepare: the "
                     "seconds are invalid. Run it with --no-compile, or report it with the model."
                 )
-        return total.item()
+        return self._loss.item()
+
+    def _take_step(self) -> None:
+        """Take the next step of the trial, which may begin a phase. Except then, and between epochs, it never waits."""
+        while self._at + 1 < len(self.phases) and self.phases[self._at + 1].begin <= self.ledger.steps:
+            self.enter(self._at + 1)
+            set_modes(self.phases[self._at], self._model)
+        inputs, labels, indices = self._order.next(self._phase_end() - self.ledger.steps)
+        self._set_rate(self._rates[self.ledger.steps])
+        step = self._recorded.get(self._at) or partial(self._step, self._at)
+        step(inputs, labels, indices)
+        self.ledger.charge_step(len(labels), _sgd_passes(self._training), self._strategy.regularizer.passes)
+
+    def _set_rate(self, rate: float) -> None:
+        if self._rate is None:
+            self._optimizers[self._at].param_groups[0]["lr"] = rate
+        else:
+            self._rate.fill_(rate)
+
+    def _step(self, number: int, inputs: Tensor, labels: Tensor, indices: Tensor) -> None:
+        """Take one optimizer step of a phase, and add up on the device what it finds out. Never waits for the device."""
+        phase, regularizer = self.phases[number], self._strategy.regularizer
+        loss, logits = self._forward_backward(phase, inputs, labels)
+        with running(regularizer):
+            anchors = [self._anchors[name] for name in self._trained[number]] if self._anchors else []
+            regularizer.apply(phase.parameters, anchors)
+        self._optimizers[number].step()
+        self._loss += loss
+        hits = logits.argmax(1) == labels
+        self._seen[0].index_add_(0, indices, torch.ones_like(hits, dtype=torch.float32))
+        self._seen[1].index_add_(0, indices, hits.float())
 
     def _forward_backward(self, phase: Phase, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Set the gradient of every parameter that is trained, and return (loss, logits of the classes seen)."""
@@ -313,7 +362,9 @@ class Learner:
         found: dict[str, float | None] = {}
         parts = {"validation": self._update.validation, **({"test": self._update.test} if with_test else {})}
         for part, images in parts.items():
-            accuracy = measure(self._model, images, self._update.classes, self._training.precision, self._device)
+            accuracy = measure(
+                self._model, self._heads, images, self._update.classes, self._training.precision, self._device
+            )
             self.ledger.charge_evaluation(len(images))
             found[f"{part}_accuracy"] = accuracy.all
             apart = self._update.new_is_apart
@@ -348,7 +399,7 @@ class Learner:
         """Return everything that `restore` needs to resume bit-identically."""
         return {
             "model": self._model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "momentum": self._momentum,
             "anchors": self._anchors,
             "seen": self._seen,
             "order": (self._order.epoch, self._order.position),
@@ -364,9 +415,10 @@ class Learner:
         self._model.load_state_dict(saved["model"])
         for number in range(saved["phase"] + 1):
             self.enter(number)
-        self._optimizer.load_state_dict(saved["optimizer"])
-        self._anchors = saved["anchors"]
-        self._seen = saved["seen"]
+        for mine, theirs in ((self._momentum, saved["momentum"]), (self._anchors, saved["anchors"])):
+            for name, tensor in mine.items():
+                tensor.copy_(theirs[name])
+        self._seen.copy_(saved["seen"])
         self._order.seek(*saved["order"])
         self._order.selection_seconds += saved["selection_seconds"]
         self._draws.restore(saved["draws"])

@@ -11,6 +11,7 @@ from bench.records import provenance as origin
 from bench.records.schema import Provenance
 from bench.scenario import Scenario
 from bench.training.device import device_name
+from bench.training.step import StepMode
 from bench.version import __version__
 
 
@@ -20,6 +21,7 @@ def describe_run(
     data_hash: str,
     device: torch.device,
     compiled: bool,
+    step: StepMode,
     allocator: str,
     jobs: int = 1,
 ) -> Provenance:
@@ -43,6 +45,7 @@ def describe_run(
         driver=origin.gpu_driver() if device.type == "cuda" else None,
         precision=scenario.training.precision,
         compiled=compiled,
+        step=step,
         allocator=allocator,
         load_average=origin.load_average(),
         environment=origin.thread_environment(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,9 +34,13 @@ from bench.training.checkpoint import load_checkpoint, save_checkpoint, weights_
 from bench.training.device import gpu_uuid
 from bench.training.grid import evaluation_grid
 from bench.training.learner import Base, Learner, TrialSpec
+from bench.training.step import recorder_for
 
 # Increment when the content of a checkpoint changes.
-_CHECKPOINT_FORMAT = 5
+_CHECKPOINT_FORMAT = 6
+# An interruption costs at most so much training. A checkpoint of ResNet-18 is 90 MB: one at each evaluation would take as long as
+# the training.
+CHECKPOINT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ class Trial:
         self._observer = observer
         self._keep = keep
         self._sittings = 1
+        self._saved = time.monotonic()
 
     def run(self) -> Finished:
         """Train to the end of the horizon, from the checkpoint if there is one, and return what the trial leaves behind.
@@ -122,7 +128,13 @@ class Trial:
     def _build(self) -> None:
         spec = self._spec
         self._learner = Learner(
-            spec, self._update, self._base, self._device, self._provenance.compiled, self._checkpoint.parent
+            spec,
+            self._update,
+            self._base,
+            self._device,
+            self._provenance.compiled,
+            self._checkpoint.parent,
+            recorder_for(self._provenance.step, self._device),
         )
         self._grid = evaluation_grid(spec.scenario, self._learner.scratch_steps, self._learner.total_steps)
         images = "streamed" if self._update.train.streamed else "resident"
@@ -169,7 +181,7 @@ class Trial:
         return GpuFacts(**facts) if facts else None
 
     def _train_until(self, stop: int) -> None:
-        """Train to step `stop`, evaluate, record the evaluation and save a checkpoint."""
+        """Train to step `stop`, evaluate and record the evaluation; save a checkpoint if the last one is too old."""
         with self._clock.phase("train"):
             steps = stop - self._learner.ledger.steps
             loss = self._learner.train(steps) / steps
@@ -178,7 +190,9 @@ class Trial:
         with self._clock.phase("io"):
             row = self._row(loss, accuracies)
             self._writer.append(row)
-            self._save()
+            if time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
+                self._save()
+                self._saved = time.monotonic()
             if self._observer:
                 self._observer.evaluated(row)
 

@@ -45,8 +45,8 @@ def test_a_frontiers_plan_is_each_strategy_at_each_horizon_and_scratchs_full_len
 def test_a_length_is_not_looked_for_on_scored_seeds():
     with pytest.raises(BenchError, match="seeds 99: scored, and a length must not be chosen on what is scored"):
         bench.find_horizons("digits-7-3", ["naive"], [100, 99])
-    with pytest.raises(BenchError, match="step 0: expected above 0"):
-        bench.find_horizons("digits-7-3", ["naive"], step=0)
+    with pytest.raises(BenchError, match="resolution 0: expected above 0"):
+        bench.find_horizons("digits-7-3", ["naive"], resolution=0)
     with pytest.raises(StrategyError, match="none besides scratch"):
         bench.find_horizons("digits-7-3", ["scratch"])
 
@@ -61,7 +61,7 @@ def test_each_strategy_is_searched_and_scratch_is_not(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(horizons, "_try", made_up)
     tried: list[Tried] = []
-    found = bench.find_horizons("digits-7-3", ["scratch", "naive", "optimized"], step=0.3, tell=tried.append)
+    found = bench.find_horizons("digits-7-3", ["scratch", "naive", "optimized"], resolution=0.3, tell=tried.append)
     assert found == {"naive": 0.6, "optimized": None}
     assert [(each.strategy, each.horizon) for each in tried] == [
         ("naive", 1.0),

@@ -40,7 +40,7 @@ def test_the_search_prints_each_length_and_leaves_trials_that_no_table_scores(
     tiny: Path, folders: list[str], tmp_path: Path
 ):
     options = ["--scenario", tiny, "--strategy", "naive", *folders]
-    done = bench("frontier", *options, "--find", "--step", "0.5")
+    done = bench("frontier", *options, "--find", "--resolution", "0.5")
     assert done.exit_code == 0, done.output
     steps = [line for line in done.stdout.splitlines() if line.startswith("naive at ")]
     assert [line.split(":")[0] for line in steps] == ["naive at 1", "naive at 0.5"][: len(steps)]

@@ -4,8 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 
-from bench.training.evaluate import _batch
+from bench.data.feed.batches import HeldOutImages, Normalization
+from bench.training.evaluate import _batch, measure
+from tests.conftest import CPU
 
 
 @pytest.mark.parametrize(
@@ -15,3 +18,38 @@ from bench.training.evaluate import _batch
 def test_large_images_are_evaluated_a_few_at_a_time_and_small_ones_in_thousands(pixels: int, device: str, images: int):
     held = SimpleNamespace(image_shape=(3, pixels, pixels))
     assert _batch(held, torch.device(device)) == images
+
+
+class Rising(nn.Module):
+    """A head of two classes: the logits of x are x and slope * x."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.head = nn.Linear(1, 2, bias=False)
+        self.head.weight.data = torch.tensor([[1.0], [slope]])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(x.flatten(1))
+
+
+def ones_of_class_1() -> HeldOutImages:
+    """Return images of one pixel, 1, 2, 4, ..., which bfloat16 holds exactly; all of them of the new class."""
+    pixels, labels = (2 ** torch.arange(8)).to(torch.uint8), torch.ones(8, dtype=torch.int64)
+    normalize = Normalization(torch.zeros(1), torch.ones(1), CPU)
+    return HeldOutImages(pixels.view(-1, 1, 1, 1), labels, labels > 0, normalize, CPU)
+
+
+def test_a_new_class_that_is_ahead_by_less_than_bfloat16_tells_apart_is_chosen():
+    model = Rising(1 + 2**-9)  # the next bfloat16 after 1 is 1 + 2^-7, so both logits are equal in it
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert model(torch.ones(3, 1)).argmax(1).tolist() == [0, 0, 0]
+    found = measure(model, [model.head], ones_of_class_1(), 2, "bf16", CPU)
+    assert (found.all, found.new) == (1.0, 1.0)
+    assert measure(model, [], ones_of_class_1(), 2, "bf16", CPU).all == 0.0
+
+
+def test_measuring_leaves_the_head_as_it_was():
+    model = Rising(2.0)
+    measure(model, [model.head], ones_of_class_1(), 2, "bf16", CPU)
+    assert "forward" not in vars(model.head)
+    assert model(torch.ones(1, 1)).tolist() == [[1.0, 2.0]]

@@ -89,11 +89,17 @@ def test_thawed_stages_are_trained_again(short, updates, base: Base):
 def test_momentum_of_what_stays_trained_goes_on(short, updates, base: Base):
     trained = learner(short, updates, base)
     trained.train(3)
-    before = {id(p): state["momentum_buffer"].clone() for p, state in trained._optimizer.state.items()}
+    before = {name: momentum.clone() for name, momentum in trained.state()["momentum"].items()}
     trained.enter(1)
-    after = trained._optimizer.state
+    after = trained._optimizers[1].state
     assert {id(p) for p in after} == {id(p) for p in trained.phases[1].parameters}
-    assert all(torch.equal(state["momentum_buffer"], before[id(p)]) for p, state in after.items())
+    names = {id(p): name for name, p in trained._model.named_parameters()}
+    assert all(torch.equal(state["momentum_buffer"], before[names[id(p)]]) for p, state in after.items())
+    assert any(bool(state["momentum_buffer"].any()) for state in after.values())
+    trained.enter(0)  # what was frozen in between begins anew
+    thawed = [name for name, momentum in trained.state()["momentum"].items() if not momentum.any()]
+    assert any(name.startswith("groups.1") for name in thawed)
+    assert not any(name.startswith(("groups.2", "head")) for name in thawed)
 
 
 @pytest.mark.parametrize(

@@ -469,7 +469,7 @@ def test_a_trial_on_cuda_starts_from_the_same_weights_and_learns(short, digits, 
     from bench.training.trial import Trial
 
     cuda = torch.device("cuda:0")
-    provenance = describe_run(short, digits.source, split.hash(), cuda, False, "test")
+    provenance = describe_run(short, digits.source, split.hash(), cuda, False, "graph", "test")
     spec = TrialSpec(short, BASE, 1, 0)
     update = build_update(short, digits, split, 1, cuda)
     record = Trial(spec, update, None, provenance, tmp_path / "t", tmp_path / "t.pt", cuda).run().record

@@ -120,8 +120,11 @@ class TrainingImages:
         drawn = self.augmentation.draw(count, torch_stream(seed, "augmentation", epoch))
         return tuple(values.to(self.device) for values in drawn)
 
-    def expect(self, batches: Sequence[Tensor]) -> None:
-        """Announce the batches to come, in order, so that streamed ones can be prefetched."""
+    def expect(self, batches: Sequence[Tensor], *drawn: Tensor) -> None:
+        """Announce the batches to come, in order, so that streamed ones can be prefetched.
+
+        batches: the indices of each. drawn: the rows of all of them, of what `draw` returned.
+        """
         if isinstance(self._pixels, StreamedPixels):
             self._pixels.expect(batches)
 

@@ -16,6 +16,7 @@ from bench.data.feed.batches import TrainingImages
 from bench.errors import TrialError
 
 _BYTES = 2  # float16
+_PASS = 500  # images at once
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class KeptFeatures:
         self._table = table
         self._there = torch.zeros(rows, dtype=torch.bool, device=images.device)
         self._charged = torch.zeros(rows, dtype=torch.bool, device=images.device)
+        self._complete = False  # whether all that is asked for from now on has been announced
 
     def __len__(self) -> int:
         return len(self.images)
@@ -88,7 +90,8 @@ class KeptFeatures:
         indices: int64 (batch,). rows, columns, flips: drawn by the images' PaddedCrop. All on the device.
         """
         places = self._places(indices, flips)
-        self._fill(places)
+        if not self._complete:
+            self._fill(places)
         _, height, width = self.image_shape
         shifts = max(1, 2 * self._padding)
         top, left = rows * self._spare[0] // shifts, columns * self._spare[1] // shifts
@@ -106,7 +109,9 @@ class KeptFeatures:
 
     def plain(self, indices: Tensor) -> Tensor:
         """Return the features of images without augmentation, as `batch` does."""
-        return self.batch(indices, *(drawn.to(self.device) for drawn in self.images.augmentation.plain(len(indices))))
+        drawn = [values.to(self.device) for values in self.images.augmentation.plain(len(indices))]
+        self._fill(self._places(indices, drawn[2]))
+        return self.batch(indices, *drawn)
 
     def whole(self, indices: Tensor, flips: Tensor, padded: bool) -> Tensor:
         """Return the features of whole images, as they are kept: float32 (batch, channels, height, width)."""
@@ -119,8 +124,14 @@ class KeptFeatures:
         """Draw an epoch's augmentation: the same as the images'."""
         return self.images.draw(count, seed, epoch)
 
-    def expect(self, batches: Sequence[Tensor]) -> None:
-        """Nothing is fetched ahead."""
+    def expect(self, batches: Sequence[Tensor], *drawn: Tensor) -> None:
+        """On a GPU, compute at once what the batches to come lack; the arguments are TrainingImages.expect's.
+
+        Batch by batch, each would wait for the device to say what is missing, and have kernels chosen for its number.
+        """
+        if self.device.type == "cuda" and batches:
+            self._fill(self._places(torch.cat(list(batches)), drawn[2]))
+            self._complete = True
 
     def charged(self) -> Tensor:
         """Return which features have been charged: bool (images * variants,)."""
@@ -129,17 +140,18 @@ class KeptFeatures:
     def restore(self, charged: Tensor) -> None:
         """Compute again, without charging them, what had been charged before an interruption."""
         self._charged.copy_(charged)
-        size = 500
-        for places in charged.nonzero()[:, 0].split(size):
-            self._fill(places.to(self.device))
+        self._fill(charged.nonzero()[:, 0].to(self.device))
 
     def _places(self, indices: Tensor, flips: Tensor) -> Tensor:
         return indices * 2 + flips if self._variants == 2 else indices
 
     def _fill(self, places: Tensor) -> None:
         missing = places[~self._there[places]].unique()
-        if not len(missing):
-            return
+        if len(missing):
+            for part in missing.split(_PASS):
+                self._compute_rows(part)
+
+    def _compute_rows(self, missing: Tensor) -> None:
         mirrored = missing % 2 == 1 if self._variants == 2 else torch.zeros_like(missing, dtype=torch.bool)
         found = self._compute(self._source.whole(missing // self._variants, mirrored, self._padded)).to(torch.float16)
         if not bool(found.isfinite().all()):
@@ -158,9 +170,10 @@ def _within(places: Tensor, side: int) -> tuple[Tensor, Tensor]:
 
 
 def _memory(shape: tuple[int, ...], size: int, device: torch.device, folder: Path | None) -> Tensor:
-    """Return uninitialized float16 memory: on the device, or in a memory-mapped file if it takes over half of what is free."""
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _available_memory()
-    if 2 * size <= free:
+    """Return uninitialized float16 memory: on the device, or in a memory-mapped file if it takes over half of
+    a GPU's memory, or of what is available to the CPU."""
+    there = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else _available_memory()
+    if 2 * size <= there:
         return torch.empty(shape, dtype=torch.float16, device=device)
     with tempfile.NamedTemporaryFile(dir=folder, prefix="features-") as file:  # mapped, it outlives its name
         return torch.from_file(file.name, shared=True, size=prod(shape), dtype=torch.float16).view(shape)

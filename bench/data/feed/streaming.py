@@ -22,13 +22,13 @@ def fits(pixels: Pixels, image_bytes: int, residence: Residence, device: torch.d
     """Return whether all images are kept on the device, rather than streamed batch by batch.
 
     image_bytes: the memory they take there. With residence "auto", images are resident on a GPU if they take at most half
-    of its free memory. On the CPU, arrays in memory are resident and memory-mapped files are streamed: the system's page
+    of its memory. On the CPU, arrays in memory are resident and memory-mapped files are streamed: the system's page
     cache holds what fits, and gives it back when others need it.
     """
     if residence != "auto":
         return residence == "resident"
     if device.type == "cuda":
-        return 2 * image_bytes <= torch.cuda.mem_get_info(device)[0]
+        return 2 * image_bytes <= torch.cuda.mem_get_info(device)[1]
     return not isinstance(pixels, ImageRows)
 
 

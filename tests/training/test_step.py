@@ -1,0 +1,196 @@
+"""A step that is recorded once and replayed does what it does operator by operator, and never waits for the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import nn
+
+from bench import FreezeStages, Keep, L2Init, Logistic, OneCycle, Strategy
+from bench.data.feed.update import build_update
+from bench.errors import DeviceError, TrialError
+from bench.strategies.strategy import Entrant
+from bench.training.learner import Base, Learner, TrialSpec
+from bench.training.step import CudaRecorder, Recorder, choose_step
+from tests.conftest import CPU, shorten
+from tests.training.tape import Waits, record_on_tape, run_again
+
+PLAIN = Strategy("Plain", Keep(), OneCycle(0.1))
+PULLED = Strategy("Pulled", Keep(), OneCycle(0.1), L2Init(1e-3))
+FROZEN = Strategy(
+    "Frozen", Keep(), OneCycle(0.1), freezing=FreezeStages(("stage1", "stage2"), (0.0, 0.6)), head=Logistic(images=200)
+)
+cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+def made(scenario, update, base: Base, strategy: Strategy, recorder: Recorder | None, device=CPU) -> Learner:
+    spec = TrialSpec(scenario, Entrant("one", strategy), 1, 0)
+    learner = Learner(spec, update, base, device, compiled=False, recorder=recorder)
+    learner.prepare()
+    return learner
+
+
+def left_by(learner: Learner) -> dict[str, torch.Tensor]:
+    return {**learner.weights(), "speed": learner.learning_speed().nan_to_num(-1), **learner.state()["momentum"]}
+
+
+def same(one: Learner, other: Learner) -> bool:
+    mine, theirs = left_by(one), left_by(other)
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[key].cpu(), theirs[key].cpu()) for key in mine)
+
+
+@pytest.fixture(scope="module")
+def long(short):
+    """As `short`, in 208 steps."""
+    return shorten(short, epochs=13)
+
+
+@pytest.mark.parametrize("strategy", [PLAIN, PULLED, FROZEN], ids=lambda each: each.title)
+def test_a_recording_does_the_same_over_epochs_phases_evaluations_and_a_resumption(
+    long, updates, base: Base, strategy: Strategy
+):
+    plain = made(long, updates[1], base, strategy, run_again)
+    taped = made(long, updates[1], base, strategy, record_on_tape)
+    for learner in (plain, taped):
+        learner.start()
+    losses = [[learner.train(steps) for steps in (50, 70)] for learner in (plain, taped)]
+    assert losses[0] == losses[1]
+    assert plain.evaluate(with_test=True) == taped.evaluate(with_test=True)
+    saved = taped.state()
+    again = made(long, updates[1], base, strategy, record_on_tape)
+    again.restore(saved)
+    assert plain.train(88) == again.train(88)
+    assert again.ledger.steps == again.total_steps == 208
+    assert same(plain, again)
+
+
+def test_dropout_draws_the_same_in_a_recording(long, updates, base: Base, monkeypatch: pytest.MonkeyPatch):
+    from bench.training import learner as module
+
+    def with_dropout(*arguments):
+        model = build(*arguments)
+        model.groups[2].append(nn.Dropout(0.5))
+        return model
+
+    build = module.build_model
+    monkeypatch.setattr(module, "build_model", with_dropout)
+    found = [made(long, updates[1], base, PLAIN, recorder) for recorder in (run_again, record_on_tape)]
+    for learner in found:
+        learner.start()
+        learner.train(30)
+    assert same(*found)
+    without = module.build_model
+    monkeypatch.setattr(module, "build_model", build)
+    assert without is not build
+    third = made(long, updates[1], base, PLAIN, run_again)
+    third.start()
+    third.train(30)
+    assert not same(found[0], third)
+
+
+def test_operator_by_operator_differs_only_by_the_rounding_of_the_rate(long, updates, base: Base):
+    plain, taped = (made(long, updates[1], base, PULLED, recorder) for recorder in (None, record_on_tape))
+    for learner in (plain, taped):
+        learner.start()
+        learner.train(5)
+    for key, value in plain.weights().items():
+        assert torch.allclose(value, taped.weights()[key], rtol=1e-3, atol=1e-5), key
+
+
+@pytest.mark.parametrize("strategy", [PLAIN, PULLED], ids=lambda each: each.title)
+def test_training_waits_for_the_device_once_a_segment(long, updates, base: Base, strategy: Strategy):
+    learner = made(long, updates[1], base, strategy, None)
+    learner.start()
+    learner.train(3)
+    for steps in (1, 40):  # 40 steps go past the end of an epoch
+        with Waits() as waits:
+            learner.train(steps)
+        # At the border of an epoch, what was chosen is checked, on the CPU.
+        assert waits.found.count("aten._local_scalar_dense.default") == 1 + (2 if steps == 40 else 0) * 2
+        assert set(waits.found) == {"aten._local_scalar_dense.default"}
+
+
+@dataclass(frozen=True)
+class Peeking:
+    """A regularizer that asks for a value, and so waits for the device."""
+
+    passes: ClassVar[int] = 0
+
+    @property
+    def anchor(self) -> None:
+        return None
+
+    def apply(self, parameters, anchors) -> None:
+        if parameters[0].grad.norm() > 1e9:
+            raise AssertionError
+
+
+def test_what_cannot_be_recorded_is_named_with_its_remedy(long, updates, base: Base):
+    strategy = Strategy("Peeking", Keep(), OneCycle(0.1), Peeking())
+    with pytest.raises(TrialError, match=r"cannot be recorded as a CUDA graph .*Run it with --step eager\.$"):
+        made(long, updates[1], base, strategy, record_on_tape)
+    made(long, updates[1], base, strategy, None).start()
+
+
+def test_how_steps_run_is_chosen_by_the_device():
+    gpu = torch.device("cuda", 0)
+    assert [choose_step("auto", device) for device in (CPU, gpu)] == ["eager", "graph"]
+    assert [choose_step("eager", device) for device in (CPU, gpu)] == ["eager", "eager"]
+    with pytest.raises(DeviceError, match="--step graph: the device is cpu, expected a GPU"):
+        choose_step("graph", CPU)
+
+
+@pytest.mark.cuda
+@cuda
+@pytest.mark.parametrize("strategy", [PLAIN, PULLED, FROZEN], ids=lambda each: each.title)
+def test_a_graph_does_the_same_as_operator_by_operator_on_cuda(long, digits, split, base: Base, strategy: Strategy):
+    device = torch.device("cuda", 0)
+    exact = torch.backends.cudnn.flags(deterministic=True, benchmark=False, allow_tf32=False)
+    found = []
+    with exact:
+        for recorder in (None, CudaRecorder(device)):
+            learner = made(long, build_update(long, digits, split, 1, device), base, strategy, recorder, device)
+            learner.start()
+            losses = [learner.train(steps) for steps in (50, 70)]
+            found.append((learner, losses, learner.evaluate(with_test=True)))
+        saved = found[1][0].state()
+        again = made(long, build_update(long, digits, split, 1, device), base, strategy, CudaRecorder(device), device)
+        again.restore(saved)
+        assert [again.train(88)] == [found[0][0].train(88)]
+    assert found[0][1:] == found[1][1:]
+    assert same(found[0][0], again)
+
+
+@pytest.mark.cuda
+@cuda
+def test_steps_on_cuda_never_wait_for_the_device(long, digits, split, base: Base):
+    device = torch.device("cuda", 0)
+    for strategy in (PULLED, FROZEN):
+        update = build_update(long, digits, split, 1, device)
+        learner = made(long, update, base, strategy, CudaRecorder(device), device)
+        learner.start()
+        learner.train(1)  # draws the first epoch, and computes its features
+        with learner._draws.lent():
+            torch.cuda.set_sync_debug_mode("error")
+            try:
+                for _ in range(8):
+                    learner._take_step()
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+        assert learner.ledger.steps == 9
+
+
+@pytest.mark.cuda
+@cuda
+def test_what_cannot_be_recorded_on_cuda_is_one_line_and_the_device_stays_usable(long, digits, split, base: Base):
+    device = torch.device("cuda", 0)
+    update = build_update(long, digits, split, 1, device)
+    strategy = Strategy("Peeking", Keep(), OneCycle(0.1), Peeking())
+    with pytest.raises(TrialError, match="Run it with --step eager"):
+        made(long, update, base, strategy, CudaRecorder(device), device)
+    learner = made(long, update, base, PLAIN, None, device)
+    learner.start()
+    assert learner.train(2) > 0
