@@ -187,26 +187,33 @@ class GpuEnergy:
 
 
 class GpuWatch:
-    """What the GPU was doing during training, sampled once a second. A PhaseMeter."""
+    """What the GPU was doing during training, sampled once a second. A PhaseMeter.
+
+    One thread watches the whole trial, since training between two evaluations may be shorter than its interval.
+    """
 
     name = "gpu_watch"
 
-    def __init__(self, gpu: Gpu, *, sampling: bool = True) -> None:
+    def __init__(self, gpu: Gpu, *, interval: float | None = _WATCH_INTERVAL_SECONDS) -> None:
+        """interval: seconds between samples; None: samples are taken by calling `sample`."""
         self._gpu = gpu
-        self._sampling = sampling
+        self._interval = interval
         self._thread: _Repeated | None = None
+        self._training = False
         self._samples: list[GpuSample] = []
 
     def begin(self, phase: Phase) -> None:
-        if phase == "train" and self._sampling:
-            self._thread = _Repeated(self.sample, _WATCH_INTERVAL_SECONDS)
+        self._training = phase == "train"
+        if self._training and self._thread is None and self._interval is not None:
+            self._thread = _Repeated(self.sample, self._interval)
 
     def end(self, phase: Phase) -> None:
-        self.close()
+        self._training = False
 
     def sample(self) -> None:
-        """Record what the GPU is doing now; called by a separate thread."""
-        self._samples.append(self._gpu.sample())
+        """Record what the GPU is doing now, if it trains; called by a separate thread."""
+        if self._training:
+            self._samples.append(self._gpu.sample())
 
     def close(self) -> None:
         """Stop watching."""

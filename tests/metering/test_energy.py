@@ -291,12 +291,13 @@ def test_a_throttled_run_is_visible(run: Run, without: tuple[str, ...]):
     found = run(
         """
         with open_gpu("second") as gpu:
-            watch = GpuWatch(gpu, sampling=False)
+            watch = GpuWatch(gpu, interval=None)
+            watch.begin("train")
             put(utilization=90, sm_clock=1980, temperature=60, power=500_000, reasons=0x01)
             watch.sample()
             put(utilization=100, sm_clock=1480, temperature=84, power=300_000, reasons=0x04 | 0x40)
             watch.sample()
-            restored = GpuWatch(gpu, sampling=False)
+            restored = GpuWatch(gpu, interval=None)
             restored.restore(json.loads(json.dumps(watch.state())))
             found.update(restored.summary())
         """,
@@ -311,6 +312,25 @@ def test_a_throttled_run_is_visible(run: Run, without: tuple[str, ...]):
         "slowed_share": 0.5,
         "slowed_by": ["hardware thermal", "power cap"],
     }
+
+
+def test_training_in_short_segments_is_watched_and_nothing_else_is(run: Run):
+    found = run(
+        """
+        import time
+        with open_gpu("second") as gpu:
+            watch = GpuWatch(gpu, interval=0.05)
+            put(utilization=90, sm_clock=1980, temperature=60, power=500_000, reasons=0x01)
+            for _ in range(40):  # segments shorter than the interval
+                watch.begin("train"); time.sleep(0.02); watch.end("train")
+            found["training"] = watch.summary()["samples"]
+            watch.begin("evaluate"); time.sleep(0.3); watch.end("evaluate")
+            found["evaluating"] = watch.summary()["samples"] - found["training"]
+            watch.close()
+        """
+    )
+    assert found["training"] > 2
+    assert found["evaluating"] == 0
 
 
 def test_facts_for_records(run: Run):
