@@ -73,8 +73,8 @@ def find_horizons(
 ) -> dict[str, float | None]:
     """Return the shortest horizon at which each strategy's final accuracy holds the target; None where 1 does not hold it.
 
-    By bisection between 0 and 1 over multiples of `resolution`. A strategy that holds the target at some length is taken to hold it
-    at every greater one. Trials that are finished already are not run again. Scratch is the reference and is not looked for.
+    By bisection between 0 and 1 over multiples of `resolution`. A strategy that holds the target at some length is taken to hold
+    it at every greater one. Trials that are finished already are not run again. Scratch is the reference and is not looked for.
     seeds: for tuning, from 100 on: a length that was chosen on scored seeds would flatter itself on them. tell: is told each
     length as it was tried. jobs, listener: as for run(). options: as for plan().
     Raises BenchError for seeds below 100 and a resolution that is not between 0 and 0.5, and TrialError where a trial fails.
