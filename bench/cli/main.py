@@ -55,7 +55,7 @@ class _Commands(click.Group):
             ctx.exit(2)
         except KeyboardInterrupt:
             trains = ctx.invoked_subcommand in ("run", "ablate", "frontier")
-            resumes = " The same command resumes from the last evaluation." if trains else ""
+            resumes = " The same command resumes from the last checkpoint." if trains else ""
             click.echo(f"bench: stopped.{resumes}", err=True)
             ctx.exit(130)
 
@@ -80,7 +80,7 @@ def main() -> None:
 def run(images: Residence, fresh: bool, jobs: int, **asked: Any) -> None:
     """Train strategies on a scenario, and print the leaderboard.
 
-    Finished trials are kept; interrupted ones resume from their last evaluation.
+    Finished trials are kept; interrupted ones resume from their last checkpoint.
     """
     from bench.api.named import check_names, load_scenario
     from bench.api.plans import run as run_plan

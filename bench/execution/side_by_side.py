@@ -106,7 +106,7 @@ class _Worker:
 
 @contextmanager
 def _workers(count: int, packed: bytes, threads: int, jobs: int) -> Iterator[list[_Worker]]:
-    """Start processes, and stop them at the end, whatever they are doing: a trial resumes from its last evaluation."""
+    """Start processes, and stop them at the end, whatever they are doing: a trial resumes from its last checkpoint."""
     workers: list[_Worker] = []
     try:
         for _ in range(count):

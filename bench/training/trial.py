@@ -38,8 +38,9 @@ from bench.training.step import recorder_for
 
 # Increment when the content of a checkpoint changes.
 _CHECKPOINT_FORMAT = 6
-# An interruption costs at most so much training. A checkpoint of ResNet-18 is 90 MB: one at each evaluation would take as long as
-# the training.
+# Saving checkpoints takes at most this share of a trial's time, unless they would then lie further apart than these seconds.
+# One of ResNet-18 is 90 MB, and a GPU trains for less than a second between two evaluations.
+SAVING_SHARE = 0.01
 CHECKPOINT_SECONDS = 30.0
 
 
@@ -89,6 +90,7 @@ class Trial:
         self._keep = keep
         self._sittings = 1
         self._saved = time.monotonic()
+        self._saving = 0.0  # seconds that the last checkpoint took
 
     def run(self) -> Finished:
         """Train to the end of the horizon, from the checkpoint if there is one, and return what the trial leaves behind.
@@ -190,9 +192,11 @@ class Trial:
         with self._clock.phase("io"):
             row = self._row(loss, accuracies)
             self._writer.append(row)
-            if time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
+            if time.monotonic() - self._saved >= min(self._saving / SAVING_SHARE, CHECKPOINT_SECONDS):
+                begun = time.monotonic()
                 self._save()
                 self._saved = time.monotonic()
+                self._saving = self._saved - begun
             if self._observer:
                 self._observer.evaluated(row)
 

@@ -89,3 +89,20 @@ def test_a_gpu_is_drained_on_both_sides_and_meters_are_read_in_between(monkeypat
     assert said == ["drained", "begin train", "training", "drained", "end train"]
     clock.restore({**clock.state(), "meters": {}})  # an earlier session without this meter
     assert said[-1] == "restore None"
+
+
+def test_reading_meters_is_io_and_not_part_of_a_phase(now: list[float]):
+    class Slow:
+        name = "slow"
+
+        def begin(self, phase: str) -> None:
+            now[0] += 0.25
+
+        def end(self, phase: str) -> None:
+            now[0] += 0.5
+
+    clock = PhaseClock(torch.device("cpu"), [Slow()])
+    with clock.phase("train"):
+        now[0] += 2.0
+    assert (clock.seconds["train"], clock.seconds["io"]) == (2.0, 0.75)
+    assert clock.unaccounted_share() == 0

@@ -462,6 +462,40 @@ def test_the_fingerprint_sees_every_weight():
     assert weights_sha256(weights) != weights_sha256(changed)
 
 
+@pytest.mark.parametrize(
+    ("seconds_of_one", "apart", "saved_at"),
+    [(0.0, 30, [8, 16, 24, 32]), (0.02, 30, [8, 24]), (60, 30, [8]), (60, 2.0, [8, 24])],
+    ids=["free", "2 s apart at 1 %", "long", "at most 2 s apart"],
+)
+def test_checkpoints_take_at_most_a_hundredth_of_the_time(
+    run_trial: RunTrial,
+    scratch: Entrant,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds_of_one: float,
+    apart: float,
+    saved_at: list[int],
+):
+    hand, saved = [0.0], []
+
+    def save(path, content):
+        saved.append(content["ledger"]["steps"])
+        hand[0] += seconds_of_one
+
+    class Tick:
+        def began(self, total_steps: int, done_steps: int) -> None:
+            pass
+
+        def evaluated(self, row) -> None:
+            hand[0] += 1.0
+
+    monkeypatch.setattr(trial, "SAVING_SHARE", 0.01)
+    monkeypatch.setattr(trial, "CHECKPOINT_SECONDS", apart)
+    monkeypatch.setattr(trial, "save_checkpoint", save)
+    monkeypatch.setattr(trial, "time", SimpleNamespace(monotonic=lambda: hand[0]))
+    run_trial(scratch, observer=Tick())
+    assert saved == saved_at
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_trial_on_cuda_starts_from_the_same_weights_and_learns(short, digits, split, tmp_path):
