@@ -206,13 +206,13 @@ def prepare(
     >>> bench.prepare("digits-7-3")
     []
     """
-    from bench.data.files.prepare import default_workers
     from bench.data.sources.find import prepare_images
+    from bench.processors import usable_processors
 
     root = data_folder() if data_root is None else Path(data_root)
     if workers is not None and workers < 1:
         raise BenchError(f"workers: found {workers!r}, expected a whole number above 0, or None. Change it.")
-    count = workers or default_workers()
+    count = workers or usable_processors()
     return prepare_images(load_scenario(scenario), root, workers=count, skip_broken=skip_broken, progress=progress)
 
 

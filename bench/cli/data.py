@@ -63,8 +63,8 @@ def prepare(
         raise DataError("bench data prepare: give --scenario, or --folder with --size.")
     if folder is not None and size is not None:
         from bench.data.files.folders import list_tree
-        from bench.data.files.prepare import default_workers
         from bench.data.files.prepare import prepare as prepare_tree
+        from bench.processors import usable_processors
 
         listings = [listing for _, listing in list_tree(folder)]
         with _bar(sum(len(listing.files) for listing in listings)) as advance:
@@ -73,7 +73,7 @@ def prepare(
                     listing,
                     size,
                     data_root,
-                    workers=workers or default_workers(),
+                    workers=workers or usable_processors(),
                     skip_broken=skip_broken,
                     progress=advance,
                 )

@@ -73,11 +73,6 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def cpu_count() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def thread_environment() -> dict[str, str]:
     """Return those environment variables that are set and affect threads, their placement or the allocators."""
     return {name: value for name, value in sorted(os.environ.items()) if name.startswith(_THREAD_VARIABLES)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from bench.errors import DeviceError
+from bench.processors import usable_processors
 
 
 def choose_device(asked: str) -> torch.device:
@@ -40,11 +41,11 @@ def device_name(device: torch.device) -> str:
 
 
 def fix_threads(count: int | None) -> None:
-    """Use `count` threads on the CPU; None fixes the number that PyTorch uses by default.
+    """Use `count` threads on the CPU; None for as many as PyTorch's default, but no more than this process may use.
 
     Which cores they run on is up to the system, or to whoever starts the process (taskset).
     """
-    torch.set_num_threads(count or torch.get_num_threads())
+    torch.set_num_threads(count or min(torch.get_num_threads(), usable_processors()))
 
 
 def gpu_uuid(device: torch.device) -> str | None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import torch
 
+from bench.processors import usable_processors
 from bench.records import provenance as origin
 from bench.records.schema import Provenance
 from bench.scenario import Scenario
@@ -37,7 +38,7 @@ def describe_run(
         packages=origin.packages(),
         platform=platform.platform(terse=True),
         cpu=origin.cpu_name(),
-        cpus=origin.cpu_count(),
+        cpus=usable_processors(),
         threads=torch.get_num_threads(),
         jobs=jobs,
         device=device_name(device),

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -243,8 +242,3 @@ def _check_classes(listing: Listing, rows: np.ndarray) -> None:
     if not counts.all():
         name = listing.class_names[int(np.argmin(counts))]
         raise DataError(f"{listing.folder}: every image of class {name!r} is broken. Fix them, or remove the class.")
-
-
-def default_workers() -> int:
-    """Return how many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

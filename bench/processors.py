@@ -1,0 +1,61 @@
+"""How many processors this process may really use: its affinity, and its container's quota."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+
+def usable_processors(system: Path = Path("/")) -> int:
+    """Return the processors that this process may use at once, at least 1.
+
+    A container may see all of its host's processors and still have the time of a few: by control groups, `cpu.max` (version 2) or
+    `cpu.cfs_quota_us` (version 1). Half a processor does not count. system: the root of the file system.
+    Source: https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([allowed, *(int(quota) for quota in _quotas(system))]))
+
+
+def _quotas(system: Path) -> Iterator[float]:
+    """Yield the processors' time that this process's control group, and each that it lies in, may use."""
+    try:
+        lines = (system / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return
+    groups = system / "sys/fs/cgroup"
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, place = rest.partition(":")
+        if not controllers:
+            yield from (quota for folder in _upwards(groups, place) if (quota := _version_2(folder)) is not None)
+        elif "cpu" in controllers.split(","):
+            for name in (controllers, "cpu"):
+                yield from (
+                    quota for folder in _upwards(groups / name, place) if (quota := _version_1(folder)) is not None
+                )
+
+
+def _upwards(root: Path, place: str) -> Iterator[Path]:
+    """Yield a group's folder and those above it. In a container, the path may be one of the host that is not there."""
+    inside = PurePosixPath(place.lstrip("/"))
+    yield from dict.fromkeys(root / each for each in (inside, *inside.parents))
+
+
+def _version_2(folder: Path) -> float | None:
+    try:
+        quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+def _version_1(folder: Path) -> float | None:
+    try:
+        quota, period = (
+            int((folder / f"cpu.cfs_{name}_us").read_text(encoding="utf-8")) for name in ("quota", "period")
+        )
+        return None if quota < 0 else quota / period
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
