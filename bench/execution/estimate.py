@@ -19,8 +19,8 @@ from bench.training.grid import trial_steps
 from bench.training.learner import Learner, TrialSpec
 from bench.training.step import recorder_for
 
-_WARM_UP_STEPS = 3
-_ROUND_STEPS = 5
+_WARM_UP_STEPS = 1  # preparing took some already
+_LONGEST_ROUND = 8  # steps
 _TIMED_SECONDS, _TIMED_STEPS = 2.0, 50  # whichever comes first
 
 
@@ -155,10 +155,12 @@ def _time_steps(run: LocalRun) -> tuple[StepCost, int]:
     learner.start()
     learner.train(min(_WARM_UP_STEPS, learner.total_steps - 1))
     before, clock, ledger = learner.ledger.steps, PhaseClock(run.device), learner.ledger
+    steps_at_once = 1  # a step of a large model may take longer than all that is to be timed
     charged = ledger.train_flops + ledger.aux_flops
     while ledger.steps < learner.total_steps:
         with clock.phase("train"):
-            learner.train(min(_ROUND_STEPS, learner.total_steps - ledger.steps))
+            learner.train(min(steps_at_once, learner.total_steps - ledger.steps))
+        steps_at_once = min(2 * steps_at_once, _LONGEST_ROUND)
         if clock.seconds["train"] > _TIMED_SECONDS or ledger.steps - before >= _TIMED_STEPS:
             break
     steps = ledger.steps - before

@@ -205,7 +205,7 @@ def test_however_a_run_is_stopped_no_process_stays_and_the_same_command_resumes(
     assert marked(mark) == []
     assert [read_trial(folder).status for folder in folders] == ["running", "running"]
     if by == signal.SIGINT:
-        assert said.splitlines()[-1] == "bench: stopped. The same command resumes from the last evaluation."
+        assert said.splitlines()[-1] == "bench: stopped. The same command resumes from the last checkpoint."
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
         assert done.stderr.count("resumes after step") == 2
         alone = [*command[:-1], str(tmp_path / "whole"), "--jobs", "1", "--threads", "1", "--seeds", "0"]

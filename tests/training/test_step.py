@@ -13,6 +13,7 @@ from bench import FreezeStages, Keep, L2Init, Logistic, OneCycle, Strategy
 from bench.data.feed.update import build_update
 from bench.errors import DeviceError, TrialError
 from bench.strategies.strategy import Entrant
+from bench.training import learner as module
 from bench.training.learner import Base, Learner, TrialSpec
 from bench.training.step import CudaRecorder, Recorder, choose_step
 from tests.conftest import CPU, shorten
@@ -67,28 +68,47 @@ def test_a_recording_does_the_same_over_epochs_phases_evaluations_and_a_resumpti
     assert same(plain, again)
 
 
-def test_dropout_draws_the_same_in_a_recording(long, updates, base: Base, monkeypatch: pytest.MonkeyPatch):
-    from bench.training import learner as module
+@pytest.fixture
+def with_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every model that is built ends in a group with dropout."""
 
-    def with_dropout(*arguments):
-        model = build(*arguments)
+    def build(*arguments):
+        model = plain(*arguments)
         model.groups[2].append(nn.Dropout(0.5))
         return model
 
-    build = module.build_model
-    monkeypatch.setattr(module, "build_model", with_dropout)
+    plain = module.build_model
+    monkeypatch.setattr(module, "build_model", build)
+
+
+def position(learner: Learner) -> bytes:
+    """Return how far the stream of draws has moved."""
+    return b"".join(state.numpy().tobytes() for state in learner.state()["draws"])
+
+
+@pytest.mark.usefixtures("with_dropout")
+def test_dropout_draws_the_same_in_a_recording(long, updates, base: Base):
     found = [made(long, updates[1], base, PLAIN, recorder) for recorder in (run_again, record_on_tape)]
     for learner in found:
+        before = position(learner)
         learner.start()
         learner.train(30)
+        assert position(learner) != before
     assert same(*found)
-    without = module.build_model
-    monkeypatch.setattr(module, "build_model", build)
-    assert without is not build
-    third = made(long, updates[1], base, PLAIN, run_again)
-    third.start()
-    third.train(30)
-    assert not same(found[0], third)
+
+
+@pytest.mark.cuda
+@cuda
+@pytest.mark.usefixtures("with_dropout")
+def test_dropout_draws_the_same_in_a_graph_on_cuda(long, digits, split, base: Base):
+    device, found = torch.device("cuda", 0), []
+    with torch.backends.cudnn.flags(deterministic=True, benchmark=False, allow_tf32=False):
+        for recorder in (None, CudaRecorder(device)):
+            learner = made(long, build_update(long, digits, split, 1, device), base, PLAIN, recorder, device)
+            learner.start()
+            learner.train(30)
+            found.append(learner)
+    assert same(*found)
 
 
 def test_operator_by_operator_differs_only_by_the_rounding_of_the_rate(long, updates, base: Base):
