@@ -61,6 +61,8 @@ class RecordedStep:
         inputs, labels, indices = self._buffers = [each.clone() for each in batch]
         try:
             self._replay = record(lambda: step(inputs, labels, indices))
+        except torch.OutOfMemoryError:
+            raise
         except (RuntimeError, StrategyError) as cause:  # it has run before, so recording is what is to blame
             reason = (str(cause).splitlines() or ["no reason given"])[0]
             raise TrialError(

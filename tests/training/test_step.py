@@ -155,6 +155,14 @@ def test_what_cannot_be_recorded_is_named_with_its_remedy(long, updates, base: B
     made(long, updates[1], base, strategy, None).start()
 
 
+def test_a_device_that_is_too_small_is_not_taken_for_a_step_that_cannot_be_recorded(long, updates, base: Base):
+    def full(action):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    with pytest.raises(torch.OutOfMemoryError, match="Tried to allocate"):
+        made(long, updates[1], base, PLAIN, full)
+
+
 def test_how_steps_run_is_chosen_by_the_device():
     gpu = torch.device("cuda", 0)
     assert [choose_step("auto", device) for device in (CPU, gpu)] == ["eager", "graph"]
