@@ -57,13 +57,8 @@ def code_state(root: Path | None = None) -> tuple[str | None, bool | None]:
     if not (root / ".git").exists():
         return _copied_state(root)
     commit = _git(root, "rev-parse", "HEAD")
-    return commit, None if commit is None else code_modified(root)
-
-
-def code_modified(root: Path) -> bool | None:
-    """Return whether a checkout's code differs from its commit, new files included; None if git does not answer."""
     changes = _git(root, "status", "--porcelain", "--", *_CODE)
-    return None if changes is None else bool(changes)
+    return commit, None if changes is None else bool(changes)
 
 
 def code_digest(root: Path) -> str:
