@@ -297,7 +297,7 @@ class Visit:
         return self._command(["-c", _DOCTOR], limit, None).strip().splitlines()[-1]
 
     def _test(self, limit: float) -> str:
-        words = ["-m", "pytest", "-q", "-m", "cuda", "-p", "no:cacheprovider", "--durations=8"]
+        words = ["-m", "pytest", "-m", "cuda", "-p", "no:cacheprovider", "--durations=8"]
         said = self._command([*words, "tests/training", "tests/data/feed"], limit, "tests")
         return (said.strip().splitlines() or ["no output"])[-1].strip("= ")
 
