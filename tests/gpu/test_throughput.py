@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from bench.catalog import find_scenario
-from tests.gpu.throughput import Counter, counter_text, main, speeds, watch_counter
+from bench.errors import TrialError
+from tests.gpu.throughput import Counter, Throughput, counter_text, main, speeds, watch_counter
 
 
 def test_ratios_are_taken_round_by_round():
@@ -38,13 +39,23 @@ def test_a_counters_refresh_is_the_time_between_its_changes():
     assert "0 changes in 2 s" in counter_text(Counter(None, 0.001, 0))
 
 
-def test_the_real_step_is_timed_in_each_mode_asked_for(tmp_path: Path):
+def test_the_real_step_is_timed_in_each_mode_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    prepare = Throughput.prepare
+
+    def without_compiler(self: Throughput, mode: str) -> None:
+        if mode == "compiled":
+            raise TrialError("no compiler here")
+        prepare(self, mode)
+
+    monkeypatch.setattr(Throughput, "prepare", without_compiler)
     out = tmp_path / "throughput.json"
-    words = ["--scenario", str(find_scenario("digits-7-3")), "--device", "cpu", "--mode", "eager", "--mode", "graph"]
+    words = ["--scenario", str(find_scenario("digits-7-3")), "--device", "cpu"]
     done = CliRunner().invoke(main, [*words, "--data-root", str(tmp_path), "--steps", "2", "--out", str(out)])
     assert done.exit_code == 0, done.output
     written = json.loads(out.read_text())
     assert [each["mode"] for each in written["modes"]] == ["eager"]  # graphs are CUDA's
+    assert written["failed"] == {"compiled": "no compiler here"}
+    assert "compiled: failed: no compiler here" in done.output
     assert written["batch_size"] == 64
     assert written["modes"][0]["images_per_second"] > 0
     assert "eager" in done.output.splitlines()[-1]

@@ -20,7 +20,7 @@ import click
 import torch
 
 from bench.catalog import find_scenario, find_strategy
-from bench.errors import BenchError
+from bench.errors import BenchError, TrialError
 from bench.execution.local import LocalRun
 from bench.metering.nvml import UnmeasuredError, open_gpu
 from bench.scenario import load_scenario
@@ -194,7 +194,8 @@ def counter_text(counter: Counter) -> str:
 def main(scenario: str, data_root: Path, device: str, asked: tuple[str, ...], steps: int, out: Path | None) -> None:
     """Time the training step in each mode, in turn.
 
-    Modes that need no compiler are measured first by themselves, so that there is a result if compiling takes too long.
+    Modes that need no compiler are measured first by themselves, so that there is a result if compiling takes too long. A
+    mode that fails is named, and the others are timed.
     """
 
     def write(about: dict[str, Any]) -> None:
@@ -207,6 +208,7 @@ def main(scenario: str, data_root: Path, device: str, asked: tuple[str, ...], st
             on_gpu = timed.device.type == "cuda"
             modes = [mode for mode in asked or MODES if on_gpu or MODES[mode][1] != "graph"]
             modes = list(dict.fromkeys(["eager", *modes]))
+            failed: dict[str, str] = {}
             about: dict[str, Any] = {**timed.about(), "rounds": _ROUNDS, "steps": steps}
             if on_gpu:
                 try:
@@ -219,10 +221,16 @@ def main(scenario: str, data_root: Path, device: str, asked: tuple[str, ...], st
                 if not group:
                     continue
                 for mode in group:
-                    timed.prepare(mode)
+                    try:
+                        timed.prepare(mode)
+                    except (TrialError, RuntimeError) as cause:
+                        if mode == "eager":
+                            raise
+                        failed[mode] = " ".join(str(cause).split())[:300]
+                        click.echo(f"{mode}: failed: {failed[mode]}")
                 found = timed.measure(steps)
                 click.echo(table(found))
-                write({**about, "modes": [asdict(speed) for speed in found]})
+                write({**about, "modes": [asdict(speed) for speed in found], "failed": failed})
     except BenchError as cause:
         click.echo(f"throughput: {cause}", err=True)
         sys.exit(cause.exit_code)
