@@ -1,11 +1,12 @@
 # make run    install into .venv, run the embedded scenario, print its table and draw its figures
 # make test   install into .venv, run the tests
 # make check  lint, format, types and the order of the layers
+# make gpu DATA=<folder>  pack this commit, packages and <folder>/cifar100.npz for a GPU machine without network, into gpu-visit/
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check clean
+.PHONY: run test check gpu clean
 
 run: .venv/installed
 	$(BIN)/bench run --scenario glyphs-32-15 --strategy scratch --strategy naive --grid naive:horizon=0.5,0.7 --jobs 2
@@ -20,6 +21,10 @@ check: .venv/installed-dev
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+gpu: .venv/installed
+	$(if $(DATA),,$(error DATA is missing, expected the folder of cifar100.npz: make gpu DATA=<folder>))
+	$(BIN)/python -m tests.gpu.pack --data-root "$(DATA)" --set $(or $(SET),cifar100) --out gpu-visit
+
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
@@ -30,4 +35,4 @@ check: .venv/installed-dev
 	touch $@
 
 clean:
-	rm -rf .venv build dist runs
+	rm -rf .venv build dist runs gpu-visit

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import shlex
@@ -27,6 +29,8 @@ _THREAD_VARIABLES = (
     "NVIDIA_TF32_OVERRIDE",
 )
 _CODE = ("bench", "scenarios", "baselines", "pyproject.toml")
+# At the root of a tree that was copied without .git: {"commit": ..., "digest": code_digest of that commit}.
+COPIED_FROM = "copied-from.json"
 
 
 def packages() -> dict[str, str]:
@@ -43,17 +47,31 @@ def packages() -> dict[str, str]:
     return found
 
 
-def code_state() -> tuple[str | None, bool | None]:
-    """Return (commit, whether bench, scenarios or baselines differ from it); (None, None) outside a checkout.
+def code_state(root: Path | None = None) -> tuple[str | None, bool | None]:
+    """Return (commit, whether bench, scenarios or baselines differ from it); (None, None) if the commit is unknown.
 
+    root: of the tree; None for this one. A tree without .git is compared with what COPIED_FROM says it was copied from.
     Records themselves do not count as a change, so a run does not mark its own next trial as modified.
     """
-    root = Path(__file__).resolve().parents[2]
+    root = root or Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
-        return None, None
+        return _copied_state(root)
     commit = _git(root, "rev-parse", "HEAD")
     changes = _git(root, "status", "--porcelain", "--", *_CODE)
     return commit, None if changes is None else bool(changes)
+
+
+def code_digest(root: Path) -> str:
+    """Return the SHA-256 over path and content of every file of the code under `root`, without compiled ones."""
+    found = hashlib.sha256()
+    given = (root / name for name in _CODE)
+    files = [path for top in given for path in ([top] if top.is_file() else top.rglob("*")) if path.is_file()]
+    for name, path in sorted((path.relative_to(root).as_posix(), path) for path in files):
+        if "__pycache__" not in path.parts and path.suffix != ".pyc":
+            content = path.read_bytes()
+            found.update(f"{name}\0{len(content)}\0".encode())  # with the length, no two trees give the same bytes
+            found.update(content)
+    return found.hexdigest()
 
 
 def command_line() -> str:
@@ -106,6 +124,14 @@ def load_average() -> float | None:
         return round(os.getloadavg()[0], 2)
     except OSError:
         return None
+
+
+def _copied_state(root: Path) -> tuple[str | None, bool | None]:
+    try:
+        copied = json.loads((root / COPIED_FROM).read_text(encoding="utf-8"))
+        return str(copied["commit"]), copied["digest"] != code_digest(root)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, None
 
 
 def _git(root: Path, *arguments: str) -> str | None:
