@@ -219,7 +219,8 @@ class Learner:
         stream = torch_stream(0, "made-up images")
         shape = (self._training.batch_size, *shape)
         inputs = torch.randn(shape, generator=stream).to(self._device)
-        inputs = inputs.contiguous(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs
+        if inputs.dim() == 4:  # as the batches to come, also of one channel, where contiguous() would leave the strides
+            inputs = inputs.to(memory_format=torch.channels_last)
         labels = torch.randint(self._update.classes, (shape[0],), generator=stream)
         return inputs, labels.to(self._device), (torch.arange(shape[0]) % len(self._update.pool)).to(self._device)
 

@@ -13,6 +13,7 @@ from bench import (
     Keep,
     L2Init,
     Logistic,
+    NoFreezing,
     OldShare,
     OneCycle,
     Ridge,
@@ -176,8 +177,9 @@ def test_kept_and_recomputed_features_learn_alike(run_trial: RunTrial, base: Bas
     assert kept.validation_accuracy == pytest.approx(recomputed.validation_accuracy, abs=0.1)
 
 
-def test_nothing_compiles_on_the_clock_when_a_phase_begins(short, updates, base: Base):
-    made = Learner(TrialSpec(short, entrant(), 1, 0), updates[1], base, CPU, compiled=True)
+@pytest.mark.parametrize("freezing", [NoFreezing(), DEEPER], ids=["whole", "frozen"])
+def test_nothing_compiles_on_the_clock_not_even_when_a_phase_begins(short, updates, base: Base, freezing):
+    made = Learner(TrialSpec(short, entrant(freezing=freezing), 1, 0), updates[1], base, CPU, compiled=True)
     made.prepare()
     made.start()
     made.train(made.total_steps)  # raises TrialError if a graph is compiled
