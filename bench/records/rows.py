@@ -88,11 +88,14 @@ def _trial_row(record: TrialRecord) -> dict[str, object]:
 
 
 def _ended(record: TrialRecord, summary: Summary) -> dict[str, object]:
-    """Return the summary's fields; before schema 3, the regularizer's FLOPs are derived from its type."""
+    """Return the summary's fields. Before schema 3, the regularizer's FLOPs are derived from its type; before schema 4, there were
+    neither features that are kept nor fitted heads."""
     fields: dict[str, object] = summary.model_dump()
     passes = _REGULARIZER_PASSES.get(str((record.strategy.get("regularizer") or {}).get("type")))
     if summary.regularizer_flops is None and passes is not None:
         fields["regularizer_flops"] = passes * summary.steps * record.parameters
+    for name in ("feature_flops", "head_flops"):
+        fields[name] = fields[name] or 0
     return fields
 
 

@@ -18,10 +18,13 @@ PARTS = {
         "reading and writing": "io_seconds",
     },
 }
-# Unit -> a part that is split if every record allows it: (the part, what is taken out, its field, what is left).
+# Unit -> parts that are split if every record allows it: part -> (what is left, {what is taken out: its field}).
 WITHIN = {
-    "flops": ("element-wise", "regularizer", "regularizer_flops", "optimizer and start"),
-    "seconds": ("training", "selection", "selection_seconds", "training"),
+    "flops": {
+        "training": ("training", {"features": "feature_flops", "fit of the head": "head_flops"}),
+        "element-wise": ("optimizer and start", {"regularizer": "regularizer_flops"}),
+    },
+    "seconds": {"training": ("training", {"selection": "selection_seconds"})},
 }
 _COLUMNS = ["strategy", "title", "horizon", "n", "part", "cost", "std", "whole", "share"]
 
@@ -31,10 +34,11 @@ def breakdown(trials: pd.DataFrame, unit: str) -> pd.DataFrame:
 
     trials: as returned by bench.records.collect; only finished trials of scored seeds count. unit: "flops" or "seconds".
     Columns: strategy, title, horizon, n, part, cost (mean over seeds), std (NaN for one seed), whole (the sum of the means),
-    share (cost / whole). The regularizer's FLOPs are separate from those of optimizer and start, and the seconds spent selecting
-    images from those of training, unless a record does not separate them (before schema 3: selection, and a regularizer of the
-    user's own); then they form one part in all rows, "element-wise" or "training". No rows if a part was not recorded or, in
-    seconds, if machines differ.
+    share (cost / whole). The FLOPs of keeping features and of fitting a head are separate from those of training, the regularizer's
+    from those of optimizer and start, and the seconds spent selecting images from those of training, unless a record does not
+    separate them (before schema 3: selection, and a regularizer of the user's own); then they form one part in all rows,
+    "element-wise" or "training". What was taken out and is zero everywhere has no rows. No rows at all if a part was not recorded
+    or, in seconds, if machines differ.
     """
     fields = list(PARTS[unit].values())
     if not set(fields) <= set(trials.columns):
@@ -57,10 +61,13 @@ def breakdown(trials: pd.DataFrame, unit: str) -> pd.DataFrame:
 
 def _parts(finished: pd.DataFrame, unit: str) -> pd.DataFrame:
     """Return what each trial spent on each part, (trials, parts)."""
-    parts = {part: finished[field].astype(float) for part, field in PARTS[unit].items()}
-    whole, taken, field, left = WITHIN[unit]
-    if field not in finished or finished[field].isna().any():
-        return pd.DataFrame(parts)
-    inside = finished[field].astype(float)
-    apart = {whole: {left: parts[whole] - inside, taken: inside}}
-    return pd.DataFrame({name: cost for part in parts for name, cost in apart.get(part, {part: parts[part]}).items()})
+    found: dict[str, pd.Series] = {}
+    for part, whole in PARTS[unit].items():
+        cost = finished[whole].astype(float)
+        left, taken = WITHIN[unit].get(part, (part, {}))
+        if any(field not in finished or finished[field].isna().any() for field in taken.values()):
+            left, taken = part, {}
+        inside = {name: finished[field].astype(float) for name, field in taken.items()}
+        found[left] = cost - sum(inside.values())
+        found |= {name: each for name, each in inside.items() if each.any()}
+    return pd.DataFrame(found)

@@ -27,6 +27,8 @@ _UNITS = {"flops": "FLOPs", "seconds": "seconds"}
 # Colour and hatch of a bar's parts, distinct in grey, too. Dots as hatches would make an SVG ten times as large.
 _FACES = {
     "training": ("#0173b2", ""),
+    "features": ("#cc78bc", "----"),
+    "fit of the head": ("#ece133", "++++"),
     "element-wise": ("#de8f05", "////"),
     "optimizer and start": ("#de8f05", "////"),
     "regularizer": ("#029e73", "xxxx"),

@@ -59,6 +59,16 @@ def test_the_regularizer_is_separate_from_the_optimizer_and_selection_from_train
     assert seconds["whole"].unique().tolist() == [10]
 
 
+def test_features_and_the_heads_fit_are_separate_from_training_and_what_nobody_has_is_left_out():
+    trials = finished().assign(feature_flops=0.0, head_flops=0.0, regularizer_flops=0.0)
+    trials.loc[trials["strategy"] == "fast", "feature_flops"] = 15.0
+    flops = breakdown(trials, "flops")
+    assert flops["part"].unique().tolist() == ["training", "features", "optimizer and start", "evaluation"]
+    costs = flops.set_index(["strategy", "part"])["cost"]
+    assert costs["fast"].tolist() == [45, 15, 10, 30]
+    assert costs["scratch"].tolist() == [60, 0, 10, 30]
+
+
 def test_what_one_record_does_not_separate_is_one_part_in_all():
     trials = finished().assign(regularizer_flops=4.0, selection_seconds=0.25)
     trials.loc[0, ["regularizer_flops", "selection_seconds"]] = np.nan
@@ -85,7 +95,8 @@ def test_what_was_not_recorded_has_no_rows():
 
 
 def test_every_part_is_a_field_of_the_record():
-    fields = {field for parts in PARTS.values() for field in parts.values()} | {found[2] for found in WITHIN.values()}
+    fields = {field for parts in PARTS.values() for field in parts.values()}
+    fields |= {field for splits in WITHIN.values() for _, taken in splits.values() for field in taken.values()}
     assert fields <= set(Summary.model_fields)
     phases = {name for name in Summary.model_fields if name.endswith("_seconds")}
     # Everything in the wall time except what is counted otherwise: devices, threads, and other processes.
