@@ -34,7 +34,7 @@ from bench.training.given import find_given
 from bench.training.grid import scratch_steps, trial_steps
 from bench.training.learner import Base, TrialSpec
 from bench.training.provenance import describe_run
-from bench.training.step import StepChoice, choose_step
+from bench.training.step import StepChoice, StepMode, choose_step
 from bench.training.trial import Trial
 
 
@@ -98,7 +98,7 @@ class LocalRun:
         self._cache = cache
         self._fresh = fresh
         self._residence: Residence = residence
-        self.step = choose_step(step, self.device)
+        self.step: StepMode = choose_step(step, self.device)
         self.compiled = scenario.training.compile if compiled is None else compiled
         # Seed by seed, update by update, and strategies in turn within one, so that their seconds come from the same minutes.
         updates = range(1, scenario.updates + 1)
