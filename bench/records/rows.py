@@ -88,8 +88,10 @@ def _trial_row(record: TrialRecord) -> dict[str, object]:
 
 
 def _ended(record: TrialRecord, summary: Summary) -> dict[str, object]:
-    """Return the summary's fields. Before schema 3, the regularizer's FLOPs are derived from its type; before schema 4, there were
-    neither features that are kept nor fitted heads."""
+    """Return the summary's fields.
+
+    Before schema 3, the regularizer's FLOPs are derived from its type. Before schema 4, no features were kept and no heads fitted.
+    """
     fields: dict[str, object] = summary.model_dump()
     passes = _REGULARIZER_PASSES.get(str((record.strategy.get("regularizer") or {}).get("type")))
     if summary.regularizer_flops is None and passes is not None:
