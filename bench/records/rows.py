@@ -90,7 +90,7 @@ def _trial_row(record: TrialRecord) -> dict[str, object]:
 def _ended(record: TrialRecord, summary: Summary) -> dict[str, object]:
     """Return the summary's fields.
 
-    Before schema 3, the regularizer's FLOPs are derived from its type. Before schema 4, no features were kept and no heads fitted.
+    Before schema 3, the regularizer's FLOPs are derived from its type. Before schema 4, no features were kept, nor heads fitted.
     """
     fields: dict[str, object] = summary.model_dump()
     passes = _REGULARIZER_PASSES.get(str((record.strategy.get("regularizer") or {}).get("type")))

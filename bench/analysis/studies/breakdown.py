@@ -35,10 +35,10 @@ def breakdown(trials: pd.DataFrame, unit: str) -> pd.DataFrame:
     trials: as returned by bench.records.collect; only finished trials of scored seeds count. unit: "flops" or "seconds".
     Columns: strategy, title, horizon, n, part, cost (mean over seeds), std (NaN for one seed), whole (the sum of the means),
     share (cost / whole). The FLOPs of keeping features and of fitting a head are separate from those of training, the
-    regularizer's from those of optimizer and start, and the seconds spent selecting images from those of training, unless a record does not
-    separate them (before schema 3: selection, and a regularizer of the user's own); then they form one part in all rows,
-    "element-wise" or "training". What was taken out and is zero everywhere has no rows. No rows at all if a part was not recorded
-    or, in seconds, if machines differ.
+    regularizer's from those of optimizer and start, and the seconds spent selecting images from those of training, unless a
+    record does not separate them (before schema 3: selection, and a regularizer of the user's own); then they form one part
+    in all rows, "element-wise" or "training". What was taken out and is zero everywhere has no rows. No rows at all if a
+    part was not recorded or, in seconds, if machines differ.
     """
     fields = list(PARTS[unit].values())
     if not set(fields) <= set(trials.columns):
