@@ -99,10 +99,12 @@ def write_overview(
     """Write the performance profile over several updates, with its table and caption, and return their paths.
 
     parts, boards: each update and its leaderboard; all for the same currency and share of the target. Nothing is written if there
-    are fewer than two, or if they share no strategy except scratch.
+    are fewer than two, or if they share no strategy except scratch; that of an earlier report is then deleted.
     """
     rows = profiles(boards) if len(boards) > 1 else pd.DataFrame(columns=["strategy"])
     if not set(rows["strategy"]) - {REFERENCE}:
+        for outdated in folder.glob(f"{_PROFILE}*"):
+            outdated.unlink()
         return []
     stem = folder / _PROFILE
     table, words = stem.with_suffix(".csv"), stem.with_suffix(".caption.txt")
