@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bench.api.named import load_scenario, seeds_for
@@ -104,18 +105,21 @@ def plan_ablation(
 
     recipe, chosen, numbers = named_strategy(strategy), _scenarios(scenarios), seeds_for(seeds)
     variants = ablations(recipe)
-    options = {
-        "device": device,
-        "data_root": data_root,
-        "cache": cache,
-        "compiled": compiled,
-        "step": step,
-        "threads": threads,
-    }
+    planned = partial(
+        plan,
+        seeds=numbers,
+        results=results,
+        device=device,
+        data_root=data_root,
+        cache=cache,
+        compiled=compiled,
+        step=step,
+        threads=threads,
+    )
     plans, rows = [], []
     for scenario in chosen:
-        expected = _at_equal_cost(plan(scenario, [recipe], numbers, results=results, **options), variants)
-        made = plan(scenario, [each.entrant for each in expected], numbers, results=results, **options)
+        expected = _at_equal_cost(planned(scenario, [recipe]), variants)
+        made = planned(scenario, [each.entrant for each in expected])
         plans.append(made)
         rows += _rows(made, expected, variants)
     return AblationPlan(recipe, tuple(plans), pd.DataFrame(rows))

@@ -7,7 +7,8 @@ History of the schema:
 3  in the summary, the selection's and the regularizer's parts of the totals: selection_seconds, regularizer_flops.
 4  freezing and fitted heads: phases; in the summary feature_flops, head_flops, feature_bytes. In the provenance, how many trials
    ran side by side: jobs; in older records, 1.
-5  in the provenance, how steps reach the device: step; in older records, eager.
+5  in the provenance, how steps reach the device: step; in older records, eager. Reading the meters is part of io_seconds,
+   and cpus are no more than the container's quota.
 """
 
 from __future__ import annotations

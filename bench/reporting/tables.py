@@ -108,7 +108,10 @@ def pooled_cells(rows: pd.DataFrame) -> Cells:
         reached = f"{row['reached']} of {row['scenarios']}"
         texts = (row["strategy"], f"{row['horizon']:g}", reached, f"{row['geometric_mean']:.2f}", f"{row['score']:.2f}")
         found.append((*texts, *((_iqm_text(row),) if known else ())))
-    notes = [
+    notes = (
+        [] if set(rows["strategy"]) - {REFERENCE} else ["No other strategy was run, at one length, in every scenario."]
+    )
+    notes += [
         "Geometric mean of the speedups; a miss counts as scratch's budget plus one step. Score: area under the performance "
         "profile from 1 to 4 times the lowest cost; it depends on which other strategies entered. Only strategies that every "
         "table contains.",

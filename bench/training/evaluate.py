@@ -62,14 +62,15 @@ def _in_float32(modules: Sequence[nn.Module], device: torch.device) -> Iterator[
     """Let these modules compute in float32, inside an autocast to something else."""
     with ExitStack() as stack:
         for module in modules:
-            usual = module.forward
+            usual, own = module.forward, vars(module).get("forward")
 
             def exact(x: Tensor, usual: Callable[[Tensor], Tensor] = usual) -> Tensor:
                 with torch.autocast(device.type, enabled=False):
                     return usual(x.float())
 
             module.forward = exact
-            stack.callback(delattr, module, "forward")
+            restore = (delattr, module, "forward") if own is None else (setattr, module, "forward", own)
+            stack.callback(*restore)
         yield
 
 

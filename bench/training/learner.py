@@ -144,8 +144,8 @@ class Learner:
         self._at = 0
         # What a step reads and writes stays where it is in memory, so that a recorded one can be replayed.
         self._loss = torch.zeros((), device=device)
-        fixed = device.type == "cpu" and recorder is None
-        self._rate = None if fixed else torch.tensor(self._training.learning_rate, device=device)
+        on_device = device.type != "cpu" or recorder is not None
+        self._rate = torch.tensor(self._training.learning_rate, device=device) if on_device else None
         self._momentum = {
             name: torch.zeros_like(each) for name, each in self._model.named_parameters() if self._training.momentum > 0
         }

@@ -80,15 +80,14 @@ def choose_step(asked: StepChoice, device: torch.device) -> StepMode:
     """Return how steps run for "auto" (as a graph on a GPU), "eager" or "graph". Raises DeviceError."""
     if asked == "auto":
         return "graph" if device.type == "cuda" else "eager"
-    for mode in STEP_MODES:
-        if asked == mode:
-            if mode == "graph" and device.type != "cuda":
-                raise DeviceError(
-                    f"--step graph: the device is {device}, expected a GPU, since graphs are CUDA's. "
-                    "Choose --step eager, or --device cuda."
-                )
-            return mode
-    raise DeviceError(f"--step {asked!r}: unknown, expected auto, {' or '.join(STEP_MODES)}. Choose one of these.")
+    if asked not in STEP_MODES:
+        raise DeviceError(f"--step {asked!r}: unknown, expected auto, {' or '.join(STEP_MODES)}. Choose one of these.")
+    if asked == "graph" and device.type != "cuda":
+        raise DeviceError(
+            f"--step graph: the device is {device}, expected a GPU, since graphs are CUDA's. "
+            "Choose --step eager, or --device cuda."
+        )
+    return asked
 
 
 def recorder_for(mode: StepMode, device: torch.device) -> Recorder | None:

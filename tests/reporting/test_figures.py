@@ -260,6 +260,17 @@ def test_one_scenario_has_no_profile(tmp_path: Path):
     assert write_overview([made_up()], [ranking_of(made_up(), tmp_path)], tmp_path, NO_PICTURES) == []
 
 
+def test_a_profile_of_an_earlier_report_goes_when_no_strategy_is_shared_any_more(tmp_path: Path):
+    parts = [made_up(name=f"s{number}", draw=number) for number in range(2)]
+    (*_,) = write_reports(parts, tmp_path, NO_PICTURES)
+    (tmp_path / "performance-profile-column.png").write_bytes(b"drawn before")
+    (tmp_path / "mine.txt").write_text("not a figure")
+    alone = parts[1].trials["strategy"].isin(["scratch"])
+    fewer = Records(parts[1].trials[alone], parts[1].evals[parts[1].evals["strategy"] == "scratch"])
+    (*_,) = write_reports([parts[0], fewer], tmp_path, NO_PICTURES)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["mine.txt"]
+
+
 def test_figures_without_data_are_not_drawn(tmp_path: Path):
     written = {sheet.name for sheet in sheets(made_up(), ranking_of(made_up(), tmp_path))}
     assert not {"energy-time", "accuracy-gpu-joules", "frontier-flops", "ablation", "seeds-reached"} & written
