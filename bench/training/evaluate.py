@@ -69,8 +69,10 @@ def _in_float32(modules: Sequence[nn.Module], device: torch.device) -> Iterator[
                     return usual(x.float())
 
             module.forward = exact
-            restore = (delattr, module, "forward") if own is None else (setattr, module, "forward", own)
-            stack.callback(*restore)
+            if own is None:
+                stack.callback(delattr, module, "forward")
+            else:
+                stack.callback(setattr, module, "forward", own)
         yield
 
 
