@@ -41,6 +41,7 @@ _PUBLIC = {
     "ShrinkAndPerturb": "bench.strategies.start",
     "Strategy": "bench.strategies.strategy",
     "Uniform": "bench.strategies.selection",
+    "Updated": "bench.api.updates",
     "WarmupStableDecay": "bench.strategies.schedule",
     "ablate": "bench.api.ablations",
     "find_horizons": "bench.api.horizons",
@@ -49,10 +50,14 @@ _PUBLIC = {
     "load_scenario": "bench.api.named",
     "plan": "bench.api.plans",
     "plan_ablation": "bench.api.ablations",
+    "plan_update": "bench.api.updates",
+    "preflight": "bench.api.updates",
     "prepare": "bench.api.plans",
     "report": "bench.api.results",
     "run": "bench.api.plans",
     "strategy": "bench.api.named",
+    "update": "bench.api.updates",
+    "update_scenario": "bench.api.updates",
 }
 
 __all__ = [
@@ -84,6 +89,7 @@ __all__ = [
     "ShrinkAndPerturb",
     "Strategy",
     "Uniform",
+    "Updated",
     "WarmupStableDecay",
     "__version__",
     "ablate",
@@ -93,10 +99,14 @@ __all__ = [
     "load_scenario",
     "plan",
     "plan_ablation",
+    "plan_update",
+    "preflight",
     "prepare",
     "report",
     "run",
     "strategy",
+    "update",
+    "update_scenario",
 ]
 
 if TYPE_CHECKING:
@@ -105,6 +115,7 @@ if TYPE_CHECKING:
     from bench.api.named import load_scenario, strategy
     from bench.api.plans import Plan, plan, prepare, run
     from bench.api.results import Results, load_results, report
+    from bench.api.updates import Updated, plan_update, preflight, update, update_scenario
     from bench.data.feed.batches import Pool
     from bench.errors import BenchError
     from bench.scenario import Scenario

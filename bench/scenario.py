@@ -23,12 +23,13 @@ from pydantic import (
 from bench.errors import ScenarioError
 from bench.target import TargetPart, check_targets
 
-Kind = Literal["class-incremental", "domain-incremental", "data-incremental"]
+Kind = Literal["class-incremental", "domain-incremental", "data-incremental", "mixed"]
 # Kind -> the field of a stage that says what arrives in it. A user's own folder works for every kind.
 _ARRIVES: dict[str, str] = {
     "class-incremental": "classes",
     "domain-incremental": "domain",
     "data-incremental": "share",
+    "mixed": "folder",
 }
 _ROUNDING = 1e-9
 
@@ -94,7 +95,7 @@ class Stage(_Part):
 
     @model_validator(mode="after")
     def _one_source(self) -> Stage:
-        given = [name for name in (*_ARRIVES.values(), "folder") if getattr(self, name) is not None]
+        given = [name for name in _ARRIVES.values() if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
                 f"found {' and '.join(given) or 'none'} of classes, domain, share, folder, expected exactly one. Change it."
@@ -104,7 +105,7 @@ class Stage(_Part):
     @property
     def source(self) -> str:
         """Which of "classes", "domain", "share" and "folder" is set."""
-        return next(name for name in (*_ARRIVES.values(), "folder") if getattr(self, name) is not None)
+        return next(name for name in _ARRIVES.values() if getattr(self, name) is not None)
 
 
 class ModelPart(_Part):
@@ -186,9 +187,9 @@ class Scenario(_Part):
         expected = _ARRIVES[self.kind]
         for place, stage in enumerate(self.stages):
             if stage.source not in (expected, "folder"):
+                either = expected if expected == "folder" else f"{expected} or folder"
                 raise ValueError(
-                    f"stages[{place}]: found {stage.source} in a {self.kind} scenario, expected {expected} or folder. "
-                    "Change one of them."
+                    f"stages[{place}]: found {stage.source} in a {self.kind} scenario, expected {either}. Change one of them."
                 )
         sources = sorted({stage.source for stage in self.stages})
         if len(sources) > 1:
@@ -221,7 +222,7 @@ class Scenario(_Part):
         for name in ("test_share", "image_size"):
             if getattr(data, name) is None:
                 raise ValueError(f"data.{name}: missing, but required when stages name folders. Add it.")
-        if self.kind == "class-incremental":
+        if self.kind in ("class-incremental", "mixed"):
             for name in ("classes", "class_order_seed"):
                 if getattr(data, name) is not None:
                     raise ValueError(f"data.{name}: found, but the folders determine the class order. Remove it.")

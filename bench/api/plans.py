@@ -116,6 +116,7 @@ def plan(
     threads: int | None = None,
     images: Residence = "auto",
     fresh: bool = False,
+    models: str | os.PathLike[str] | None = None,
 ) -> Plan:
     """Return what would be run. Checks data, strategies and existing records; trains and writes nothing.
 
@@ -123,6 +124,7 @@ def plan(
     compiled: by torch.compile; None as the scenario says. step: "eager", operator by operator, "graph", recorded and replayed on
     a GPU, or "auto", graph on a GPU. threads: of PyTorch on the CPU; None for one per core. images:
     "resident" on the device, "streamed", or "auto". fresh: run finished trials again.
+    models: a folder for the weights of each trial that finishes.
     Raises a BenchError for whatever can be known to be wrong beforehand, such as image files that are not prepared (see prepare).
 
     >>> import bench
@@ -155,8 +157,9 @@ def plan(
         threads=threads,
         residence=images,
         fresh=fresh,
+        models=None if models is None else Path(models),
     )
-    options |= {"images": images, "fresh": fresh}
+    options |= {"images": images, "fresh": fresh, "models": models}
     return Plan(asked, tuple(entrants), numbers, Path(results), options, local)
 
 

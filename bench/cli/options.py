@@ -212,6 +212,11 @@ def running_options(command: Command) -> Command:
     return _adding(_seeds_option, *_WHERE)(command)
 
 
+def output_options(command: Command) -> Command:
+    """Add the same options as running_options, for a command whose records go into its own output folder."""
+    return _adding(_seeds_option, *(option for option in _WHERE if option is not results_option))(command)
+
+
 def what_and_where(*own: Callable[[Any], Any]) -> Callable[[Command], Command]:
     """Return a decorator that adds the same options without --horizon and --seeds, and a command's own in their place."""
     return _adding(*_WHAT, *own, *_WHERE)

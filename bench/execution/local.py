@@ -32,15 +32,17 @@ from bench.training.chain import ChainStore, align
 from bench.training.device import choose_device, device_name, fix_threads
 from bench.training.given import find_given
 from bench.training.grid import scratch_steps, trial_steps
+from bench.training.kept import keep_model
 from bench.training.learner import Base, TrialSpec
 from bench.training.provenance import describe_run
 from bench.training.step import StepChoice, StepMode, choose_step
-from bench.training.trial import Trial
+from bench.training.trial import Finished, Trial
 
 
 class LocalRun:
     """A scenario's trials for some strategies and seeds, on one device of this machine.
 
+    models: a folder for the weights of each trial that finishes, see bench.training.kept; None keeps none.
     compiled: whether to use torch.compile; None leaves it to the scenario. step: see choose_step. threads: see fix_threads.
     jobs: how many trials run side by side, this one included; for the record. residence: see bench.data.feed.streaming.fits.
     The constructor checks everything that can be checked without training: data, splits, folders, a given checkpoint,
@@ -63,6 +65,7 @@ class LocalRun:
         jobs: int = 1,
         residence: Residence = "auto",
         fresh: bool = False,
+        models: Path | None = None,
     ) -> None:
         self._allocator = keep_freed_memory()
         fix_threads(threads)
@@ -83,6 +86,7 @@ class LocalRun:
             step=step,
             residence=residence,
             fresh=fresh,
+            models=models,
         )
         # When compiling for the CPU, torch warns that there is no CUDA.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
@@ -97,6 +101,7 @@ class LocalRun:
             torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32; bf16 autocast ignores this
         self._cache = cache
         self._fresh = fresh
+        self._models = models
         self._residence: Residence = residence
         self.step: StepMode = choose_step(step, self.device)
         self.compiled = scenario.training.compile if compiled is None else compiled
@@ -104,11 +109,11 @@ class LocalRun:
         updates = range(1, scenario.updates + 1)
         specs = [TrialSpec(scenario, entrant, k, seed) for seed in seeds for k in updates for entrant in entrants]
         self._results = results
-        self._images = load_images(scenario, data_root)
-        self._split = cut(scenario, self._images)
-        old, every = self._split.classes_seen[0], len(self._split.class_order)
-        given = find_given(scenario, self._images.image_shape, old, every, entrants)
-        hashes = [self._images.hash(), self._split.hash()]
+        self.images = load_images(scenario, data_root)
+        self.split = cut(scenario, self.images)
+        old, every = self.split.classes_seen[0], len(self.split.class_order)
+        self.given = given = find_given(scenario, self.images.image_shape, old, every, entrants)
+        hashes = [self.images.hash(), self.split.hash()]
         self._data_hash = digest([*hashes, given.sha256] if given else hashes)
         self._specs = specs
         self.trials = self.look()
@@ -186,7 +191,7 @@ class LocalRun:
     @property
     def restricted(self) -> bool:
         """Whether some updates have only a share of the old images."""
-        return bool(self._split.at_hand)
+        return bool(self.split.at_hand)
 
     @property
     def device_name(self) -> str:
@@ -195,11 +200,11 @@ class LocalRun:
 
     def budget(self, update: int) -> int:
         """Return scratch's optimizer steps on an update; for update 0, a base model's."""
-        return scratch_steps(self.scenario, sum(map(len, self._split.training(update, whole=True))))
+        return scratch_steps(self.scenario, sum(map(len, self.split.training(update, whole=True))))
 
     def _build_update(self, number: int, whole: bool) -> Update:
         return build_update(
-            self.scenario, self._images, self._split, number, self.device, whole=whole, residence=self._residence
+            self.scenario, self.images, self.split, number, self.device, whole=whole, residence=self._residence
         )
 
     def _run_trial(self, trial: PlannedTrial, listener: Listener) -> None:
@@ -220,7 +225,13 @@ class LocalRun:
                 observer = _Labelled(listener, label)
                 # The model is saved before the record is marked as finished.
                 leaves = spec.entrant.strategy.needs_base and spec.update < self.scenario.updates
-                keep = partial(self._chain.keep, spec, update.indices) if leaves else None
+
+                def keep(finished: Finished) -> None:
+                    if leaves:
+                        self._chain.keep(spec, update.indices, finished)
+                    if self._models is not None:
+                        keep_model(self._models, spec, finished)
+
                 finished = Trial(
                     spec, update, base, self._provenance(), trial.folder, checkpoint, self.device, observer, keep
                 ).run()
@@ -235,7 +246,7 @@ class LocalRun:
         """Return the model that a trial starts from, and the images that its learning speeds belong to."""
         spec = trial.spec
         if spec.update == 1:
-            return self._base(spec.seed, listener), self._split.train[0]
+            return self._base(spec.seed, listener), self.split.train[0]
         before = replace(spec, update=spec.update - 1)
         found, record = self._chain.load(before), read_trial(trial.folder.with_name(f"update-{before.update}"))
         if found is None or record is None or record.summary is None:
@@ -278,7 +289,7 @@ class LocalRun:
         return self._cache / "checkpoints" / f"{digest(identity)}.pt"
 
     def _provenance(self) -> Provenance:
-        source = self._images.source
+        source = self.images.source
         return describe_run(
             self.scenario, source, self._data_hash, self.device, self.compiled, self.step, self._allocator, self._jobs
         )

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 import bench
-from bench.api import ablations, horizons, named, plans, results
+from bench.api import ablations, horizons, named, plans, results, updates
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("module", [ablations, horizons, named, plans, results], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [ablations, horizons, named, plans, results, updates], ids=lambda module: module.__name__
+)
 def test_docstring_examples_give_what_they_show(module, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
     found = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
@@ -32,10 +34,13 @@ def test_every_public_function_has_a_docstring_that_says_what_it_raises():
         "load_scenario",
         "plan",
         "plan_ablation",
+        "plan_update",
         "prepare",
         "report",
         "run",
         "strategy",
+        "update",
+        "update_scenario",
     ):
         text = getattr(bench, name).__doc__
         assert "Raises" in text, name

@@ -35,9 +35,12 @@ class Normalization:
     """Turns raw pixels into what a model sees: (pixel - mean) / std per channel.
 
     mean, std: float32 (channels,), of pixels in 0..255.
+    unit_mean, unit_std: the same for pixels in 0..1, as torchvision's transforms take them.
     """
 
     def __init__(self, mean: Tensor, std: Tensor, device: torch.device) -> None:
+        self.unit_mean: tuple[float, ...] = tuple((mean.double() / 255).tolist())
+        self.unit_std: tuple[float, ...] = tuple((std.double() / 255).tolist())
         self._mean = mean.to(device).view(1, -1, 1, 1)
         self._scale = 1 / std.to(device).view(1, -1, 1, 1)
 

@@ -23,7 +23,7 @@ class Update:
     final width.
     indices: int64 (images,), the index of each image of the pool among the set's training images.
     reference_images: how many scratch trains on: all of stages 0..number. old_share: how much of the earlier stages' images
-    is in the pool. pool has no learning speeds yet.
+    is in the pool. pool has no learning speeds yet. normalize: of all three parts.
     new_is_apart: whether held-out images separate old from new; false for data-incremental updates.
     """
 
@@ -39,6 +39,7 @@ class Update:
     validation: HeldOutImages
     test: HeldOutImages
     new_is_apart: bool
+    normalize: Normalization
 
 
 def build_update(
@@ -90,6 +91,7 @@ def build_update(
         validation=held_out(images.x_train, labels_train, split.validation),
         test=held_out(images.x_test, labels_test, split.test),
         new_is_apart=scenario.kind != "data-incremental" or number == 0,
+        normalize=normalize,
     )
 
 

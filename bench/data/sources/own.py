@@ -63,11 +63,11 @@ def _check_classes(scenario: Scenario, names: list[tuple[str, ...]]) -> None:
             if scenario.kind == "class-incremental" and both:
                 raise DataError(
                     f"{scenario.name}: class {min(both)!r} is in both {folders[earlier]} and {folders[place]}, expected in one "
-                    'stage of a class-incremental scenario. Remove it from one, or set kind = "data-incremental".'
+                    'stage of a class-incremental scenario. Remove it from one, or set kind = "mixed".'
                 )
         apart = set(names[0]) ^ set(found)
-        if scenario.kind != "class-incremental" and apart and not chosen:
+        if scenario.kind in ("domain-incremental", "data-incremental") and apart and not chosen:
             raise DataError(
                 f"{scenario.name}: class {min(apart)!r} is in only one of {folders[0]} and {folders[place]}, expected the "
-                f"same classes in every stage of a {scenario.kind} scenario. Add or remove it."
+                f'same classes in every stage of a {scenario.kind} scenario. Add or remove it, or set kind = "mixed".'
             )

@@ -75,9 +75,10 @@ def _by_domain(scenario: Scenario, images: ImageSet) -> list[Arrival]:
         train = (images.domain_train == number) & np.isin(images.y_train, allowed)
         test = (images.domain_test == number) & np.isin(images.y_test, allowed)
         there = np.isin(allowed, images.y_train[train])
-        if scenario.kind == "class-incremental":
-            classes = new = allowed[there]
-            _refuse_seen(images, classes, name, taken)
+        if scenario.kind in ("class-incremental", "mixed"):
+            classes = allowed[there]
+            new = np.array([label for label in classes.tolist() if label not in taken], dtype=np.int64)
+            _take(scenario, images, classes, name, taken)
         else:
             classes, new = allowed, allowed if place == 0 else allowed[:0]
             _require_all(images, allowed, there, name)
@@ -102,17 +103,17 @@ def _class_order(scenario: Scenario, images: ImageSet) -> np.ndarray:
     return numpy_stream(scenario.data.class_order_seed, "class order").permutation(order)
 
 
-def _refuse_seen(images: ImageSet, classes: np.ndarray, name: str, taken: dict[int, str]) -> None:
-    """Record which folder each class came with. Raises DataError if one came before, or if there are none."""
+def _take(scenario: Scenario, images: ImageSet, classes: np.ndarray, name: str, taken: dict[int, str]) -> None:
+    """Record which folder each class came with first. Raises DataError for none, and for a second time that the kind forbids."""
     if not len(classes):
         raise DataError(f"{name}: no training images, expected some of every class. Add some.")
     for label in classes.tolist():
-        if label in taken:
+        if label in taken and scenario.kind == "class-incremental":
             raise DataError(
                 f"{name}: class {images.class_names[label]} is also in {taken[label]}; class-incremental stages share none. "
                 "Remove it from one of them, or change the scenario's kind."
             )
-        taken[label] = name
+        taken.setdefault(label, name)
 
 
 def _require_all(images: ImageSet, allowed: np.ndarray, there: np.ndarray, name: str) -> None:

@@ -257,6 +257,22 @@ def test_folders_of_a_class_split_share_no_class_and_order_the_classes():
         cut(scenario_of("class-incremental", FOLDERS, **OWN), images)
 
 
+def test_mixed_folders_bring_new_classes_and_more_of_known_ones():
+    images = made_up(4, 10, domains=("old", "new"), names=("ant", "bee", "cat", "dog"))
+    for label, domain in ((0, 0), (3, 1)):  # bee, cat and dog first; then ant, and more of bee and cat
+        images = without(images, label, domain)
+    split = cut(scenario_of("mixed", FOLDERS, **OWN), images)
+    assert split.class_order.tolist() == [1, 2, 3, 0]
+    assert split.classes_seen == (3, 4)
+    assert [np.bincount(images.y_train[part], minlength=4).tolist() for part in split.train] == [
+        [0, 8, 8, 8],
+        [8, 8, 8, 0],
+    ]
+    assert [len(part) for part in split.validation] == [6, 6]
+    with pytest.raises(ScenarioError, match=r"stages\[0\]: found classes in a mixed scenario, expected folder"):
+        scenario_of("mixed", [{"classes": 2}, {"classes": 2}])
+
+
 def test_data_incremental_folders_are_measured_on_one_test_part():
     images = made_up(4, 10, domains=("old", "new"))
     split = cut(scenario_of("data-incremental", FOLDERS, **OWN), images)

@@ -1,0 +1,289 @@
+"""Updating a model of one's own: what there is, whether to continue it or to train a new one, and the new model as a file."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.analysis.studies.decision import MARGIN
+from bench.catalog import REFERENCE
+from bench.errors import BenchError, RecordError, ScenarioError
+
+if TYPE_CHECKING:
+    from bench.analysis.studies.decision import Decision
+    from bench.api.named import ScenarioLike, StrategyLike
+    from bench.api.plans import Plan
+    from bench.api.results import Results
+    from bench.execution.listener import Listener
+    from bench.execution.plan import PlannedTrial
+    from bench.execution.preflight import Preflight
+    from bench.models.export import Card
+    from bench.records.schema import Summary, TrialRecord
+    from bench.scenario import Scenario
+    from bench.training.learner import TrialSpec
+
+# Naive's full length costs as much as scratch, so that it could save nothing.
+COMPARED = (REFERENCE, "naive[horizon=0.5]", "optimized")
+
+
+@dataclass(frozen=True)
+class Updated:
+    """What bench.update leaves behind.
+
+    decision: None where scratch was not run. models: strategy -> folder of its model.safetensors and model.json; the first is
+    the one to use. results: the records.
+    """
+
+    output: Path
+    decision: Decision | None
+    models: dict[str, Path]
+    results: Results
+
+
+def update_scenario(
+    old: str | os.PathLike[str],
+    new: str | os.PathLike[str],
+    *,
+    model: str | os.PathLike[str] | None = None,
+    architecture: str = "resnet8",
+    name: str = "update",
+    image_size: int = 64,
+    epochs: int = 30,
+    batch_size: int = 64,
+    learning_rate: float = 0.1,
+    validation_share: float = 0.2,
+    test_share: float = 0.2,
+) -> Scenario:
+    """Return the scenario of updating a model with a folder of new images. Lists the folders, reads no image.
+
+    old, new: folders with one folder per class, or .npz archives, see docs/own-data.md. A class of `new` that is in `old` is the
+    same class; what arrives is derived from the folders. model: a file of the old model's weights; None trains one on `old`.
+    image_size: pixels, square. epochs: scratch's budget. learning_rate: its peak. validation_share, test_share: of each
+    class's images, held out.
+    Raises DataError for folders that cannot be used, ScenarioError for a value out of range.
+    """
+    from bench.scenario import parse_scenario
+
+    folders = [Path(place).absolute() for place in (old, new)]
+    _require_apart(*folders)
+    content: dict[str, Any] = {
+        "name": re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") or "update",
+        "title": f"{folders[0].name}, then {folders[1].name} ({architecture}, {image_size} px)",
+        "kind": "mixed",
+        "stages": [{"folder": str(folder)} for folder in folders],
+        "data": {"validation_share": validation_share, "test_share": test_share, "image_size": image_size},
+        "model": {"name": architecture},
+        "training": {
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "momentum": 0.9,
+            "weight_decay": 5e-4,
+            "label_smoothing": 0.1,
+            "precision": "fp32",
+            "crop_padding": max(1, image_size // 8),
+            "flip": True,
+        },
+        "evaluation": {"points": 20, "test_every": 5},
+    }
+    if model is not None:
+        content["model"]["checkpoint"] = str(Path(model).absolute())
+    scenario = parse_scenario(content, "bench update")
+    return scenario.model_copy(update={"root": Path.cwd()})
+
+
+def write_scenario(scenario: Scenario, path: Path) -> None:
+    """Write a scenario file that reads as the same scenario; it must not name anything relative to another folder."""
+    from bench.files import write_atomically
+
+    content = scenario.model_dump(mode="json")
+    lines = [f"{key} = {_toml(content.pop(key))}" for key in list(content) if not isinstance(content[key], dict)]
+    for part, values in content.items():
+        lines += ["", f"[{part}]", *(f"{key} = {_toml(value)}" for key, value in values.items() if value is not None)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, ("\n".join(lines) + "\n").encode())
+
+
+def plan_update(
+    scenario: ScenarioLike,
+    output: str | os.PathLike[str],
+    strategies: Iterable[StrategyLike] = COMPARED,
+    seeds: Iterable[int] = range(3),
+    **options: Any,
+) -> Plan:
+    """Return the plan of an update: its records go to <output>/runs, the weights of its trials to <output>/weights.
+
+    options: as for plan(). Raises ScenarioError for a chain of several updates, and a BenchError as plan() does.
+
+    >>> import bench
+    >>> plan = bench.plan_update("digits-7-3", "output-of-the-example", seeds=[0])
+    >>> plan.trials[["strategy", "horizon"]].to_dict("list")
+    {'strategy': ['scratch', 'naive', 'optimized'], 'horizon': [1.0, 0.5, 0.44]}
+    """
+    from bench.api.named import load_scenario
+    from bench.api.plans import plan
+
+    asked = load_scenario(scenario)
+    if asked.updates != 1:
+        raise ScenarioError(
+            f"{asked.name}: a chain of {asked.updates} updates, expected one update: two stages. Use bench run for a chain."
+        )
+    folder = Path(output)
+    return plan(asked, strategies, seeds, results=folder / "runs", models=folder / "weights", **options)
+
+
+def preflight(plan: Plan) -> Preflight:
+    """Return what a plan would train on, class by class, and how good a given old model is. Reads the images, trains nothing."""
+    from bench.execution.preflight import look_at
+
+    return look_at(plan._local)
+
+
+def update(
+    plan: Plan,
+    output: str | os.PathLike[str],
+    *,
+    margin: float = MARGIN,
+    keep: Sequence[str] = (),
+    jobs: int = 1,
+    listener: Listener | None = None,
+) -> Updated:
+    """Run a plan as returned by plan_update, and write the answer and the model into its output folder.
+
+    Writes verdict.json, where scratch is among the strategies, and model.safetensors with model.json: of the cheapest strategy
+    that is shown to lose less than `margin` of scratch's accuracy (a fraction), else of scratch; where scratch was not
+    run, of the first strategy. keep: further strategies whose models are written, to models/<strategy>/. Each model is that of
+    the first seed. jobs, listener: as for run().
+    Raises BenchError for a margin that is not between 0 and 1 or a strategy that was not run, TrialError where a trial fails,
+    RecordError where a finished trial's weights are not in <output>/weights.
+    """
+    from bench.analysis.studies.decision import decide
+    from bench.api.plans import run
+    from bench.models.export import write_json
+
+    if not 0 <= margin < 1:
+        raise BenchError(f"margin {margin:g}: expected a fraction from 0 to below 1, such as 0.005. Change it.")
+    names = [each.name for each in plan.strategies]
+    unknown = [name for name in keep if name not in names]
+    if unknown:
+        raise BenchError(
+            f"keep {unknown[0]!r}: not among the strategies, expected one of {', '.join(names)}. Change it."
+        )
+    folder, results = Path(output), run(plan, jobs=jobs, listener=listener)
+    trials = {trial.spec.entrant.name: trial for trial in reversed(plan._local.look())}  # of each, the first seed
+    decision = None
+    if REFERENCE in names and len(names) > 1:
+        part = results._records.of(plan.scenario.name)
+        decision = decide(part.trials, part.evals, margin)
+    chosen = (decision.chosen.strategy if decision.chosen else REFERENCE) if decision else names[0]
+    if decision and decision.chosen:
+        horizon = decision.chosen.horizon
+        trials[chosen] = next(
+            trial for trial in plan._local.look() if trial.spec.entrant.name == chosen and trial.spec.horizon == horizon
+        )
+    models = {chosen: folder} | {name: folder / "models" / name for name in keep if name != chosen}
+    for name, place in models.items():
+        _write(plan, trials[name], folder / "weights", place)
+    if decision:
+        write_json(folder / "verdict.json", _verdict(plan, decision, chosen))
+    return Updated(folder, decision, models, results)
+
+
+def _write(plan: Plan, trial: PlannedTrial, weights: Path, folder: Path) -> None:
+    """Write one trial's model."""
+    from bench.models.export import write_model
+    from bench.records.store import read_trial
+    from bench.training.kept import kept_model
+
+    record = read_trial(trial.folder)
+    if record is None or record.summary is None:
+        raise RecordError(f"{trial.folder}: not finished, expected a finished trial. Run the same command again.")
+    found = kept_model(weights, trial.spec, record.summary.weights_sha256)
+    if found is None:
+        raise RecordError(
+            f"{weights}: no weights of {trial.spec.entrant.name}, seed {trial.spec.seed}, though its record is finished. "
+            f"Run the same command again with --fresh."
+        )
+    write_model(folder, found, _card(plan, trial.spec, record, record.summary))
+
+
+def _card(plan: Plan, spec: TrialSpec, record: TrialRecord, summary: Summary) -> Card:
+    from bench.models.export import Card
+    from bench.version import __version__
+
+    local = plan._local
+    normalize = local.data_of(0, False).normalize
+    continued = spec.entrant.strategy.needs_base
+    return Card(
+        architecture=plan.scenario.model.name,
+        classes=tuple(local.images.class_names[place] for place in local.split.class_order.tolist()),
+        channels=local.images.image_shape[0],
+        image_size=plan.scenario.data.image_size,
+        mean=normalize.unit_mean,
+        std=normalize.unit_std,
+        precision=plan.scenario.training.precision,
+        strategy=spec.entrant.name,
+        horizon=spec.horizon,
+        seed=spec.seed,
+        validation_accuracy=summary.validation_accuracy,
+        test_accuracy=summary.test_accuracy,
+        flops=summary.train_flops + summary.aux_flops,
+        device_seconds=summary.device_seconds,
+        scenario_hash=record.scenario_hash,
+        data_hash=record.provenance.data_hash,
+        weights_sha256=summary.weights_sha256,
+        old_model_sha256=record.given.sha256 if continued and record.given else None,
+        bench=__version__,
+    )
+
+
+def _verdict(plan: Plan, decision: Decision, chosen: str) -> dict[str, Any]:
+    """Return the answer as plain values; what is not known is null."""
+    from bench.reporting.updates import decision_lines
+
+    horizon = decision.chosen.horizon if decision.chosen else 1.0
+    again = chosen if chosen == REFERENCE else f"{chosen}[horizon={horizon:g}]"
+    return {
+        "answer": decision.answer,
+        "sentence": decision_lines(decision)[0],
+        "use": chosen,
+        "horizon": horizon,
+        "next_time": None if decision.answer == "undecided" else f"--only '{again}'",
+        "scenario": plan.scenario.name,
+        "scenario_hash": plan.scenario.hash(),
+        "seeds": list(plan.seeds),
+        **_plain(asdict(decision)),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return plain values with null for each number that is none."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _require_apart(old: Path, new: Path) -> None:
+    """Raise ScenarioError for two folders that are one, or one inside the other."""
+    first, second = old.resolve(), new.resolve()
+    if first == second or first in second.parents or second in first.parents:
+        raise ScenarioError(
+            f"{new}: the same folder as {old}, or one inside the other, expected two apart. Move one of them."
+        )
+
+
+def _toml(value: Any) -> str:
+    """Return a plain value as TOML. Its strings are JSON's, apart from characters that JSON leaves as they are."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items() if each is not None) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value).replace("\x7f", "\\u007f")

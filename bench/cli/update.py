@@ -1,0 +1,112 @@
+"""The command that updates a model of one's own: whether to continue it or to train a new one, and the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.cli.data import prepare_for, tell_left_out
+from bench.cli.options import output_options
+from bench.cli.show import show
+from bench.errors import BenchError
+
+_FOLDERS = ("old", "new", "model", "architecture", "image_size", "epochs", "batch_size", "learning_rate")
+_PATH = click.Path(path_type=Path)
+
+
+@click.command("update", short_help="Continue or retrain? The answer, and the model.")
+@click.option("--old", type=_PATH, default=None, help="Folder of the old images, one folder per class; or .npz.")
+@click.option(
+    "--new", type=_PATH, default=None, help="Folder of the new images: new classes, more of the old ones, or both."
+)
+@click.option(
+    "--model", type=_PATH, default=None, help="The old model's weights; default: one is trained on the old images."
+)
+@click.option("--architecture", default=None, show_default="resnet8", help="Of the model, such as resnet18.")
+@click.option("--image-size", type=click.IntRange(min=1), default=None, show_default="64", help="Pixels, square.")
+@click.option(
+    "--epochs", type=click.IntRange(min=1), default=None, show_default="30", help="Of a training from scratch."
+)
+@click.option("--batch-size", type=click.IntRange(min=1), default=None, show_default="64")
+@click.option("--learning-rate", type=float, default=None, show_default="0.1", help="Its peak.")
+@click.option("--scenario", default=None, help="A scenario file, instead of all of these.")
+@click.option("--output", type=_PATH, required=True, help="Folder for verdict, model, records and scenario file.")
+@click.option(
+    "--strategy",
+    "strategies",
+    multiple=True,
+    default=("naive[horizon=0.5]", "optimized"),
+    show_default=True,
+    help="Ways to continue that are compared with scratch.",
+)
+@click.option(
+    "--only", default=None, metavar="STRATEGY", help="Train with this strategy, one seed, and compare nothing."
+)
+@click.option(
+    "--margin",
+    type=click.FloatRange(min=0, max=100, max_open=True),
+    default=0.5,
+    show_default=True,
+    help="Percentage points of accuracy that may be lost.",
+)
+@click.option("--keep-model", "keep", multiple=True, metavar="STRATEGY", help="Write this one's model as well.")
+@click.option("--dry-run", is_flag=True, help="Show what would be trained on, and how long it takes; train nothing.")
+@click.option("--fresh", is_flag=True, help="Run finished trials again, replacing their records.")
+@output_options
+def update_command(
+    scenario: str | None,
+    output: Path,
+    strategies: tuple[str, ...],
+    only: str | None,
+    margin: float,
+    keep: tuple[str, ...],
+    dry_run: bool,
+    seeds: tuple[int, ...],
+    jobs: int,
+    **asked: Any,
+) -> None:
+    """Train an update of your own model, and say whether to continue the old model or to train a new one.
+
+    Compares ways to continue with scratch, three seeds each, and writes the answer to verdict.json and the better model to
+    model.safetensors and model.json. A killed command resumes.
+    """
+    from bench.api.named import load_scenario
+    from bench.api.updates import plan_update, preflight, update, update_scenario, write_scenario
+    from bench.catalog import REFERENCE
+    from bench.reporting.plans import plan_cells
+    from bench.reporting.progress import progress_on_terminal
+    from bench.reporting.updates import decision_lines, preflight_cells
+
+    given = {name: asked.pop(name) for name in _FOLDERS}
+    named = {name: value for name, value in given.items() if value is not None}
+    if scenario is not None and named:
+        raise BenchError(
+            f"--{min(named).replace('_', '-')}: given together with --scenario, which says it. Remove one."
+        )
+    if scenario is None and not {"old", "new"} <= named.keys():
+        raise BenchError("--old and --new: expected two folders of images, or --scenario instead. Add them.")
+    if scenario is None:
+        known = update_scenario(named.pop("old"), named.pop("new"), name=output.absolute().name, **named)
+    else:
+        known = load_scenario(scenario)
+    options = {"fresh": asked.pop("fresh"), **asked}
+    tell_left_out(prepare_for(known, asked["data_root"]))
+    ways = (only,) if only else (REFERENCE, *strategies)
+    plan = plan_update(known, output, ways, seeds[:1] if only else seeds, **options)
+    show(preflight_cells(known, preflight(plan)))
+    click.echo()
+    show(plan_cells(known, plan.costs(jobs).estimates))
+    if dry_run:
+        return
+    click.echo()
+    if scenario is None:
+        write_scenario(known, output / "scenario.toml")
+    with progress_on_terminal() as listener:
+        done = update(plan, output, margin=margin / 100, keep=keep, jobs=jobs, listener=listener)
+    if done.decision:
+        for line in decision_lines(done.decision):
+            click.echo(line)
+    for name, folder in done.models.items():
+        click.echo(f"model of {name}: {folder / 'model.safetensors'}")

@@ -1,0 +1,91 @@
+"""What a run would train on, and how good the old model is, before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from bench.execution.local import LocalRun
+from bench.models.build import build_model
+from bench.training.evaluate import Accuracy, measure
+
+
+@dataclass(frozen=True)
+class ClassCount:
+    """Numbers of images of one class: old and new ones to train on, and those held out of both."""
+
+    name: str
+    old: int
+    new: int
+    validation: int
+    test: int
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What a run's first update would train on.
+
+    classes: in the order of the head's rows. image_shape: (channels, height, width). mean, std: of each channel, of pixels in
+    0..1. old_model: the accuracy of the given old model on the old classes' validation images; None where bench trains it.
+    """
+
+    classes: tuple[ClassCount, ...]
+    image_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    old_model: Accuracy | None
+
+    @property
+    def arrives(self) -> str:
+        """What is new, derived from the images: new classes, more images of known ones, or both."""
+        fresh = [each for each in self.classes if each.new and not each.old]
+        more = [each for each in self.classes if each.new and each.old]
+        said = []
+        if fresh:
+            said.append(
+                f"{_counted(len(fresh), 'new class', 'new classes')} ({sum(each.new for each in fresh):,} images)"
+            )
+        if more:
+            known = _counted(len(more), "known class", "known classes")
+            said.append(f"{sum(each.new for each in more):,} more images of {known}")
+        return " and ".join(said)
+
+
+def look_at(run: LocalRun) -> Preflight:
+    """Return what a run's first update would train on; reads the images, and measures a given old model. Trains nothing."""
+    images, split = run.images, run.split
+    labels, test_labels = split.relabel(images.y_train), split.relabel(images.y_test)
+    every = len(split.class_order)
+
+    def counts(found: torch.Tensor) -> list[int]:
+        return torch.bincount(found, minlength=every).tolist()
+
+    old, new = (counts(torch.from_numpy(labels[part])) for part in split.training(1, whole=True))
+    validation, test = (
+        [sum(column) for column in zip(*(counts(torch.from_numpy(of[part])) for part in parts[:2]), strict=True)]
+        for of, parts in ((labels, split.validation), (test_labels, split.test))
+    )
+    names = [images.class_names[place] for place in split.class_order.tolist()]
+    base = run.data_of(0, False)
+    return Preflight(
+        classes=tuple(map(ClassCount, names, old, new, validation, test)),
+        image_shape=images.image_shape,
+        mean=base.normalize.unit_mean,
+        std=base.normalize.unit_std,
+        old_model=_accuracy(run) if run.given else None,
+    )
+
+
+def _accuracy(run: LocalRun) -> Accuracy:
+    """Return the given old model's accuracy on the old classes' validation images, in float32."""
+    assert run.given is not None
+    channels, height, _ = run.images.image_shape
+    model = build_model(run.scenario.model.name, channels, len(run.split.class_order), 0, "base", height)
+    model.load_state_dict(run.given.base(0).weights)
+    old = run.data_of(0, False)
+    return measure(model.to(run.device), (), old.validation, old.classes, "fp32", run.device)
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"

@@ -1,0 +1,93 @@
+"""An update of one's own model in words: what there is before it, and whether to continue or to retrain."""
+
+from __future__ import annotations
+
+import math
+
+from bench.analysis.studies.decision import Candidate, Decision
+from bench.execution.preflight import ClassCount, Preflight
+from bench.reporting.layout import Cells, Column
+from bench.reporting.numbers import counted
+from bench.scenario import Scenario
+
+_CHANNELS = {1: "grey", 3: "RGB"}
+
+
+def preflight_cells(scenario: Scenario, found: Preflight) -> Cells:
+    """Return what a run would train on, class by class, and below it what was taken for granted."""
+    columns = (
+        Column("class", "class", left=True),
+        Column("old", "old"),
+        Column("new", "new"),
+        Column("validation", "validation", 1),
+        Column("test", "test", 1),
+        Column("arrives", "arrives", 2, left=True),
+    )
+    rows = [
+        (each.name, *(f"{number:,}" for number in (each.old, each.new, each.validation, each.test)), _arrives(each))
+        for each in found.classes
+    ]
+    sums = [sum(getattr(each, part) for each in found.classes) for part in ("old", "new", "validation", "test")]
+    rows.append(("all", *(f"{number:,}" for number in sums), ""))
+    channels, height, width = found.image_shape
+    size = f"{width} x {height} px, {_CHANNELS.get(channels, f'{channels} channels')}"
+    notes = [
+        f"Arrives: {found.arrives}. Old and new: images to train on; validation and test are held out of both.",
+        f"Images: {size}. Each channel minus {_numbers(found.mean)}, divided by {_numbers(found.std)} (pixels from 0 to 1).",
+    ]
+    if found.old_model is not None:
+        held_out = "" if scenario.own_folders else " of the scenario"
+        notes.append(
+            f"Old model: {scenario.model.checkpoint}, {scenario.model.name}; accuracy {found.old_model.all:.4f} on the old "
+            f"classes' validation images{held_out}. If it was trained on some of them, this is too high, and so is whatever "
+            "continues it."
+        )
+    else:
+        notes.append(f"Old model: none given, so a base model ({scenario.model.name}) is trained on the old images.")
+    return Cells(scenario.title, columns, tuple(rows), tuple(notes))
+
+
+def decision_lines(decision: Decision) -> tuple[str, ...]:
+    """Return the answer as one sentence, and below it each way to continue that was compared."""
+    return (_sentence(decision), *(f"  {_compared(each)}" for each in decision.candidates))
+
+
+def _sentence(decision: Decision) -> str:
+    margin, seeds = f"a margin of {100 * decision.margin:g} points", counted(decision.n, "seed")
+    if decision.answer == "continue" and decision.chosen:
+        chosen = decision.chosen
+        return (
+            f"continue: {_name(chosen)} costs {chosen.cost:.2f} of retraining ({1 / chosen.cost:.2f} times cheaper) and ends "
+            f"{_difference(chosen)} from its accuracy of {decision.scratch_accuracy:.4f}, within {margin} ({seeds})"
+        )
+    if decision.answer == "retrain":
+        best = max(decision.candidates, key=lambda each: each.difference)
+        return (
+            f"retrain: everything that costs less ends lower than {margin} allows; the best, {_name(best)}, "
+            f"{_difference(best)} ({seeds})"
+        )
+    return f"undecided within {margin} ({seeds}); what would decide it: {decision.remedy}"
+
+
+def _compared(each: Candidate) -> str:
+    return f"{_name(each)}: accuracy {each.accuracy:.4f}, {_difference(each)} from scratch's, for {each.cost:.2f} of its FLOPs"
+
+
+def _name(candidate: Candidate) -> str:
+    return f"{candidate.strategy} at {candidate.horizon:g}"
+
+
+def _difference(candidate: Candidate) -> str:
+    """Return "+0.8 points (95 % interval -0.8 to +2.4)"."""
+    text = f"{100 * candidate.difference:+.1f} points"
+    if math.isnan(candidate.low):
+        return text
+    return f"{text} (95 % interval {100 * candidate.low:+.1f} to {100 * candidate.high:+.1f})"
+
+
+def _arrives(each: ClassCount) -> str:
+    return "more of it" if each.old and each.new else "new" if each.new else ""
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return "(" + ", ".join(f"{value:.4f}" for value in values) + ")"

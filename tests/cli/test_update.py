@@ -1,0 +1,170 @@
+"""bench update: from two folders and a checkpoint to an answer and a model that plain PyTorch loads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+from safetensors.torch import load_file
+from torchvision import models, transforms
+from torchvision.datasets import ImageFolder
+
+from bench.data.stages.splits import cut
+from bench.models.build import build_model
+from bench.scenario import load_scenario
+from tests.cli.test_main import bench, refused
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[str]:
+    """Old and new images in colours that tell classes apart; two old classes arrive again, and two are new."""
+    for stage, classes in (("old", "abc"), ("new", "bcde")):
+        for name in classes:
+            (tmp_path / stage / name).mkdir(parents=True)
+            for number in range(30):
+                random = np.random.default_rng([ord(name), number, stage == "new"])
+                colour = 40 * (ord(name) - ord("a")) + random.integers(60, size=(20, 24, 3))
+                Image.fromarray(colour.astype(np.uint8)).save(tmp_path / stage / name / f"{number}.png")
+    return ["--old", str(tmp_path / "old"), "--new", str(tmp_path / "new")]
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> list[str]:
+    places = {"--output": "up", "--cache": "cache", "--data-root": "data"}
+    options = [text for option, name in places.items() for text in (option, str(tmp_path / name))]
+    return [*options, "--device", "cpu", "--threads", "1"]
+
+
+SMALL = ["--image-size", "16", "--epochs", "2", "--batch-size", "32", "--architecture", "resnet8-narrow"]
+
+
+def test_the_preflight_shows_the_classes_and_trains_nothing(folders: list[str], where: list[str], tmp_path: Path):
+    done = bench("update", *folders, *SMALL, *where, "--dry-run")
+    assert done.exit_code == 0, done.output
+    lines = [line.split() for line in done.stdout.splitlines()]
+    # Of 30 images 6 are tests and 4 of the others for validation, in each folder.
+    assert ["a", "20", "0", "4", "6"] in lines
+    assert ["b", "20", "20", "8", "12", "more", "of", "it"] in lines
+    assert ["d", "0", "20", "4", "6", "new"] in lines
+    assert "2 new classes (40 images) and 40 more images of 2 known classes" in " ".join(done.stdout.split())
+    assert not (tmp_path / "up").exists() or not list((tmp_path / "up").rglob("*.json"))
+
+
+def test_the_answer_and_a_model_that_plain_pytorch_loads(folders: list[str], where: list[str], tmp_path: Path):
+    options = [*folders, *SMALL, *where, "--seeds", "0-1", "--strategy", "optimized"]
+    done = bench("update", *options, "--keep-model", "optimized")
+    assert done.exit_code == 0, done.output
+    verdict = json.loads((tmp_path / "up" / "verdict.json").read_text())
+    assert verdict["answer"] in ("continue", "retrain", "undecided")
+    assert verdict["sentence"] in done.stdout
+    assert [each["strategy"] for each in verdict["candidates"]] == ["optimized"]
+    kept = tmp_path / "up" if verdict["use"] == "optimized" else tmp_path / "up" / "models" / "optimized"
+    card = json.loads((kept / "model.json").read_text())
+    assert card["classes"] == ["a", "b", "c", "d", "e"]
+    model = build_model(card["architecture"], card["channels"], len(card["classes"]), 0, "test", card["image_size"])
+    model.load_state_dict(load_file(kept / "model.safetensors"))
+    right, images = validation_hits(model, card, tmp_path / "up" / "scenario.toml", tmp_path / "data")
+    assert right / images == card["validation_accuracy"]
+    again = bench(
+        "update", "--scenario", tmp_path / "up" / "scenario.toml", *where, "--seeds", "0-1", "--strategy", "optimized"
+    )
+    assert again.exit_code == 0, again.output
+    assert "4 trials: 0 to run, 4 finished already" in again.stderr
+
+
+def validation_hits(model: torch.nn.Module, card: dict, scenario: Path, data: Path) -> tuple[int, int]:
+    """Count hits on validation files, opened and prepared with Pillow and torchvision alone; the split is bench's."""
+    from bench.data.sources.find import load_images, trees_of
+
+    read = load_scenario(scenario)
+    split = cut(read, load_images(read, data))
+    files = [
+        (tree.listing.folder / name, tree.listing.class_names[label])
+        for tree in trees_of(read, data)
+        for name, label in zip(tree.listing.files, tree.listing.labels, strict=True)
+    ]
+    images = load_images(read, data)
+    pixels_of = {np.asarray(square(path, card)).tobytes(): (path, name) for path, name in files}
+    right, model = 0, model.eval()
+    held = np.concatenate(split.validation)
+    for place in held:
+        path, name = pixels_of[np.ascontiguousarray(images.x_train[np.array([place])][0]).tobytes()]
+        with torch.inference_mode():
+            pixels = transforms.functional.to_tensor(square(path, card))
+            logits = model(transforms.functional.normalize(pixels, card["mean"], card["std"])[None])
+        right += card["classes"][int(logits.argmax())] == name
+    return right, len(held)
+
+
+def square(path: Path, card: dict) -> Image.Image:
+    """Return a file's centre square at the model's size, as docs/own-data.md says."""
+    image = Image.open(path).convert("RGB")
+    return ImageOps.fit(image, (card["image_size"], card["image_size"]), Image.Resampling.BILINEAR)
+
+
+def trained_elsewhere(folder: Path, path: Path) -> None:
+    """Train a torchvision model on class folders with plain PyTorch, and save its weights."""
+    torch.manual_seed(0)
+    ready = transforms.Compose(
+        [transforms.Resize((32, 32)), transforms.ToTensor(), transforms.Normalize((0.27,) * 3, (0.14,) * 3)]
+    )
+    data = ImageFolder(str(folder), ready)
+    pixels, labels = torch.stack([data[place][0] for place in range(len(data))]), torch.tensor(data.targets)
+    model = models.resnet18(num_classes=len(data.classes))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+    for _ in range(12):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(pixels), labels).backward()
+        optimizer.step()
+    torch.save(model.state_dict(), path)
+
+
+def test_only_one_strategy_continues_a_torchvision_model_without_scratch(
+    folders: list[str], where: list[str], tmp_path: Path
+):
+    trained_elsewhere(tmp_path / "old", tmp_path / "old.pt")
+    size = ["--image-size", "32", "--epochs", "1", "--batch-size", "32"]
+    options = [*size, "--architecture", "resnet18", "--model", tmp_path / "old.pt"]
+    done = bench("update", *folders, *options, *where, "--only", "naive[horizon=0.5]")
+    assert done.exit_code == 0, done.output
+    assert "old classes' validation images" in " ".join(done.stdout.split())
+    assert "1 trial: 1 to run" in done.stderr
+    assert not (tmp_path / "up" / "verdict.json").exists()
+    card = json.loads((tmp_path / "up" / "model.json").read_text())
+    assert card["old_model_sha256"] is not None
+    model = models.get_model(card["architecture"], num_classes=len(card["classes"]))
+    model.load_state_dict(load_file(tmp_path / "up" / "model.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--old", "a"], "--old and --new: expected two folders of images, or --scenario instead"),
+        (["--old", "a", "--new", "b", "--scenario", "digits-7-3"], "--new: given together with --scenario"),
+        (["--old", "a", "--new", "a"], "a: the same folder as"),
+        (["--old", "a", "--new", "a/b"], "the same folder as"),
+        (["--old", "none", "--new", "nowhere"], "none: neither a folder of images nor an .npz archive"),
+        (["--scenario", "digits-4-2-2-2"], "digits-4-2-2-2: a chain of 3 updates, expected one update"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line(
+    options: list[str], message: str, where: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(bench("update", *options, *where))
+    assert not (tmp_path / "up").exists()
+
+
+def test_finished_trials_without_their_weights_are_named(folders: list[str], where: list[str], tmp_path: Path):
+    options = [*folders, *SMALL, *where, "--only", "naive[horizon=0.5]"]
+    assert bench("update", *options).exit_code == 0
+    for file in (tmp_path / "up" / "weights").rglob("*.pt"):
+        file.unlink()
+    done = bench("update", *options)
+    assert done.exit_code == 2
+    assert "no weights of naive, seed 0, though its record is finished" in done.stderr.splitlines()[-1]
+    assert bench("update", *options, "--fresh").exit_code == 0
