@@ -57,12 +57,12 @@ def prepare(
 ) -> None:
     """Decode a scenario's image files once, into arrays of its resolution: in parallel; a killed run resumes.
 
-    Each image's centre square is resampled to the resolution; EXIF orientation is not applied.
+    Each image is turned upright and its centre square resampled to the resolution.
     """
     if (scenario is None) == (folder is None) or (folder is None) != (size is None):
         raise DataError("bench data prepare: give --scenario, or --folder with --size.")
     if folder is not None and size is not None:
-        from bench.data.files.folders import list_tree
+        from bench.data.files.layouts import list_tree
         from bench.data.files.prepare import prepare as prepare_tree
         from bench.processors import usable_processors
 
@@ -111,6 +111,12 @@ def verify(scenario: str, data_root: Path) -> None:
         found = broken_chunks(tree)
         click.echo(f"{tree.listing.folder}: checksums {'differ' if found else 'agree'}; {len(tree.skipped)} skipped")
         wrong += [f"{tree.folder}: {part}" for part in found]
+        changed = tree.changed_files()
+        if changed:
+            raise DataError(
+                f"{tree.listing.folder / changed[0]}: changed since it was prepared{_more(changed)}. "
+                f"Remove {tree.folder}, and prepare again."
+            )
     twice = find_duplicates(images)
     click.echo(
         f"{twice.count} test images are identical to a training image, {twice.unlike} of them with a different class"
@@ -119,8 +125,7 @@ def verify(scenario: str, data_root: Path) -> None:
         click.echo("test and training place: " + ", ".join(f"{a} = {b}" for a, b in twice.pairs))
     if wrong:
         raise DataError(
-            f"{wrong[0]}: changed since it was written{f' (and {len(wrong) - 1} more)' if len(wrong) > 1 else ''}. "
-            "Remove that folder, and prepare again."
+            f"{wrong[0]}: changed since it was written{_more(wrong)}. Remove that folder, and prepare again."
         )
 
 
@@ -155,9 +160,9 @@ def prepare_for(
 
 
 def tell_left_out(trees: list[Prepared]) -> None:
-    """Say on stderr what a run goes without: broken images that were skipped, files whose ending is no image's."""
+    """Say on stderr what a run goes without: broken images that were skipped, other files, system folders."""
     for tree in trees:
-        if tree.skipped or tree.listing.left_out:
+        if tree.skipped or tree.listing.left_out or tree.listing.passed_over:
             click.echo(_in_words(tree), err=True)
 
 
@@ -174,13 +179,22 @@ def _bar(images: int) -> Iterator[Callable[[int], None]]:
 
 
 def _in_words(tree: Prepared) -> str:
+    from bench.data.files.names import shown
+
     left_out = tree.listing.left_out
-    others = f", {len(left_out)} files of other endings left out ({left_out[0]})" if left_out else ""
+    others = f", {len(left_out)} files of other endings left out ({shown(left_out[0])})" if left_out else ""
+    if tree.listing.passed_over:
+        others += f", {len(tree.listing.passed_over)} hidden, system or unlabelled ones passed over"
+        others += f" ({', '.join(map(shown, tree.listing.passed_over[:3]))})"
     skipped = f", {len(tree.skipped)} broken ones skipped ({', '.join(list(tree.skipped)[:3])})" if tree.skipped else ""
     return (
         f"{tree.listing.folder}: {len(tree.rows):,} images of {len(tree.listing.class_names)} classes ready at {tree.size} "
         f"pixels{skipped}{others}"
     )
+
+
+def _more(names: list[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
 def _megabytes(count: int | None) -> str:
