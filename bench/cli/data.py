@@ -11,10 +11,12 @@ import click
 
 from bench.cli.options import data_root_option, one_scenario_option, skip_broken_option, workers_option
 from bench.cli.show import show
+from bench.data.files.names import shown
 from bench.errors import DataError
 
 if TYPE_CHECKING:
     from bench.data.files.prepare import Prepared
+    from bench.data.stages.splits import Split
     from bench.scenario import Scenario
 
 
@@ -97,6 +99,7 @@ def verify(scenario: str, data_root: Path) -> None:
     from bench.api.named import load_scenario
     from bench.data.sources.find import find_trees, load_images
     from bench.data.sources.verify import broken_chunks, count_images, find_duplicates
+    from bench.data.stages.splits import cut
 
     asked = load_scenario(scenario)
     images = load_images(asked, data_root, download=False)
@@ -121,6 +124,8 @@ def verify(scenario: str, data_root: Path) -> None:
     click.echo(
         f"{twice.count} test images are identical to a training image, {twice.unlike} of them with a different class"
     )
+    for line in _twice_in_words(cut(asked, images)):
+        click.echo(line)
     if twice.pairs:
         click.echo("test and training place: " + ", ".join(f"{a} = {b}" for a, b in twice.pairs))
     if wrong:
@@ -159,11 +164,20 @@ def prepare_for(
         )
 
 
-def tell_left_out(trees: list[Prepared]) -> None:
-    """Say on stderr what a run goes without: broken images that were skipped, other files, system folders."""
-    for tree in trees:
+def prepare_and_tell(scenario: Scenario, data_root: Path) -> None:
+    """Decode what a scenario needs, and say on stderr what a run goes without.
+
+    That is broken images that were skipped, other files, system folders, and training images that are held out too.
+    """
+    from bench.data.sources.find import load_images
+    from bench.data.stages.splits import cut
+
+    for tree in prepare_for(scenario, data_root):
         if tree.skipped or tree.listing.left_out or tree.listing.passed_over:
             click.echo(_in_words(tree), err=True)
+    if scenario.own_folders:
+        for line in _twice_in_words(cut(scenario, load_images(scenario, data_root))):
+            click.echo(line, err=True)
 
 
 @contextmanager
@@ -178,9 +192,15 @@ def _bar(images: int) -> Iterator[Callable[[int], None]]:
         yield advance
 
 
-def _in_words(tree: Prepared) -> str:
-    from bench.data.files.names import shown
+def _twice_in_words(split: Split) -> Iterator[str]:
+    for twice in split.duplicates:
+        one, other = twice.examples[0]
+        yield f"{twice.count} images of {twice.other} are in {twice.one} too, such as {shown(other)} = {shown(one)}"
+    if split.dropped:
+        yield f"{split.dropped} training images are held out too, and left out of training"
 
+
+def _in_words(tree: Prepared) -> str:
     left_out = tree.listing.left_out
     others = f", {len(left_out)} files of other endings left out ({shown(left_out[0])})" if left_out else ""
     if tree.listing.passed_over:
