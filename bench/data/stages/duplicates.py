@@ -57,8 +57,8 @@ def find_twice(
         places = np.flatnonzero(np.isin(theirs, ours))
         if len(places):
             examples = tuple(
-                (our_names[our_indices[np.flatnonzero(ours == theirs[place])[0]]], their_names[their_indices[place]])
-                for place in places[:_EXAMPLES]
+                (our_names[int(our_indices[ours == theirs[place]][0])], their_names[int(their_indices[place])])
+                for place in places[:_EXAMPLES].tolist()
             )
             found.append(Twice(one, other, len(places), examples))
     return tuple(found)

@@ -215,7 +215,7 @@ def one_image_each(old: Path) -> None:
     [
         (empty, "no class folders, expected one per class with its images"),
         (one_image, "an image outside the class folders"),
-        (one_class, "old: one class, 'ant', expected two or more in the first stage"),
+        (one_class, "old: found only class ant, expected two or more in the first stage"),
         (one_image_each, "class 'ant' has 1 images, too few for a test share of 0.2"),
     ],
 )
