@@ -27,8 +27,8 @@ def own_parts(scenario: Scenario) -> Sequence[Tree | Part]:
     _check_classes(scenario, names)
     if len(names[0]) < 2:
         raise DataError(
-            f"{scenario.name}: {scenario.stages[0].folder}: found only class {', '.join(names[0])}, expected two or more in the first "
-            "stage. Add one, or name the folder that holds the class folders."
+            f"{scenario.name}: {scenario.stages[0].folder}: found only class {', '.join(names[0])}, expected two or more "
+            "in the first stage. Add one, or name the folder that holds the class folders."
         )
     return [part for parts in found for part in parts]
 
