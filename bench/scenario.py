@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -65,8 +66,16 @@ class DataPart(_Part):
     test_share: float | None = Field(default=None, gt=0, lt=0.5)  # for images that come without a test part
     split_seed: int = Field(default=0, ge=0)
     image_size: int | None = Field(default=None, gt=0)  # pixels, square; for images decoded from files
+    # The user's own training images that are held out too: left out of training, or an error.
+    duplicates: Literal["drop", "refuse"] = "drop"
 
-    unhashed_defaults = frozenset({"set", "classes", "test_share", "image_size"})
+    unhashed_defaults = frozenset({"set", "classes", "test_share", "image_size", "duplicates"})
+
+    @field_validator("classes")
+    @classmethod
+    def _plain(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """Bring class names into the form that folders' names are compared in."""
+        return names and tuple(unicodedata.normalize("NFC", name).strip() for name in names)
 
     @model_validator(mode="after")
     def _distinct(self) -> DataPart:
@@ -80,7 +89,8 @@ class Stage(_Part):
     """A part of the data that arrives together: exactly one of the first four fields says what arrives.
 
     classes: how many, the next ones in the scenario's order. domain: all images of a domain. share: of each class's images.
-    folder: a user's own folder or .npz archive, relative to the scenario file.
+    folder: a user's own folder or .npz archive, relative to the scenario file. layout: how to read a folder that could be
+    two things: the folders inside are the classes, or splits that hold the classes.
     old_share: the share of earlier stages' images still available when this one arrives, to every strategy but scratch.
     Discarded images stay discarded.
     """
@@ -90,8 +100,9 @@ class Stage(_Part):
     share: float | None = Field(default=None, gt=0, le=1)
     folder: str | None = Field(default=None, min_length=1)
     old_share: float = Field(default=1.0, gt=0, le=1)
+    layout: Literal["classes", "splits"] | None = None
 
-    unhashed_defaults = frozenset({"classes", "domain", "share", "folder", "old_share"})
+    unhashed_defaults = frozenset({"classes", "domain", "share", "folder", "old_share", "layout"})
 
     @model_validator(mode="after")
     def _one_source(self) -> Stage:
@@ -100,6 +111,8 @@ class Stage(_Part):
             raise ValueError(
                 f"found {' and '.join(given) or 'none'} of classes, domain, share, folder, expected exactly one. Change it."
             )
+        if self.layout is not None and (self.folder is None or self.folder.endswith(".npz")):
+            raise ValueError("layout: found in a stage that is not a folder of images. Remove it.")
         return self
 
     @property
@@ -212,6 +225,8 @@ class Scenario(_Part):
         if not own_folders:
             if data.set is None:
                 raise ValueError("data.set: missing. Add it, or name a folder in every stage.")
+            if data.duplicates != "drop":
+                raise ValueError("data.duplicates: found, but the stages name no folders of your own. Remove it.")
             if data.classes is not None and asked > len(data.classes):
                 raise ValueError(
                     f"data.classes: found {len(data.classes)} names, but the stages ask for {asked}. List more, or ask for fewer."

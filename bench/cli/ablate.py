@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bench.cli.data import prepare_for, tell_left_out
+from bench.cli.data import prepare_and_tell
 from bench.cli.options import running_options
 from bench.cli.show import columns_asked, show_tables, width_options
 from bench.errors import BenchError
@@ -69,7 +69,7 @@ def ablate_command(
         if dry_run:
             require_data(scenario, data_root, name)
         else:
-            tell_left_out(prepare_for(scenario, data_root))
+            prepare_and_tell(scenario, data_root)
     plan = plan_ablation(strategy, chosen, data_root=data_root, **asked)
     if dry_run:
         _print(plan.tables, form, wide, columns)

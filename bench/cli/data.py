@@ -11,10 +11,12 @@ import click
 
 from bench.cli.options import data_root_option, one_scenario_option, skip_broken_option, workers_option
 from bench.cli.show import show
+from bench.data.files.names import shown
 from bench.errors import DataError
 
 if TYPE_CHECKING:
     from bench.data.files.prepare import Prepared
+    from bench.data.stages.splits import Split
     from bench.scenario import Scenario
 
 
@@ -57,12 +59,12 @@ def prepare(
 ) -> None:
     """Decode a scenario's image files once, into arrays of its resolution: in parallel; a killed run resumes.
 
-    Each image's centre square is resampled to the resolution; EXIF orientation is not applied.
+    Each image is turned upright and its centre square resampled to the resolution.
     """
     if (scenario is None) == (folder is None) or (folder is None) != (size is None):
         raise DataError("bench data prepare: give --scenario, or --folder with --size.")
     if folder is not None and size is not None:
-        from bench.data.files.folders import list_tree
+        from bench.data.files.layouts import list_tree
         from bench.data.files.prepare import prepare as prepare_tree
         from bench.processors import usable_processors
 
@@ -97,6 +99,7 @@ def verify(scenario: str, data_root: Path) -> None:
     from bench.api.named import load_scenario
     from bench.data.sources.find import find_trees, load_images
     from bench.data.sources.verify import broken_chunks, count_images, find_duplicates
+    from bench.data.stages.splits import cut
 
     asked = load_scenario(scenario)
     images = load_images(asked, data_root, download=False)
@@ -111,16 +114,23 @@ def verify(scenario: str, data_root: Path) -> None:
         found = broken_chunks(tree)
         click.echo(f"{tree.listing.folder}: checksums {'differ' if found else 'agree'}; {len(tree.skipped)} skipped")
         wrong += [f"{tree.folder}: {part}" for part in found]
+        changed = tree.changed_files()
+        if changed:
+            raise DataError(
+                f"{tree.listing.folder / changed[0]}: changed since it was prepared{_more(changed)}. "
+                f"Remove {tree.folder}, and prepare again."
+            )
     twice = find_duplicates(images)
     click.echo(
         f"{twice.count} test images are identical to a training image, {twice.unlike} of them with a different class"
     )
+    for line in _twice_in_words(cut(asked, images)):
+        click.echo(line)
     if twice.pairs:
         click.echo("test and training place: " + ", ".join(f"{a} = {b}" for a, b in twice.pairs))
     if wrong:
         raise DataError(
-            f"{wrong[0]}: changed since it was written{f' (and {len(wrong) - 1} more)' if len(wrong) > 1 else ''}. "
-            "Remove that folder, and prepare again."
+            f"{wrong[0]}: changed since it was written{_more(wrong)}. Remove that folder, and prepare again."
         )
 
 
@@ -154,11 +164,20 @@ def prepare_for(
         )
 
 
-def tell_left_out(trees: list[Prepared]) -> None:
-    """Say on stderr what a run goes without: broken images that were skipped, files whose ending is no image's."""
-    for tree in trees:
-        if tree.skipped or tree.listing.left_out:
+def prepare_and_tell(scenario: Scenario, data_root: Path) -> None:
+    """Decode what a scenario needs, and say on stderr what a run goes without.
+
+    That is broken images that were skipped, other files, system folders, and training images that are held out too.
+    """
+    from bench.data.sources.find import load_images
+    from bench.data.stages.splits import cut
+
+    for tree in prepare_for(scenario, data_root):
+        if tree.skipped or tree.listing.left_out or tree.listing.passed_over:
             click.echo(_in_words(tree), err=True)
+    if scenario.own_folders:
+        for line in _twice_in_words(cut(scenario, load_images(scenario, data_root))):
+            click.echo(line, err=True)
 
 
 @contextmanager
@@ -173,14 +192,29 @@ def _bar(images: int) -> Iterator[Callable[[int], None]]:
         yield advance
 
 
+def _twice_in_words(split: Split) -> Iterator[str]:
+    for twice in split.duplicates:
+        one, other = twice.examples[0]
+        yield f"{twice.count} images of {twice.other} are in {twice.one} too, such as {shown(other)} = {shown(one)}"
+    if split.dropped:
+        yield f"{split.dropped} training images are held out too, and left out of training"
+
+
 def _in_words(tree: Prepared) -> str:
     left_out = tree.listing.left_out
-    others = f", {len(left_out)} files of other endings left out ({left_out[0]})" if left_out else ""
+    others = f", {len(left_out)} files of other endings left out ({shown(left_out[0])})" if left_out else ""
+    if tree.listing.passed_over:
+        others += f", {len(tree.listing.passed_over)} hidden, system or unlabelled ones passed over"
+        others += f" ({', '.join(map(shown, tree.listing.passed_over[:3]))})"
     skipped = f", {len(tree.skipped)} broken ones skipped ({', '.join(list(tree.skipped)[:3])})" if tree.skipped else ""
     return (
         f"{tree.listing.folder}: {len(tree.rows):,} images of {len(tree.listing.class_names)} classes ready at {tree.size} "
         f"pixels{skipped}{others}"
     )
+
+
+def _more(names: list[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
 def _megabytes(count: int | None) -> str:

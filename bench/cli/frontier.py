@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.catalog import REFERENCE, TUNING_FROM
-from bench.cli.data import prepare_for, tell_left_out
+from bench.cli.data import prepare_and_tell
 from bench.cli.options import Seeds, entrants_of, what_and_where
 from bench.cli.show import show_tables
 from bench.errors import BenchError
@@ -91,7 +91,7 @@ def frontier_command(
     # All that can be refused is refused before images are decoded, which may take hours.
     entrants_of(**asked, horizons=horizons)
     entrants = entrants_of(**asked, horizons=())
-    tell_left_out(prepare_for(scenario, asked["data_root"]))
+    prepare_and_tell(scenario, asked["data_root"])
     options = {name: asked[name] for name in _OPTIONS}
     if find:
         with progress_on_terminal() as listener:

@@ -11,7 +11,7 @@ import click
 from bench.catalog import TUNING_FROM
 from bench.cli.ablate import ablate_command
 from bench.cli.collect import collect_command, left_out_text, read_results
-from bench.cli.data import data, prepare_for, tell_left_out
+from bench.cli.data import data, prepare_and_tell
 from bench.cli.frontier import frontier_command
 from bench.cli.meters import check_command, flops_command
 from bench.cli.options import (
@@ -95,7 +95,7 @@ def run(images: Residence, fresh: bool, jobs: int, **asked: Any) -> None:
     check_names(asked["strategies"])
     scenario, entrants = load_scenario(asked["scenario"]), entrants_of(jobs=jobs, **asked)
     # All that can be refused is refused before images are decoded, which may take hours.
-    tell_left_out(prepare_for(scenario, asked["data_root"]))
+    prepare_and_tell(scenario, asked["data_root"])
     plan = plan_of(entrants, images=images, fresh=fresh, **asked)
     with progress_on_terminal() as listener:
         results = run_plan(plan, jobs=jobs, listener=listener)

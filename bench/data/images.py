@@ -89,6 +89,9 @@ class ImageSet:
     x_train, x_test: uint8 (images, height, width, channels), in memory or rows of memory-mapped files.
     y_train, y_test: int64 (images,), 0..classes-1. source: where it was found, as text without a path.
     domains: names; empty if the set has none. domain_train, domain_test: int64 (images,), index into `domains`.
+    held: bool (training images,), those that came as a validation part of their own; None if there are none.
+    keys_train, keys_test: bytes (images,), digests of the images' pixels, by which duplicates are found; None for sets that
+    bench knows, whose parts are as published. names_train, names_test: a file or place for each image, for messages.
     """
 
     x_train: Pixels
@@ -100,6 +103,11 @@ class ImageSet:
     domains: tuple[str, ...] = ()
     domain_train: np.ndarray | None = None
     domain_test: np.ndarray | None = None
+    held: np.ndarray | None = None
+    keys_train: np.ndarray | None = None
+    keys_test: np.ndarray | None = None
+    names_train: tuple[str, ...] = ()
+    names_test: tuple[str, ...] = ()
 
     def hash(self) -> str:
         """Return 16 hex digits over every pixel, label and, if the set has domains, domain.
@@ -116,6 +124,8 @@ class ImageSet:
             running.update(repr(self.domains).encode())
             for domain in (self.domain_train, self.domain_test):
                 running.update(domain.astype(">i8").tobytes())
+        if self.held is not None:
+            running.update(self.held.tobytes())
         return running.hexdigest()[:16]
 
     @property

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.data.files.folders import list_class_folders
+from bench.data.files.prepare import find_prepared
 from tests.cli.test_main import bench, refused
-from tests.data.trees import class_folders
+from tests.data.trees import class_folders, write_image
 
 OWN_DATA = Path(__file__).resolve().parents[2] / "docs" / "own-data.md"
 
@@ -142,6 +146,29 @@ def test_broken_images_are_skipped_when_asked_and_their_names_printed(mine: Path
     result = bench("data", "prepare", "--scenario", mine, "--data-root", tmp_path / "root", "--skip-broken")
     assert result.exit_code == 0, result.output
     assert "951 images of 7 classes ready at 8 pixels, 1 broken ones skipped (0/text.jpg)" in result.stdout
+
+
+def test_a_training_image_that_is_held_out_too_is_said_and_a_changed_file_is_found(
+    mine: Path, where: list[str], tmp_path: Path
+):
+    digits, root = tmp_path / "digits", tmp_path / "root"
+    trained = next((digits / "old" / "train" / "0").iterdir())
+    write_image(trained, 7, (8, 8))
+    shutil.copy(trained, digits / "new" / "test" / "9" / "twin.png")
+    (digits / "new" / "train" / "9" / "Thumbs.db").write_text("")
+    ran = bench("run", "--scenario", mine, "--strategy", "scratch", *where)
+    assert ran.exit_code == 0, ran.output
+    assert "1 hidden, system or unlabelled ones passed over (9/Thumbs.db)" in ran.stderr
+    told = bench("data", "verify", "--scenario", mine, "--data-root", root).stdout
+    assert re.search(r"1 images of digits/new: test are in digits/old: \w+ too, such as .*twin\.png = .*\.png", told)
+    listing = list_class_folders(digits / "old" / "train")
+    prepared = find_prepared(listing, 8, root)
+    text = (prepared.folder / "files.txt").read_text()
+    (prepared.folder / "files.txt").write_text(
+        ("0" if text[0] != "0" else "1") + text[1:]
+    )  # as if the first had changed
+    line = refused(bench("data", "verify", "--scenario", mine, "--data-root", root))
+    assert f"{listing.folder / listing.files[0]}: changed since it was prepared. Remove " in line
 
 
 def test_status_says_what_is_there_and_how_to_get_the_rest(tmp_path: Path):

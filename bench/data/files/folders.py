@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,16 @@ from typing import Literal
 import numpy as np
 
 from bench.data.files.decode import ENDINGS
+from bench.data.files.names import distinct_names, plain_name, shown
 from bench.errors import DataError
 
 # "cut": has no test part, so data.test_share says how much is split off.
-Use = Literal["train", "test", "cut"]
-_LITTER = ("Thumbs.db", "desktop.ini")
+Use = Literal["train", "validation", "test", "cut"]
+# What operating systems, file servers and archivers leave behind, in lower case; hidden names are skipped too.
+_SYSTEM = (
+    "@eadir", "__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db", "$recycle.bin", "#recycle", "lost+found",
+    "system volume information",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -24,8 +30,9 @@ class Listing:
     """The image files of one tree, class by class, each sorted by name.
 
     files: POSIX paths relative to folder. labels: int64 (files,), index into class_names.
-    left_out: files in class folders without an image extension. digest: 16 hex digits over every file's name, class,
-    size and modification time: a tree with the same digest is not decoded again.
+    left_out: files in class folders without an image extension. digest: 16 hex digits over the folder's canonical path
+    and every file's name, class, device, inode, size, and times of modification and change: a tree with the same digest
+    is not decoded again. passed_over: what was not looked at: hidden and system files and folders, parts without labels.
     """
 
     folder: Path
@@ -34,20 +41,25 @@ class Listing:
     class_names: tuple[str, ...]
     left_out: tuple[str, ...]
     digest: str
+    passed_over: tuple[str, ...] = ()
 
 
 def list_class_folders(folder: Path, classes: Sequence[str] | None = None, inner: str = "") -> Listing:
     """List a tree of one folder per class (torchvision's ImageFolder). classes: those used, in this order; None: all, sorted.
 
-    inner: a folder inside each class folder that holds its images, as in Tiny-ImageNet.
-    Raises DataError if the tree, a class or all images of a class are missing, or if images are outside the class folders.
+    inner: a folder inside each class folder that holds its images, as in Tiny-ImageNet. Names are compared and returned in
+    Unicode's composed form (NFC) without spaces around them.
+    Raises DataError if the tree, a class or all images of a class are missing, if images are outside the class folders, if
+    two names differ only in form or case, or if something cannot be read.
     """
-    present, loose = _subfolders(folder)
-    if loose:
+    inside = look(folder)
+    if inside.loose:
         raise DataError(
-            f"{folder / loose[0]}: an image outside the class folders, expected one folder per class. Move it into one."
+            f"{folder / shown(inside.loose[0])}: an image outside the class folders, expected one folder per class. "
+            "Move it into one."
         )
-    names = tuple(present if classes is None else classes)
+    present = dict(zip(distinct_names(inside.folders, str(folder)), inside.folders, strict=True))
+    names = tuple(sorted(present) if classes is None else map(plain_name, classes))
     if not names:
         raise DataError(f"{folder}: no class folders, expected one per class with its images. Name another folder.")
     absent = [name for name in names if name not in present]
@@ -58,9 +70,10 @@ def list_class_folders(folder: Path, classes: Sequence[str] | None = None, inner
         )
     entries: list[tuple[str, int, os.stat_result]] = []
     left_out: list[str] = []
+    passed_over = list(inside.system)
     for label, name in enumerate(names):
         before = len(entries)
-        for path, state in _files(folder / name / inner):
+        for path, state in _files(folder / present[name] / inner, folder, passed_over):
             relative = path.relative_to(folder).as_posix()
             if path.suffix.lower() in ENDINGS:
                 entries.append((relative, label, state))
@@ -68,10 +81,10 @@ def list_class_folders(folder: Path, classes: Sequence[str] | None = None, inner
                 left_out.append(relative)
         if len(entries) == before:
             raise DataError(
-                f"{folder / name}: a class folder without images, expected some ({', '.join(ENDINGS)}). "
+                f"{folder / present[name]}: a class folder without images, expected some ({', '.join(ENDINGS)}). "
                 "Add some, or remove it."
             )
-    return _listing(folder, entries, names, left_out)
+    return _listing(folder, entries, names, left_out, passed_over)
 
 
 def list_annotated(folder: Path, classes: Sequence[str] | None = None) -> Listing:
@@ -92,7 +105,8 @@ def list_annotated(folder: Path, classes: Sequence[str] | None = None) -> Listin
     absent = [name for name in names if name not in set(class_of.values())]
     if absent:
         raise DataError(f"{notes}: no images of class {absent[0]!r}{_more(absent)}. Fix data.classes.")
-    states = {path.name: state for path, state in _files(folder / "images")}
+    passed_over: list[str] = []
+    states = {path.name: state for path, state in _files(folder / "images", folder, passed_over)}
     unknown = sorted(name for name in states if name not in class_of and name.lower().endswith(ENDINGS))
     missing = sorted(name for name in class_of if name not in states)
     if missing or unknown:
@@ -104,69 +118,85 @@ def list_annotated(folder: Path, classes: Sequence[str] | None = None) -> Listin
         if class_of.get(name) in place
     ]
     entries.sort(key=lambda entry: (entry[1], entry[0]))
-    return _listing(folder, entries, names, [])
+    return _listing(folder, entries, names, [], passed_over)
 
 
-def list_tree(folder: Path, classes: Sequence[str] | None = None) -> list[tuple[Use, Listing]]:
-    """List a user's own folder: class folders, or train/ and test/ (or val/) that hold class folders.
+@dataclass(frozen=True)
+class Inside:
+    """What is directly in a folder, sorted by name. loose: image files. system: hidden and system files and folders."""
 
-    Tiny-ImageNet's validation folder is recognized too. Raises DataError as list_class_folders does, and if the train and
-    test parts have different classes.
-    """
-    if (folder / "val_annotations.txt").is_file():
-        return [("cut", list_annotated(folder, classes))]
-    inside = set(_subfolders(folder)[0])
-    tests = inside & {"test", "val"}
-    if "train" not in inside or not tests or inside - {"train", "test", "val"}:
-        return [("cut", list_class_folders(folder, classes))]
-    if len(tests) == 2:
-        raise DataError(f"{folder}: found both test/ and val/ next to train/, expected one. Remove or merge the other.")
-    train = list_class_folders(folder / "train", classes)
-    test = list_class_folders(folder / tests.pop(), classes)
-    apart = sorted(set(train.class_names) ^ set(test.class_names))
-    if apart:
-        raise DataError(
-            f"{folder}: class {apart[0]!r}{_more(apart)} in only one of train/ and {test.folder.name}/, expected in both. "
-            "Add or remove it."
-        )
-    return [("train", train), ("test", test)]
+    folders: tuple[str, ...]
+    loose: tuple[str, ...]
+    system: tuple[str, ...]
 
 
-def _subfolders(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the names of the folders and of the image files directly in `folder`, without hidden ones."""
+def look(folder: Path) -> Inside:
+    """Return what is directly in a folder. Raises DataError if it cannot be read."""
     try:
         with os.scandir(folder) as found:
-            entries = sorted((entry.name, entry.is_dir()) for entry in found if not entry.name.startswith("."))
+            entries = sorted((entry.name, entry.is_dir()) for entry in found)
     except OSError as cause:
         raise DataError(f"{folder}: not a readable folder of images ({cause.strerror}). Fix the path.") from cause
-    folders = [name for name, is_folder in entries if is_folder]
-    return folders, [name for name, is_folder in entries if not is_folder and name.lower().endswith(ENDINGS)]
+    system = tuple(name for name, _ in entries if _is_system(name))
+    kept = [(name, is_folder) for name, is_folder in entries if not _is_system(name)]
+    loose = tuple(name for name, is_folder in kept if not is_folder and name.lower().endswith(ENDINGS))
+    return Inside(tuple(name for name, is_folder in kept if is_folder), loose, system)
 
 
-def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Yield every file below `folder`, sorted by path, except hidden files and operating-system clutter."""
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and name not in _LITTER:
-                path = Path(parent, name)
-                try:
-                    yield path, path.stat()
-                except OSError as cause:
-                    raise DataError(f"{path}: cannot be read ({cause.strerror}). Fix or remove it.") from cause
+def _is_system(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _SYSTEM
+
+
+def _files(
+    folder: Path, tree: Path, passed_over: list[str], above: tuple[tuple[int, int], ...] = ()
+) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield every file below `folder`, sorted by path within it; add hidden and system names to `passed_over`.
+
+    above: device and inode of the folders that it is in. Raises DataError for what cannot be read, for an image that is not
+    a regular file, and for a link to a folder above it.
+    """
+    try:
+        own = folder.stat()
+        with os.scandir(folder) as found:
+            entries = sorted((entry.name, entry.is_dir()) for entry in found)
+    except OSError as cause:
+        raise DataError(f"{_shown(folder)}: cannot be read ({cause.strerror}). Fix or remove it.") from cause
+    here = (own.st_dev, own.st_ino)
+    if here in above:
+        raise DataError(f"{_shown(folder)}: a link to a folder that it is in, expected images. Remove it.")
+    passed_over += [(folder / name).relative_to(tree).as_posix() for name, _ in entries if _is_system(name)]
+    entries = [(name, is_folder) for name, is_folder in entries if not _is_system(name)]
+    for name in (name for name, is_folder in entries if not is_folder):
+        path = folder / name
+        try:
+            state = path.stat()
+        except OSError as cause:
+            raise DataError(f"{_shown(path)}: cannot be read ({cause.strerror}). Fix or remove it.") from cause
+        if not stat.S_ISREG(state.st_mode) and path.suffix.lower() in ENDINGS:
+            raise DataError(f"{_shown(path)}: not a regular file, expected an image. Remove it.")
+        yield path, state
+    for name in (name for name, is_folder in entries if is_folder):
+        yield from _files(folder / name, tree, passed_over, (*above, here))
 
 
 def _listing(
-    folder: Path, entries: Sequence[tuple[str, int, os.stat_result]], names: tuple[str, ...], left_out: list[str]
+    folder: Path,
+    entries: Sequence[tuple[str, int, os.stat_result]],
+    names: tuple[str, ...],
+    left_out: list[str],
+    passed_over: list[str],
 ) -> Listing:
-    running = hashlib.sha256()
+    running = hashlib.sha256(f"{os.path.realpath(folder)}\n".encode(errors="surrogateescape"))
     for name, label, state in entries:
-        running.update(
-            f"{name}\t{names[label]}\t{state.st_size}\t{state.st_mtime_ns}\n".encode(errors="surrogateescape")
-        )
+        identity = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+        running.update(f"{name}\t{names[label]}\t{identity}\n".encode(errors="surrogateescape"))
     files = tuple(name for name, _, _ in entries)
     labels = np.array([label for _, label, _ in entries], dtype=np.int64)
-    return Listing(folder, files, labels, names, tuple(left_out), running.hexdigest()[:16])
+    return Listing(folder, files, labels, names, tuple(left_out), running.hexdigest()[:16], tuple(passed_over))
+
+
+def _shown(path: Path) -> str:
+    return shown(str(path))
 
 
 def _more(names: Sequence[str]) -> str:

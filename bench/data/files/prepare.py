@@ -4,7 +4,7 @@ A prepared tree is a folder <data-root>/prepared/<key>:
 
     images.npy     uint8 (files, size, size, 3), one row per file of the tree
     done.jsonl     one line per chunk of rows that is flushed to disk: its SHA-256, and which files were broken
-    files.txt      the file names, in row order
+    files.txt      per file, in row order: a digest of its bytes, one of its pixels ("-" for none), and its name
     manifest.json  written last; without it the tree is not prepared
 """
 
@@ -23,8 +23,19 @@ import numpy as np
 from filelock import FileLock
 from numpy.lib.format import open_memmap
 
-from bench.data.files.decode import CHANNELS, METHOD, METHOD_VERSION, Chunk, Decoded, decode_chunk, start_worker
+from bench.data.files.decode import (
+    CHANNELS,
+    METHOD,
+    METHOD_VERSION,
+    Chunk,
+    Decoded,
+    decode_chunk,
+    file_digest,
+    read_file,
+    start_worker,
+)
 from bench.data.files.folders import Listing
+from bench.data.files.names import shown
 from bench.data.images import MappedPixels
 from bench.errors import DataError
 from bench.files import append_line, write_atomically
@@ -50,6 +61,35 @@ class Prepared:
     rows: np.ndarray
     skipped: dict[str, str]
     mapped: MappedPixels
+
+    def keys(self) -> np.ndarray:
+        """Return the digests of the pixels of `rows`, bytes (rows,). Raises DataError if they are missing."""
+        return np.array([key for _, key in self._digests()], dtype="S32")[self.rows]
+
+    def changed_files(self) -> list[str]:
+        """Read every file again; return the names of those whose bytes are not those that were decoded."""
+        changed = []
+        for name, (digest, _) in zip(self.listing.files, self._digests(), strict=True):
+            try:
+                now = file_digest(read_file(self.listing.folder / name))
+            except OSError:
+                now = "-"
+            if now != digest:
+                changed.append(name)
+        return changed
+
+    def _digests(self) -> list[tuple[str, str]]:
+        path = self.folder / "files.txt"
+        try:
+            lines = path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")[:-1]
+            found = [(digest, key) for digest, key, _ in (line.split(" ", 2) for line in lines)]
+        except (OSError, ValueError) as cause:
+            raise DataError(f"{path}: cannot be read ({cause}). Remove its folder and prepare again.") from cause
+        if len(found) != len(self.listing.files):
+            raise DataError(
+                f"{path}: {len(found)} lines, expected {len(self.listing.files)}. Remove its folder and prepare again."
+            )
+        return found
 
 
 def prepared_folder(listing: Listing, size: int, root: Path) -> Path:
@@ -208,12 +248,12 @@ def _read_journal(path: Path) -> Iterator[Decoded]:
 
 
 def _refusal(listing: Listing, broken: dict[str, str], folder: Path) -> DataError:
-    text = "".join(f"{name}: {why}\n" for name, why in broken.items())
-    write_atomically(folder / "broken.txt", text.encode(errors="surrogateescape"))
-    shown = "; ".join(f"{name}: {why}" for name, why in list(broken.items())[:_SHOWN])
+    lines = [f"{shown(name)}: {why}" for name, why in broken.items()]
+    write_atomically(folder / "broken.txt", "".join(f"{line}\n" for line in lines).encode())
+    some = "; ".join(lines[:_SHOWN])
     more = f"; and {len(broken) - _SHOWN} more, see {folder / 'broken.txt'}" if len(broken) > _SHOWN else ""
     return DataError(
-        f"{listing.folder}: {len(broken)} of {len(listing.files)} images broken ({shown}{more}). "
+        f"{listing.folder}: {len(broken)} of {len(listing.files)} images broken ({some}{more}). "
         "Fix or remove them, or skip them: bench data prepare --skip-broken."
     )
 
@@ -222,7 +262,9 @@ def _close(listing: Listing, size: int, done: Sequence[Decoded], broken: dict[st
     kept = [row for row, name in enumerate(listing.files) if name not in broken]
     _check_classes(listing, np.array(kept, dtype=np.int64))
     sums = [part.sha256 for part in done]
-    write_atomically(folder / "files.txt", "\n".join((*listing.files, "")).encode(errors="surrogateescape"))
+    digests = [(digest or "-", key or "-") for part in done for digest, key in zip(part.files, part.keys, strict=True)]
+    lines = [f"{digest} {key} {shown(name)}\n" for (digest, key), name in zip(digests, listing.files, strict=True)]
+    write_atomically(folder / "files.txt", "".join(lines).encode())
     manifest = {
         "method": METHOD,
         "method_version": METHOD_VERSION,
@@ -231,6 +273,7 @@ def _close(listing: Listing, size: int, done: Sequence[Decoded], broken: dict[st
         "classes": listing.class_names,
         "skipped": broken,
         "left_out": listing.left_out,
+        "passed_over": listing.passed_over,
         "sha256": sums,
         "digest": hashlib.sha256("".join(sums).encode()).hexdigest(),
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.data.files.folders import Use
+from bench.data.files.names import distinct_names
 from bench.data.sources.arrays import check_arrays, npz_names, read_npz
 from bench.data.sources.assemble import Part
 from bench.data.sources.known import SetFacts
@@ -23,7 +24,7 @@ def domain_archive_parts(path: Path, facts: SetFacts, domains: Sequence[str], sc
             raise DataError(f"{path}: no x_{domain} or y_{domain}: domain {domain} is missing. Pack the set again.")
     needed = [f"{axis}_{domain}" for domain in domains for axis in "xy"]
     arrays = read_npz(path, needed)
-    class_names = tuple(str(n) for n in arrays.get("classes", np.arange(facts.classes)))
+    class_names = distinct_names(map(str, arrays.get("classes", np.arange(facts.classes))), str(path))
     if len(class_names) != facts.classes:
         raise DataError(f"{path}: {len(class_names)} class names, expected {facts.classes}. Pack again.")
     unknown = sorted(set(scenario.data.classes or ()) - set(class_names))
@@ -48,7 +49,7 @@ def own_archive_parts(scenario: Scenario, path: Path, domain: str) -> list[Part]
     if ("x_test" in arrays) != ("y_test" in arrays):
         raise DataError(f"{path}: only one of x_test and y_test, expected both or neither. Pack again.")
     has_test, size = "x_test" in arrays, scenario.data.image_size
-    names = [str(name) for name in arrays["classes"]] if "classes" in arrays else None
+    names = distinct_names(map(str, arrays["classes"]), str(path)) if "classes" in arrays else None
     uses: tuple[Use, ...] = ("train", "test") if has_test else ("cut",)
     parts = []
     for use in uses:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bench.data.files.decode import pixel_key
 from bench.data.files.folders import Listing, Use
 from bench.data.files.prepare import Prepared
 from bench.data.images import ImageRows, ImageSet, MappedPixels, Pixels
@@ -29,7 +30,7 @@ class Part:
     """Images of one origin and use. labels: int64 (images,), index into class_names.
 
     pixels: uint8 (images, height, width, channels), or mapped pixels, of which only `rows` are images of the part.
-    where: their location, for error messages.
+    where: their location, for error messages. keys: bytes (images,), digests of their pixels. names: their files.
     """
 
     pixels: np.ndarray | MappedPixels
@@ -39,6 +40,8 @@ class Part:
     where: str
     domain: str | None = None
     rows: np.ndarray | None = None
+    keys: np.ndarray | None = None
+    names: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -50,6 +53,16 @@ def part_of(tree: Tree, prepared: Prepared) -> Part:
     """Return a prepared tree as a part; its broken images are left out."""
     labels, names = tree.listing.labels[prepared.rows], tree.listing.class_names
     return Part(prepared.mapped, labels, names, tree.use, str(tree.listing.folder), tree.domain, prepared.rows)
+
+
+def with_keys(part: Part, prepared: Prepared | None) -> Part:
+    """Return a part with the digests of its images, by which duplicates are found. prepared: its tree; None: an archive."""
+    if prepared is not None:
+        files = prepared.listing.files
+        return replace(part, keys=prepared.keys(), names=tuple(f"{part.where}/{files[row]}" for row in prepared.rows))
+    images = np.asarray(part.pixels)
+    places = tuple(f"{part.where} ({part.use} image {number})" for number in range(len(images)))
+    return replace(part, keys=np.array([pixel_key(image) for image in images], dtype="S32"), names=places)
 
 
 def assemble(
@@ -69,13 +82,15 @@ def assemble(
             )
     domains = tuple(dict.fromkeys(part.domain for part in parts if part.domain is not None))
     found: dict[str, _Side] = {"train": _Side(), "test": _Side()}
+    kept_names = all(part.keys is not None for part in parts)
     for number, part in enumerate(parts):
         labels = _relabel(part, class_names)
         domain = domains.index(part.domain) if part.domain is not None else -1
         for use, members in _sides(part, labels, class_names, test_share, split_seed):
             _check_whole(part, labels[members], class_names, use)
-            found[use].add(number, members, labels[members], domain)
+            found["test" if use == "test" else "train"].add(number, members, labels[members], domain, use)
     train, test = (side.collect(parts) for side in found.values())
+    held = found["train"].held
     return ImageSet(
         x_train=train[0],
         y_train=train[1],
@@ -86,6 +101,11 @@ def assemble(
         domains=domains,
         domain_train=train[2] if domains else None,
         domain_test=test[2] if domains else None,
+        held=held if held.any() else None,
+        keys_train=found["train"].keys(parts) if kept_names else None,
+        keys_test=found["test"].keys(parts) if kept_names else None,
+        names_train=found["train"].names(parts) if kept_names else (),
+        names_test=found["test"].names(parts) if kept_names else (),
     )
 
 
@@ -96,8 +116,21 @@ class _Side:
         self._chosen: list[tuple[int, np.ndarray]] = []
         self._labels: list[np.ndarray] = []
         self._domains: list[np.ndarray] = []
+        self._held: list[np.ndarray] = []
 
-    def add(self, part: int, members: np.ndarray, labels: np.ndarray, domain: int) -> None:
+    @property
+    def held(self) -> np.ndarray:
+        """bool (images,): those of validation parts."""
+        return np.concatenate(self._held)
+
+    def keys(self, parts: Sequence[Part]) -> np.ndarray:
+        return np.concatenate([np.asarray(parts[number].keys)[members] for number, members in self._chosen])
+
+    def names(self, parts: Sequence[Part]) -> tuple[str, ...]:
+        return tuple(parts[number].names[place] for number, members in self._chosen for place in members)
+
+    def add(self, part: int, members: np.ndarray, labels: np.ndarray, domain: int, use: str) -> None:
+        self._held.append(np.full(len(members), use == "validation"))
         self._chosen.append((part, members))
         self._labels.append(labels)
         self._domains.append(np.full(len(labels), domain, dtype=np.int64))
@@ -130,7 +163,7 @@ def _relabel(part: Part, class_names: tuple[str, ...]) -> np.ndarray:
 def _sides(
     part: Part, labels: np.ndarray, class_names: tuple[str, ...], test_share: float | None, split_seed: int
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield ("train" or "test", indices of the part's images), sorted."""
+    """Yield ("train", "validation" or "test", indices of the part's images), sorted."""
     known = np.flatnonzero(labels >= 0)
     if part.use != "cut":
         yield part.use, known

@@ -20,7 +20,7 @@ from bench.data.sources.arrays import (
     read_npz,
     resize_grey,
 )
-from bench.data.sources.assemble import Part, Tree, assemble, part_of
+from bench.data.sources.assemble import Part, Tree, assemble, part_of, with_keys
 from bench.data.sources.known import SETS, TORCHVISION_FILES, SetFacts
 from bench.data.sources.own import own_class_names, own_parts
 from bench.errors import BenchError, DataError, ScenarioError
@@ -45,6 +45,7 @@ def load_images(scenario: Scenario, root: Path, *, download: bool = True) -> Ima
     ready = [part if isinstance(part, Part) else part_of(part, trees[number]) for number, part in enumerate(parts)]
     if scenario.own_folders:
         names, source = own_class_names(scenario, parts), "folders of the user's own"
+        ready = [with_keys(part, trees.get(number)) for number, part in enumerate(ready)]
     else:
         facts = _facts(data.set or "")
         _check_no_test_share(scenario, facts)

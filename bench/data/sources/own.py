@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations, product
 from pathlib import Path
 
-from bench.data.files.folders import list_tree
+from bench.data.files.layouts import list_tree, wrappers
+from bench.data.files.names import alike
 from bench.data.sources.archives import own_archive_parts
 from bench.data.sources.assemble import Part, Tree
 from bench.errors import DataError
@@ -18,7 +20,16 @@ def own_parts(scenario: Scenario) -> Sequence[Tree | Part]:
     Raises DataError if one is missing or invalid, or if the classes do not fit the scenario's kind.
     """
     found = [_stage_parts(scenario, stage) for stage in scenario.stages]
-    _check_classes(scenario, [_names(parts) for parts in found])
+    _refuse_shared_folders(scenario, found)
+    names = [_names(parts) for parts in found]
+    _refuse_alike(scenario, names)
+    _refuse_wrapped_class(scenario, found, names)
+    _check_classes(scenario, names)
+    if len(names[0]) < 2:
+        raise DataError(
+            f"{scenario.name}: {scenario.stages[0].folder}: found only class {', '.join(names[0])}, expected two or more "
+            "in the first stage. Add one, or name the folder that holds the class folders."
+        )
     return [part for parts in found for part in parts]
 
 
@@ -38,15 +49,71 @@ def class_names(part: Tree | Part) -> tuple[str, ...]:
 def _stage_parts(scenario: Scenario, stage: Stage) -> Sequence[Tree | Part]:
     assert stage.folder is not None
     path = (scenario.root or Path()) / stage.folder
-    if path.suffix == ".npz":
+    if path.suffix == ".npz" and path.is_file():
         return own_archive_parts(scenario, path, stage.folder)
     if not path.is_dir():
         raise DataError(f"{path}: neither a folder of images nor an .npz archive. Fix the stage's folder.")
-    return [Tree(listing, use, stage.folder) for use, listing in list_tree(path, scenario.data.classes)]
+    listings = list_tree(path, scenario.data.classes, stage.layout)
+    return [Tree(listing, use, stage.folder) for use, listing in listings]
+
+
+def _refuse_shared_folders(scenario: Scenario, found: Sequence[Sequence[Tree | Part]]) -> None:
+    """Raise DataError if two stages, or two parts of one, are the same folder or one inside the other, also through links."""
+    places: list[tuple[str, ...]] = []
+    for stage, parts in zip(scenario.stages, found, strict=True):
+        written = str((scenario.root or Path()) / (stage.folder or ""))
+        inside = [str(part.listing.folder) for part in parts if isinstance(part, Tree)]
+        for one, other in combinations(inside, 2):
+            _refuse_shared(scenario, one, other)
+        places.append((written, *inside))
+    for first, second in combinations(places, 2):
+        for one, other in product(first, second):
+            _refuse_shared(scenario, one, other)
+
+
+def _refuse_shared(scenario: Scenario, one: str, other: str) -> None:
+    real = [Path(path).resolve() for path in (one, other)]
+    if real[0].samefile(real[1]):
+        how = "are the same"
+    elif real[0].is_relative_to(real[1]) or real[1].is_relative_to(real[0]):
+        how = "lie one inside the other"
+    else:
+        return
+    raise DataError(
+        f"{scenario.name}: {one} and {other} {how}, expected separate images. Change one of the stages' folders."
+    )
+
+
+def _refuse_alike(scenario: Scenario, names: Sequence[tuple[str, ...]]) -> None:
+    """Raise DataError if a class of one stage is spelt in another case in another stage."""
+    seen: dict[str, str] = {}
+    for stage, found in zip(scenario.stages, names, strict=True):
+        for name in found:
+            earlier = seen.setdefault(name.casefold(), name)
+            if earlier != name:
+                raise alike(earlier, name, f"{scenario.name}: {stage.folder}")
+
+
+def _refuse_wrapped_class(
+    scenario: Scenario, found: Sequence[Sequence[Tree | Part]], names: Sequence[tuple[str, ...]]
+) -> None:
+    """Raise DataError if a folder that was gone through is named like a class of another stage: then it may be the class."""
+    known = {name for each in names for name in each}
+    for stage, parts in zip(scenario.stages, found, strict=True):
+        path = (scenario.root or Path()) / (stage.folder or "")
+        for part in parts:
+            around = wrappers(path, part.listing) if isinstance(part, Tree) else ()
+            both = [name for name in around if name in known]
+            if both:
+                raise DataError(
+                    f"{path}: could be the class {both[0]!r} with folders of images, or a folder around the classes "
+                    f"{', '.join(map(repr, class_names(part)[:4]))}. In the stage's entry, give layout = 'classes' for the "
+                    "first, or name the inner folder for the second."
+                )
 
 
 def _names(parts: Sequence[Tree | Part]) -> tuple[str, ...]:
-    return class_names(parts[0])
+    return tuple(dict.fromkeys(name for part in parts if part.use == parts[0].use for name in class_names(part)))
 
 
 def _check_classes(scenario: Scenario, names: list[tuple[str, ...]]) -> None:

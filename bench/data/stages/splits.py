@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.data.images import ImageSet
 from bench.data.stages.arrivals import Arrival, arrivals
+from bench.data.stages.duplicates import Twice, find_twice, refuse_copies, without_held_out
 from bench.errors import DataError
 from bench.scenario import Scenario
 from bench.streams import numpy_stream
@@ -24,6 +25,8 @@ class Split:
     train, validation: per stage, indices into x_train. test: per stage, indices into x_test. In data-incremental
     scenarios all validation and test images belong to stage 0: every update is measured on the same images.
     at_hand: per update, the parts of stages 0..update that a continuing strategy still has; () if it has everything.
+    duplicates: images of the user's own that came in two parts. dropped: how many of these were taken out of training,
+    because they are held out too.
     """
 
     class_order: np.ndarray
@@ -32,6 +35,8 @@ class Split:
     test: tuple[np.ndarray, ...]
     classes_seen: tuple[int, ...]
     at_hand: tuple[tuple[np.ndarray, ...], ...] = ()
+    duplicates: tuple[Twice, ...] = ()
+    dropped: int = 0
 
     def training(self, update: int, *, whole: bool = False) -> tuple[np.ndarray, ...]:
         """Return the training images of stages 0..update, one part per stage: those still at hand, or all of them."""
@@ -61,10 +66,14 @@ def cut(scenario: Scenario, images: ImageSet) -> Split:
     """
     arriving = arrivals(scenario, images)
     order = np.concatenate([arrival.new_classes for arrival in arriving])
+    refuse_copies(scenario, images, arriving)
     held_out = [_hold_out(scenario, images, arrival) for arrival in arriving]
-    train, validation = [kept for kept, _ in held_out], [held for _, held in held_out]
+    arrived, validation = [kept for kept, _ in held_out], [held for _, held in held_out]
     test = [np.flatnonzero(arrival.test) for arrival in arriving]
-    left_over = np.array([], dtype=np.int64)
+    twice = find_twice(images, arriving, arrived, validation, test)
+    train = without_held_out(scenario, images, arrived, twice, _held_keys(images, validation, test))
+    left_over = np.setdiff1d(np.concatenate(arrived), np.concatenate(train))
+    dropped = len(left_over)
     if scenario.kind == "data-incremental":
         if not scenario.own_folders:
             *train, left_over = _deal(scenario, images, train[0])
@@ -79,9 +88,19 @@ def cut(scenario: Scenario, images: ImageSet) -> Split:
         test=tuple(test),
         classes_seen=tuple(seen + seen[-1:] * (len(scenario.stages) - len(seen))),
         at_hand=_at_hand(scenario, images, train),
+        duplicates=twice,
+        dropped=dropped,
     )
     _check(split, left_over, arriving)
     return split
+
+
+def _held_keys(images: ImageSet, validation: Sequence[np.ndarray], test: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the digests of all images that are held out; none for sets that bench knows."""
+    if images.keys_train is None or images.keys_test is None:
+        return np.array([], dtype="S32")
+    parts = [images.keys_train[part] for part in validation] + [images.keys_test[part] for part in test]
+    return np.concatenate(parts)
 
 
 def _hold_out(scenario: Scenario, images: ImageSet, arrival: Arrival) -> tuple[np.ndarray, np.ndarray]:
@@ -89,6 +108,11 @@ def _hold_out(scenario: Scenario, images: ImageSet, arrival: Arrival) -> tuple[n
     kept, held = [], []
     for label in arrival.classes:
         members = np.flatnonzero((images.y_train == label) & arrival.train)
+        given = np.zeros(len(members), dtype=bool) if images.held is None else images.held[members]
+        if given.any():  # the user's own validation part
+            kept.append(members[~given])
+            held.append(members[given])
+            continue
         count = int(len(members) * scenario.data.validation_share)
         if count == 0:
             where = arrival.domain or scenario.data.set

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.data.files.folders import list_annotated, list_class_folders, list_tree
+from bench.data.files.folders import list_annotated, list_class_folders
+from bench.data.files.layouts import list_tree
 from bench.errors import DataError
 from tests.data.trees import WNIDS, class_folders, tiny_imagenet, write_image
 
@@ -103,6 +104,11 @@ def test_an_own_folder_may_have_train_and_test_inside(tmp_path: Path):
     class_folders(tmp_path / "parted" / "val", ("cat",), each=1)
     with pytest.raises(DataError, match=r"class 'cat' in only one of train/ and val/"):
         list_tree(tmp_path / "parted")
-    class_folders(tmp_path / "parted" / "test", ("ant",), each=1)
-    with pytest.raises(DataError, match="found both test/ and val/ next to train/"):
-        list_tree(tmp_path / "parted")
+    class_folders(tmp_path / "parted" / "test", ("ant", "bee", "cat"), each=1)
+    class_folders(tmp_path / "parted" / "train", ("cat",), each=1)
+    found = list_tree(tmp_path / "parted")
+    assert [(use, listing.folder.name) for use, listing in found] == [
+        ("train", "train"),
+        ("validation", "val"),
+        ("test", "test"),
+    ]

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -159,13 +161,13 @@ def test_a_large_jpeg_is_decoded_to_about_what_pillow_gives_at_full_size(tmp_pat
 
 
 def spoil(tree: Path) -> None:
-    """Add an image of 0 bytes, a text file named like an image, a truncated image and a 16-bit image."""
+    """Add an image of 0 bytes, a text file named like an image, a truncated image and an image of too many pixels."""
     (tree / "ant" / "empty.jpg").write_bytes(b"")
     (tree / "ant" / "text.jpg").write_text("This is not an image.")
     write_image(tree / "bee" / "cut.jpg", 0, (40, 40))
     whole = (tree / "bee" / "cut.jpg").read_bytes()
     (tree / "bee" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
-    Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(tree / "bee" / "deep.png")
+    Image.new("1", (8001, 8000)).save(tree / "bee" / "huge.png")
 
 
 def test_broken_images_are_refused_by_name(tmp_path: Path):
@@ -176,7 +178,7 @@ def test_broken_images_are_refused_by_name(tmp_path: Path):
         done_in(listing, tmp_path)
     line = str(caught.value)
     assert "4 of 14 images broken (ant/empty.jpg: 0 bytes; ant/text.jpg: not an image; bee/cut.jpg: " in line
-    assert "bee/deep.png: pixels of mode I;16, expected 8 bits per channel" in line
+    assert "bee/huge.png: 8,001 x 8,000 pixels, expected at most 64 megapixels" in line
     assert line.endswith("skip them: bench data prepare --skip-broken.")
     assert find_prepared(listing, SIZE, tmp_path) is None
 
@@ -189,7 +191,7 @@ def test_broken_images_are_skipped_when_asked_without_decoding_again(tmp_path: P
         done_in(listing, tmp_path)
     monkeypatch.setattr(preparing, "decode_chunk", None)
     prepared, _ = done_in(listing, tmp_path, skip_broken=True)
-    assert set(prepared.skipped) == {"ant/empty.jpg", "ant/text.jpg", "bee/cut.jpg", "bee/deep.png"}
+    assert set(prepared.skipped) == {"ant/empty.jpg", "ant/text.jpg", "bee/cut.jpg", "bee/huge.png"}
     assert len(prepared.rows) == 10
     manifest = json.loads((prepared.folder / "manifest.json").read_text())
     assert manifest["skipped"]["ant/empty.jpg"] == "0 bytes"
@@ -209,6 +211,60 @@ def test_pixels_that_changed_on_the_disk_are_found(listing: Listing, tmp_path: P
     pixels[3, 0, 0, 0] ^= 1
     pixels.flush()
     assert broken_chunks(prepared) == ["images 0..13"]
+
+
+def same_times(path: Path, state: os.stat_result) -> None:
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def test_folders_with_equal_names_sizes_and_times_do_not_share_pixels(tmp_path: Path):
+    for place, name in enumerate(("one", "two")):
+        for number in range(2):
+            path = tmp_path / name / "ant" / f"{number}.bmp"  # of equal size whatever the pixels are
+            write_image(path, 10 * place + number)
+            os.utime(path, ns=(10**18, 10**18))
+    one, two = (done_in(list_class_folders(tmp_path / name), tmp_path)[0] for name in ("one", "two"))
+    assert one.folder != two.folder
+    assert (pixels_of(one) != pixels_of(two)).any()
+
+
+def test_a_file_changed_in_place_with_its_time_kept_is_decoded_again(tmp_path: Path):
+    path = tmp_path / "tree" / "ant" / "0.bmp"
+    write_image(path, 0)
+    state = path.stat()
+    before, _ = done_in(list_class_folders(tmp_path / "tree"), tmp_path)
+    first = pixels_of(before).copy()
+    time.sleep(0.05)  # a file system counts its times in ticks of a few milliseconds
+    write_image(path, 1)
+    same_times(path, state)
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (state.st_size, state.st_mtime_ns)
+    after, _ = done_in(list_class_folders(tmp_path / "tree"), tmp_path)
+    assert (pixels_of(after) != first).any()
+
+
+def test_verifying_reads_the_files_again(listing: Listing, tmp_path: Path):
+    prepared, _ = done_in(listing, tmp_path)
+    assert prepared.changed_files() == []
+    write_image(listing.folder / "bee" / "3.png", 99)
+    (listing.folder / "ant" / "1.png").unlink()
+    assert prepared.changed_files() == ["ant/1.png", "bee/3.png"]
+
+
+def test_the_same_tree_through_a_link_is_prepared_once(listing: Listing, tmp_path: Path):
+    (tmp_path / "link").symlink_to(listing.folder)
+    assert list_class_folders(tmp_path / "link").digest == listing.digest
+
+
+def test_the_digests_are_those_of_the_files_and_pixels(listing: Listing, tmp_path: Path):
+    prepared, _ = done_in(listing, tmp_path)
+    lines = (prepared.folder / "files.txt").read_text().splitlines()
+    digest, key, name = lines[3].split(" ", 2)
+    assert name == listing.files[3]
+    assert digest == hashlib.blake2b((listing.folder / name).read_bytes(), digest_size=16).hexdigest()
+    assert prepared.keys()[3] == key.encode()
+    (prepared.folder / "files.txt").write_text("\n".join(lines[:-1]) + "\n")
+    with pytest.raises(DataError, match=r"files\.txt: 13 lines, expected 14\. Remove its folder"):
+        prepared.keys()
 
 
 def test_an_array_that_lost_its_end_is_refused(listing: Listing, tmp_path: Path):

@@ -1,0 +1,237 @@
+"""A user's own stages against each other: the same folders, the same images, the same names."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.data.images import ImageSet
+from bench.data.sources.find import load_images, prepare_images, trees_of
+from bench.data.stages.splits import Split, cut
+from bench.errors import BenchError, DataError, ScenarioError
+from bench.scenario import Scenario
+from tests.data.trees import class_folders, own, scenario_of, write_image
+
+CLASSES = ("ant", "bee")
+
+
+def prepared(scenario: Scenario, root: Path) -> ImageSet:
+    prepare_images(scenario, root, workers=1)
+    return load_images(scenario, root, download=False)
+
+
+def split_of(root: Path, **data: object) -> tuple[ImageSet, Split]:
+    scenario = own("domain-incremental", root, **data)
+    images = prepared(scenario, root)
+    return images, cut(scenario, images)
+
+
+def refused(scenario: Scenario, root: Path) -> str:
+    with pytest.raises(BenchError) as caught:
+        cut(scenario, prepared(scenario, root))
+    line = str(caught.value)
+    assert "\n" not in line
+    line.encode()
+    return line
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """old/ and new/ with train/ and test/ of eight and four images per class, all different."""
+    for place, name in enumerate(("old", "new")):
+        class_folders(tmp_path / name / "train", CLASSES, each=8, first=1000 * place)
+        class_folders(tmp_path / name / "test", CLASSES, each=4, first=1000 * place + 500)
+    return tmp_path
+
+
+def pixels_at(images: ImageSet, indices: np.ndarray) -> set[bytes]:
+    return {image.tobytes() for image in images.x_train[indices]}
+
+
+def test_images_that_differ_are_all_trained_on(folders: Path):
+    _, split = split_of(folders)
+    assert (split.duplicates, split.dropped) == ((), 0)
+    assert [len(part) for part in split.train] == [14, 14]
+
+
+def test_a_training_image_that_is_a_test_image_elsewhere_is_dropped_and_counted(folders: Path):
+    plain_images, plain = split_of(folders)
+    copied = plain_images.names_train[plain.train[0][0]]
+    before = plain_images.x_train[plain.train[0][:1]][0].tobytes()
+    shutil.copy(copied, folders / "new" / "test" / "bee" / "another-name.png")
+    images, split = split_of(folders)
+    assert split.dropped == 1
+    assert [len(part) for part in split.train] == [13, 14]
+    assert before not in pixels_at(images, split.train[0])
+    [twice] = split.duplicates
+    assert (twice.one, twice.other, twice.count) == ("old: training", "new: test", 1)
+    assert twice.examples == ((copied, str(folders / "new" / "test" / "bee" / "another-name.png")),)
+    assert split.hash() != plain.hash()
+
+
+def test_a_lossless_copy_in_another_format_is_the_same_image(folders: Path):
+    images, split = split_of(folders)
+    with Image.open(images.names_train[split.train[0][0]]) as image:
+        image.save(folders / "new" / "test" / "ant" / "copy.bmp")
+    assert split_of(folders)[1].dropped == 1
+
+
+def test_a_cumulative_export_keeps_no_held_out_image_in_training(tmp_path: Path):
+    class_folders(tmp_path / "old", CLASSES, each=20)
+    shutil.copytree(tmp_path / "old", tmp_path / "new")
+    for place, name in enumerate(CLASSES):
+        for number in range(20):
+            write_image(tmp_path / "new" / name / f"new-{number}.png", 5000 + 100 * place + number)
+    images, split = split_of(tmp_path)
+    trained = set().union(*(pixels_at(images, part) for part in split.train))
+    held = set().union(*(pixels_at(images, part) for part in split.validation))
+    held |= {image.tobytes() for part in split.test for image in images.x_test[part]}
+    assert split.dropped > 0
+    assert not trained & held
+
+
+def test_a_duplicate_in_training_is_refused_when_asked(folders: Path):
+    assert split_of(folders, duplicates="refuse")[1].dropped == 0
+    images, split = split_of(folders)
+    shutil.copy(images.names_train[split.train[1][0]], folders / "old" / "test" / "ant" / "twin.png")
+    line = refused(own("domain-incremental", folders, duplicates="refuse"), folders)
+    assert "1 training images are held out too, such as " in line
+    assert "twin.png (old: test)" in line
+
+
+def test_a_class_whose_training_images_are_all_held_out_is_refused(folders: Path):
+    for image in (folders / "old" / "train" / "ant").iterdir():
+        shutil.copy(image, folders / "new" / "test" / "ant" / f"copy-{image.name}")
+    assert "class 'ant': all its training images are held out too" in refused(
+        own("domain-incremental", folders), folders
+    )
+
+
+def test_copies_of_whole_folders_are_refused(folders: Path):
+    shutil.rmtree(folders / "new")
+    shutil.copytree(folders / "old", folders / "new")
+    (folders / "new" / "train" / "ant" / "0.png").unlink()
+    assert "old and new: 23 of 24 different images are in both" in refused(own("domain-incremental", folders), folders)
+
+
+def test_a_test_part_that_is_a_copy_of_the_training_part_is_refused(folders: Path):
+    shutil.rmtree(folders / "old" / "test")
+    shutil.copytree(folders / "old" / "train", folders / "old" / "test")
+    line = refused(own("domain-incremental", folders), folders)
+    assert "old: training and old: test: 16 of 16 different images are in both" in line
+
+
+def test_archives_and_folders_are_compared_by_pixels(folders: Path):
+    images, split = split_of(folders)
+    test = images.x_test[split.test[0]]
+    train = np.random.default_rng(7).integers(256, size=(20, 8, 8, 3), dtype=np.uint8)
+    train[:2] = test[:2]
+    np.savez(
+        folders / "more.npz", x_train=train, y_train=np.arange(20) % 2, x_test=train[10:] ^ 255, y_test=np.arange(10) % 2,
+        classes=np.array(CLASSES),
+    )  # fmt: skip
+    scenario = own("domain-incremental", folders, ("old", "more.npz"))
+    split = cut(scenario, prepared(scenario, folders))
+    assert sum(twice.count for twice in split.duplicates if twice.one == "old: test") == 2
+    assert split.dropped + sum(twice.count for twice in split.duplicates if twice.other.endswith("validation")) == 2
+
+
+@pytest.mark.parametrize("other", ["./old", "link", "old/train", "within"])
+def test_the_same_folder_or_one_inside_the_other_is_refused(folders: Path, other: str):
+    (folders / "link").symlink_to("old")
+    (folders / "within").symlink_to("old/train")
+    with pytest.raises(DataError, match=r"are the same, expected separate|lie one inside the other, expected separate"):
+        trees_of(own("domain-incremental", folders, ("old", other)), folders)
+
+
+def test_a_test_part_that_links_to_the_training_part_is_refused(folders: Path):
+    shutil.rmtree(folders / "new" / "test")
+    (folders / "new" / "test").symlink_to("train")
+    with pytest.raises(DataError, match=r"new/train and .*new/test are the same"):
+        trees_of(own("domain-incremental", folders), folders)
+
+
+def test_a_validation_part_of_the_users_own_is_the_validation_part(tmp_path: Path):
+    for place, name in enumerate(("old", "new")):
+        for number, (part, each) in enumerate((("train", 8), ("validation", 3), ("test", 4))):
+            class_folders(tmp_path / name / part, CLASSES, each=each, first=1000 * place + 100 * number)
+    images, split = split_of(tmp_path)
+    assert [len(part) for part in (*split.train, *split.validation, *split.test)] == [16, 16, 6, 6, 8, 8]
+    assert all("/validation/" in images.names_train[place] for part in split.validation for place in part)
+    assert all("/train/" in images.names_train[place] for part in split.train for place in part)
+
+
+def test_names_that_differ_in_form_between_stages_are_one_class_and_in_case_refused(tmp_path: Path):
+    class_folders(tmp_path / "old", ("cafe\u0301", "tea"), each=10)
+    class_folders(tmp_path / "new", ("caf\u00e9", "tea"), each=10, first=99)
+    assert prepared(own("domain-incremental", tmp_path), tmp_path).class_names == ("caf\u00e9", "tea")
+    (tmp_path / "new" / "tea").rename(tmp_path / "new" / "Tea")
+    with pytest.raises(DataError, match="new: class names 'tea' and 'Tea': the same but for spelling"):
+        trees_of(own("domain-incremental", tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize("names", [("cat", "cat"), ("cat", "Cat"), ("cat", " cat")])
+def test_class_names_repeated_in_an_archive_are_refused(tmp_path: Path, names: tuple[str, str]):
+    pixels = np.random.default_rng(0).integers(256, size=(40, 8, 8, 3), dtype=np.uint8)
+    np.savez(tmp_path / "old.npz", x_train=pixels, y_train=np.arange(40) % 2, classes=np.array(names))
+    class_folders(tmp_path / "new", CLASSES, each=10)
+    line = refused(own("class-incremental", tmp_path, ("old.npz", "new")), tmp_path)
+    assert f"old.npz: class names 'cat' and {names[1]!r}: the same but for spelling" in line
+
+
+def test_a_wrapper_that_is_named_like_a_class_of_another_stage_is_refused(tmp_path: Path):
+    class_folders(tmp_path / "old", ("cat", "dog"), each=10)
+    class_folders(tmp_path / "new" / "cat", ("2024", "2025"), each=10, first=99)
+    line = refused(own("class-incremental", tmp_path), tmp_path)
+    assert "could be the class 'cat' with folders of images, or a folder around the classes '2024', '2025'" in line
+    stages = [{"folder": "old"}, {"folder": "new", "layout": "classes"}]
+    chosen = scenario_of("class-incremental", stages, tmp_path, test_share=0.2, image_size=8)
+    with pytest.raises(DataError, match="class 'cat' is in both old and new"):
+        trees_of(chosen, tmp_path)
+
+
+def empty(old: Path) -> None:
+    old.mkdir()
+
+
+def one_image(old: Path) -> None:
+    write_image(old / "a.png", 0)
+
+
+def one_class(old: Path) -> None:
+    class_folders(old, ("ant",), each=10)
+
+
+def one_image_each(old: Path) -> None:
+    class_folders(old, CLASSES, each=1)
+
+
+@pytest.mark.parametrize(
+    ("build", "complaint"),
+    [
+        (empty, "no class folders, expected one per class with its images"),
+        (one_image, "an image outside the class folders"),
+        (one_class, "old: found only class ant, expected two or more in the first stage"),
+        (one_image_each, "class 'ant' has 1 images, too few for a test share of 0.2"),
+    ],
+)
+def test_too_little_is_one_line(tmp_path: Path, build, complaint: str):
+    build(tmp_path / "old")
+    class_folders(tmp_path / "new", ("cat", "dog"), each=10, first=99)
+    assert complaint in refused(own("class-incremental", tmp_path), tmp_path)
+
+
+def test_the_new_keys_leave_hashes_as_they_were_and_are_checked(tmp_path: Path):
+    plain = own("class-incremental", tmp_path)
+    assert plain.hash() == own("class-incremental", tmp_path, duplicates="drop").hash()
+    assert plain.hash() != own("class-incremental", tmp_path, duplicates="refuse").hash()
+    assert "layout" not in str(plain.model_dump())
+    assert "duplicates" not in str(plain.model_dump())
+    with pytest.raises(ScenarioError, match=r"data\.duplicates: found, but the stages name no folders"):
+        scenario_of("class-incremental", [{"classes": 7}, {"classes": 3}], set="digits", duplicates="refuse")
+    with pytest.raises(ScenarioError, match="layout: found in a stage that is not a folder of images"):
+        scenario_of("class-incremental", [{"classes": 7, "layout": "classes"}, {"classes": 3}], set="digits")
