@@ -33,6 +33,8 @@ _ARRIVES: dict[str, str] = {
     "mixed": "folder",
 }
 _ROUNDING = 1e-9
+# model.preprocessing -> (mean, std) of each channel, of pixels in 0..1, as torchvision's and most of timm's weights expect them.
+PRESETS = {"imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}
 
 
 class _Part(BaseModel):
@@ -124,13 +126,58 @@ class Stage(_Part):
 class ModelPart(_Part):
     """A model, by name, and optionally an existing old model.
 
-    checkpoint: a user's own file, relative to the scenario file; None trains the old model on stage 0.
+    checkpoint: a user's own file, relative to the scenario file; None trains the old model on stage 0. weights: which of several
+    models in it: "ema", "model", or where it is in the file. untrained_is_fine: use it even if it knows no old class.
+    mean, std: of each channel, of pixels in 0..1, that every model of the scenario expects; preprocessing: the same by name.
+    None: those of the old training images.
     """
 
     name: str = Field(min_length=1)
     checkpoint: str | None = Field(default=None, min_length=1)
+    weights: str | None = Field(default=None, min_length=1)
+    untrained_is_fine: bool = False
+    mean: tuple[float, ...] | None = Field(default=None, min_length=1, strict=False)
+    std: tuple[float, ...] | None = Field(default=None, min_length=1, strict=False)
+    preprocessing: Literal["imagenet"] | None = None
 
-    unhashed_defaults = frozenset({"checkpoint"})
+    unhashed_defaults = frozenset({"checkpoint", "weights", "untrained_is_fine", "mean", "std", "preprocessing"})
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> ModelPart:
+        for name in ("weights", "untrained_is_fine"):
+            if self.checkpoint is None and getattr(self, name):
+                raise ValueError(
+                    f"{name}: found without a checkpoint, which it is about. Remove it, or add checkpoint."
+                )
+        if self.preprocessing and (self.mean or self.std):
+            raise ValueError("preprocessing: found together with mean or std, expected one of them. Remove one.")
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std: found one of them, expected both or none. Add the other.")
+        if self.mean is not None and self.std is not None:
+            if len(self.mean) != len(self.std):
+                raise ValueError(
+                    f"std: found {len(self.std)} numbers and a mean of {len(self.mean)}, expected one of each per channel. "
+                    "Change one."
+                )
+            wrong = next((value for value in self.mean if not 0 <= value <= 1), None)
+            if wrong is not None:
+                raise ValueError(
+                    f"mean: found {wrong:g}, expected 0 to 1, as of pixels in 0..1. Divide mean and std by 255."
+                )
+            wrong = next((value for value in self.std if not 0 < value <= 1), None)
+            if wrong is not None:
+                raise ValueError(
+                    f"std: found {wrong:g}, expected above 0 and at most 1, as of pixels in 0..1. "
+                    f"{'Divide mean and std by 255' if wrong > 1 else 'Change it'}."
+                )
+        return self
+
+    @property
+    def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """The named mean and standard deviation of each channel, of pixels in 0..1; None for the old training images' own."""
+        if self.preprocessing is not None:
+            return PRESETS[self.preprocessing]
+        return (self.mean, self.std) if self.mean is not None and self.std is not None else None
 
 
 class TrainingPart(_Part):

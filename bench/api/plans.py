@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bench.execution.local import LocalRun
     from bench.scenario import Scenario
     from bench.strategies.strategy import Entrant
+    from bench.training.given import OldModel
     from bench.training.step import StepChoice
 
 
@@ -69,6 +70,14 @@ class Plan:
 
         _check_number("jobs", jobs)
         return Costs(self.scenario, estimate(self._local, jobs))
+
+    def old_model(self) -> OldModel | None:
+        """Return what the scenario's own checkpoint is like: how it was read, its normalization and accuracy by old class.
+
+        None if it names none, or no trial that is due needs it. Raises ScenarioError if it is no better than guessing, unless the
+        scenario says `untrained_is_fine`.
+        """
+        return self._local.old_model()
 
     def into(self, results: str | os.PathLike[str]) -> Plan:
         """Return the same plan with its records in another folder."""

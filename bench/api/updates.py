@@ -139,7 +139,10 @@ def plan_update(
 
 
 def preflight(plan: Plan) -> Preflight:
-    """Return what a plan would train on, class by class, and how good a given old model is. Reads the images, trains nothing."""
+    """Return what a plan would train on, class by class, and how good a given old model is. Reads the images, trains nothing.
+
+    Raises ScenarioError for an old model that is no better than guessing.
+    """
     from bench.execution.preflight import look_at
 
     return look_at(plan._local)
@@ -218,7 +221,7 @@ def _card(plan: Plan, spec: TrialSpec, record: TrialRecord, summary: Summary) ->
     from bench.version import __version__
 
     local = plan._local
-    normalize = local.data_of(0, False).normalize
+    normalize = local.data_of(0, False).train.normalize
     continued = spec.entrant.strategy.needs_base
     return Card(
         architecture=plan.scenario.model.name,

@@ -97,6 +97,9 @@ def run(images: Residence, fresh: bool, jobs: int, **asked: Any) -> None:
     # All that can be refused is refused before images are decoded, which may take hours.
     prepare_and_tell(scenario, asked["data_root"])
     plan = plan_of(entrants, images=images, fresh=fresh, **asked)
+    old = plan.old_model()
+    for line in old.lines() if old else ():
+        click.echo(line)
     with progress_on_terminal() as listener:
         results = run_plan(plan, jobs=jobs, listener=listener)
     click.echo(f"records: {plan.results / plan.scenario.name}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bench.cli.data import prepare_for, tell_left_out
+from bench.cli.data import prepare_and_tell
 from bench.cli.options import output_options
 from bench.cli.show import show
 from bench.errors import BenchError
@@ -92,7 +92,7 @@ def update_command(
     else:
         known = load_scenario(scenario)
     options = {"fresh": asked.pop("fresh"), **asked}
-    tell_left_out(prepare_for(known, asked["data_root"]))
+    prepare_and_tell(known, asked["data_root"])
     ways = (only,) if only else (REFERENCE, *strategies)
     plan = plan_update(known, output, ways, seeds[:1] if only else seeds, **options)
     show(preflight_cells(known, preflight(plan)))

@@ -14,7 +14,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from bench.data.feed.streaming import Residence
-from bench.data.feed.update import Update, build_update
+from bench.data.feed.update import Update, build_update, check_channels
 from bench.data.sources.find import load_images
 from bench.data.stages.splits import cut
 from bench.errors import MeterError, RecordError, StrategyError, TrialError
@@ -30,7 +30,7 @@ from bench.training.allocator import keep_freed_memory
 from bench.training.base import BaseStore
 from bench.training.chain import ChainStore, align
 from bench.training.device import choose_device, device_name, fix_threads
-from bench.training.given import find_given
+from bench.training.given import OldModel, assess, find_given
 from bench.training.grid import scratch_steps, trial_steps
 from bench.training.kept import keep_model
 from bench.training.learner import Base, TrialSpec
@@ -111,12 +111,15 @@ class LocalRun:
         self._results = results
         self.images = load_images(scenario, data_root)
         self.split = cut(scenario, self.images)
+        check_channels(scenario, self.images.image_shape[0])
         old, every = self.split.classes_seen[0], len(self.split.class_order)
-        self.given = given = find_given(scenario, self.images.image_shape, old, every, entrants)
+        given = find_given(scenario, self.images.image_shape, old, every, entrants)
         hashes = [self.images.hash(), self.split.hash()]
         self._data_hash = digest([*hashes, given.sha256] if given else hashes)
         self._specs = specs
         self.trials = self.look()
+        self._given = given
+        self._assessed: OldModel | None = None
         self._bases = BaseStore(cache, scenario, self.device, self._data_hash, given)
         self._chain = ChainStore(cache, self._bases.key)
         check_chains(self.trials, self._chain)
@@ -136,8 +139,26 @@ class LocalRun:
         due = self.begin(listener)
         self.require_all_ran([failure for trial in due if (failure := self.attempt(trial, listener))])
 
+    def old_model(self) -> OldModel | None:
+        """Return what a given checkpoint is like, measured once; None if there is none, or no trial that is due needs it.
+
+        Raises ScenarioError if it is no better than guessing and the scenario does not allow that.
+        """
+        needed = any(trial.due and trial.spec.entrant.strategy.needs_base for trial in self.trials)
+        if self._given is None or not needed:
+            return None
+        if self._assessed is None:
+            names = [self.images.class_names[label] for label in self.split.class_order[: self._given.old]]
+            kept = self._cache / "given" / f"{self._bases.key}.json"
+            self._assessed = assess(self._given, self.scenario, self.data_of(0, False), names, self.device, kept)
+        return self._assessed
+
     def begin(self, listener: Listener) -> list[PlannedTrial]:
-        """Return the trials that are due, and tell the listener. Raises RecordError if nothing can be written."""
+        """Return the trials that are due, and tell the listener.
+
+        Raises RecordError if nothing can be written, and what old_model does.
+        """
+        self.old_model()
         require_writable(self._results)
         require_writable(self._cache)
         due = [trial for trial in self.trials if trial.due]
@@ -270,6 +291,14 @@ class LocalRun:
                 listener.ended(label, None)
                 raise
             listener.ended(label, read_trial(self._bases.folder(seed)))
+        old = self.old_model()
+        if base.given is not None and old is not None:
+            facts = {
+                "normalization": old.normalization,
+                "validation_accuracy": old.accuracy,
+                "validation_images": sum(old.images),
+            }
+            base = replace(base, given=base.given.model_copy(update=facts))
         return base
 
     def _checkpoint(self, trial: PlannedTrial, base: Base | None) -> Path:

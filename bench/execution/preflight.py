@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from bench.execution.local import LocalRun
-from bench.models.build import build_model
-from bench.training.evaluate import Accuracy, measure
+from bench.training.given import OldModel
 
 
 @dataclass(frozen=True)
@@ -27,14 +26,14 @@ class Preflight:
     """What a run's first update would train on.
 
     classes: in the order of the head's rows. image_shape: (channels, height, width). mean, std: of each channel, of pixels in
-    0..1. old_model: the accuracy of the given old model on the old classes' validation images; None where bench trains it.
+    0..1. old_model: what a given old model is like; None where bench trains it, or where no trial that is due needs it.
     """
 
     classes: tuple[ClassCount, ...]
     image_shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    old_model: Accuracy | None
+    old_model: OldModel | None
 
     @property
     def arrives(self) -> str:
@@ -53,7 +52,10 @@ class Preflight:
 
 
 def look_at(run: LocalRun) -> Preflight:
-    """Return what a run's first update would train on; reads the images, and measures a given old model. Trains nothing."""
+    """Return what a run's first update would train on; reads the images, and measures a given old model. Trains nothing.
+
+    Raises ScenarioError for an old model that is no better than guessing, see LocalRun.old_model.
+    """
     images, split = run.images, run.split
     labels, test_labels = split.relabel(images.y_train), split.relabel(images.y_test)
     every = len(split.class_order)
@@ -67,24 +69,14 @@ def look_at(run: LocalRun) -> Preflight:
         for of, parts in ((labels, split.validation), (test_labels, split.test))
     )
     names = [images.class_names[place] for place in split.class_order.tolist()]
-    base = run.data_of(0, False)
+    normalize = run.data_of(0, False).train.normalize
     return Preflight(
         classes=tuple(map(ClassCount, names, old, new, validation, test)),
         image_shape=images.image_shape,
-        mean=base.normalize.unit_mean,
-        std=base.normalize.unit_std,
-        old_model=_accuracy(run) if run.given else None,
+        mean=normalize.unit_mean,
+        std=normalize.unit_std,
+        old_model=run.old_model(),
     )
-
-
-def _accuracy(run: LocalRun) -> Accuracy:
-    """Return the given old model's accuracy on the old classes' validation images, in float32."""
-    assert run.given is not None
-    channels, height, _ = run.images.image_shape
-    model = build_model(run.scenario.model.name, channels, len(run.split.class_order), 0, "base", height)
-    model.load_state_dict(run.given.base(0).weights)
-    old = run.data_of(0, False)
-    return measure(model.to(run.device), (), old.validation, old.classes, "fp32", run.device)
 
 
 def _counted(number: int, one: str, many: str) -> str:

@@ -88,10 +88,18 @@ class GpuFacts(_Record):
 
 
 class GivenModel(_Record):
-    """The user's own old model: its cost is unknown, and no trials were run for it."""
+    """The user's own old model: its cost is unknown, and no trials were run for it.
+
+    read: in words, how its weights were taken from the file. normalization: in words, what it was taken to expect.
+    validation_accuracy, validation_images: of the old classes, before the update.
+    """
 
     file: str  # its name, without a path
     sha256: str
+    read: str | None = None
+    normalization: str | None = None
+    validation_accuracy: float | None = None
+    validation_images: int | None = None
     origin: Literal["given by the user"] = "given by the user"
 
 

@@ -9,10 +9,11 @@ History of the schema:
    ran side by side: jobs; in older records, 1.
 5  in the provenance, how steps reach the device: step; in older records, eager. Reading the meters is part of io_seconds,
    and cpus are no more than the container's quota.
+6  of a given old model, how it was read, its normalization, and its accuracy on the old classes.
 """
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 5
-READABLE_VERSIONS = (1, 2, 3, 4, 5)
+SCHEMA_VERSION = 6
+READABLE_VERSIONS = (1, 2, 3, 4, 5, 6)
 RULES_VERSION = 1

@@ -11,6 +11,7 @@ from bench.reporting.numbers import counted
 from bench.scenario import Scenario
 
 _CHANNELS = {1: "grey", 3: "RGB"}
+_WORST = 3  # classes
 
 
 def preflight_cells(scenario: Scenario, found: Preflight) -> Cells:
@@ -36,13 +37,13 @@ def preflight_cells(scenario: Scenario, found: Preflight) -> Cells:
         f"Images: {size}. Each channel minus {_numbers(found.mean)}, divided by {_numbers(found.std)} (pixels from 0 to 1).",
     ]
     if found.old_model is not None:
-        held_out = "" if scenario.own_folders else " of the scenario"
+        notes += [f"{line[0].upper()}{line[1:]}." for line in found.old_model.lines()]
+        worst = sorted(found.old_model.by_class.items(), key=lambda each: each[1])[:_WORST]
         notes.append(
-            f"Old model: {scenario.model.checkpoint}, {scenario.model.name}; accuracy {found.old_model.all:.4f} on the old "
-            f"classes' validation images{held_out}. If it was trained on some of them, this is too high, and so is whatever "
-            "continues it."
+            f"Its worst classes: {', '.join(f'{name} {accuracy:.2f}' for name, accuracy in worst)}. If it was trained on some of "
+            "these validation images, its accuracy is too high, and so is that of whatever continues it."
         )
-    else:
+    elif scenario.model.checkpoint is None:
         notes.append(f"Old model: none given, so a base model ({scenario.model.name}) is trained on the old images.")
     return Cells(scenario.title, columns, tuple(rows), tuple(notes))
 

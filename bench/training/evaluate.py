@@ -39,22 +39,50 @@ def measure(
     heads: the layers that return logits. They compute in float32 whatever the precision: bfloat16 has 8 bits, so that the largest
     logits are often equal, and the first of them would be chosen, which favours old classes over new ones.
     """
-    training = model.training
-    model.eval()
     right = torch.zeros(2, dtype=torch.int64, device=device)
     seen = torch.zeros(2, dtype=torch.int64, device=device)
-    with torch.inference_mode(), autocast(device, precision), _in_float32(heads, device):
+    with _measuring(model, heads, precision, device):
         for pixels, labels, new in images.batches(_batch(images, device)):
             hits = model(pixels)[:, :classes].argmax(1) == labels
             right += torch.bincount(new.long(), weights=hits.double(), minlength=2).long()
             seen += torch.bincount(new.long(), minlength=2)
-    model.train(training)
     (old_right, new_right), (old, new_) = right.tolist(), seen.tolist()
     return Accuracy(
         all=(old_right + new_right) / (old + new_),
         old=old_right / old if old else None,
         new=new_right / new_ if new_ else None,
     )
+
+
+def measure_classes(
+    model: nn.Module,
+    heads: Sequence[nn.Module],
+    images: HeldOutImages,
+    classes: int,
+    precision: str,
+    device: torch.device,
+) -> tuple[list[int], list[int]]:
+    """Return, for each of the first `classes`, how many of its images are predicted correctly and how many there are.
+
+    As `measure` does it.
+    """
+    right, seen = (torch.zeros(classes, dtype=torch.int64, device=device) for _ in range(2))
+    with _measuring(model, heads, precision, device):
+        for pixels, labels, _ in images.batches(_batch(images, device)):
+            hits = model(pixels)[:, :classes].argmax(1) == labels
+            right += torch.bincount(labels[hits], minlength=classes)
+            seen += torch.bincount(labels, minlength=classes)
+    return right.tolist(), seen.tolist()
+
+
+@contextmanager
+def _measuring(model: nn.Module, heads: Sequence[nn.Module], precision: str, device: torch.device) -> Iterator[None]:
+    """Let a model predict, without gradients and its heads in float32; then restore its mode."""
+    training = model.training
+    model.eval()
+    with torch.inference_mode(), autocast(device, precision), _in_float32(heads, device):
+        yield
+    model.train(training)
 
 
 @contextmanager

@@ -60,7 +60,11 @@ def save_old_model(path: Path, classes: int) -> None:
 
 
 def with_checkpoint(mine: Path) -> None:
-    mine.write_text(mine.read_text().replace('name = "resnet8"', 'name = "resnet8", checkpoint = "old.pt"'))
+    mine.write_text(
+        mine.read_text().replace(
+            'name = "resnet8"', 'name = "resnet8", checkpoint = "old.pt", untrained_is_fine = true'
+        )
+    )
 
 
 def test_a_given_checkpoint_is_the_old_model_and_nothing_is_trained_for_it(

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import argparse
 import io
+import os
 import pickle
 import sys
 import types
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
+from torch import nn
+from torch.optim import SGD
+from torch.optim.swa_utils import AveragedModel
 
 from bench.errors import ScenarioError
 from bench.models import build_model
-from bench.models.checkpoint import checkpoint_sha256, fit_checkpoint, read_state_dict
+from bench.models.checkpoint import checkpoint_sha256, fit_checkpoint
 
 SHAPE = (3, 16, 16)
 
@@ -27,7 +32,7 @@ def saved(path: Path, content: Any) -> Path:
 
 
 def fit(path: Path, name: str = "resnet8", old: int = 7, classes: int = 10, seed: int = 0) -> dict[str, torch.Tensor]:
-    return fit_checkpoint(path, name, SHAPE, old, classes, seed)
+    return fit_checkpoint(path, name, SHAPE, old, classes, seed).weights
 
 
 def test_a_narrower_head_is_grown_known_rows_first_and_the_rest_fresh(tmp_path: Path):
@@ -145,7 +150,7 @@ def test_safetensors_is_imported_only_when_named_and_missing_is_one_line(
     monkeypatch.setitem(sys.modules, "safetensors", None)
     (tmp_path / "old.safetensors").write_bytes(b"")
     with pytest.raises(ScenarioError, match=r"old\.safetensors: model\.checkpoint: needs the package safetensors"):
-        read_state_dict(tmp_path / "old.safetensors")
+        fit(tmp_path / "old.safetensors")
 
 
 def test_safetensors_are_read_by_the_packages_own_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -162,3 +167,164 @@ def test_safetensors_are_read_by_the_packages_own_reader(tmp_path: Path, monkeyp
     monkeypatch.setattr(reader, "load_file", torn)
     with pytest.raises(ScenarioError, match=r"not a readable safetensors file \(header too large\)"):
         fit(tmp_path / "old.safetensors")
+
+
+def compiled(model: nn.Module) -> nn.Module:
+    """Wrapped as torch.compile does it; nothing is compiled before the first call."""
+    return cast(nn.Module, torch.compile(model))
+
+
+class Lightning(nn.Module):
+    """A LightningModule saves its parts under their names."""
+
+    def __init__(self, **parts: nn.Module) -> None:
+        super().__init__()
+        for name, part in parts.items():
+            self.add_module(name, part)
+
+
+def trained() -> nn.Module:
+    """An old model whose buffers are not the initial ones either."""
+    model = build_model("resnet8", 3, 7, 99, "elsewhere")
+    for number, value in enumerate(model.state_dict().values()):
+        value.add_(number + 1)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("wrap", "said"),
+    [
+        (lambda m: nn.DataParallel(m).state_dict(), "module. removed from keys"),
+        (lambda m: compiled(m).state_dict(), "_orig_mod. removed from keys"),
+        (lambda m: nn.DataParallel(compiled(m)).state_dict(), "module. and _orig_mod. removed from keys"),
+        (lambda m: compiled(nn.DataParallel(m)).state_dict(), "module. and _orig_mod. removed from keys"),
+        (lambda m: AveragedModel(m).state_dict(), "module. removed from keys; n_averaged left out"),
+        (
+            lambda m: AveragedModel(nn.DataParallel(compiled(m))).state_dict(),
+            "module. and _orig_mod. removed from keys; n_averaged left out",
+        ),
+        (
+            lambda m: {"state_dict": Lightning(model=m).state_dict(), "epoch": 3, "optimizer_states": [{"state": {}}]},
+            "weights of state_dict.model; model. removed from keys",
+        ),
+        (
+            lambda m: {"state_dict": Lightning(net=compiled(nn.DataParallel(m))).state_dict()},
+            "weights of state_dict.net; net. and module. and _orig_mod. removed from keys",
+        ),
+        (
+            lambda m: {"model": m.state_dict(), "optimizer": SGD(m.parameters(), 0.1, momentum=0.9).state_dict(),
+                       "args": argparse.Namespace(lr=0.1)},
+            "weights of model",
+        ),
+        (lambda m: {"module": m.state_dict(), "ds_version": "0.14"}, "weights of module"),
+        (lambda m: {"checkpoint": {"model": {"state_dict": m.state_dict()}}}, "weights of checkpoint.model.state_dict"),
+        (lambda m: m.state_dict(), ""),
+    ],
+)  # fmt: skip
+def test_weights_are_taken_out_of_the_wrappers_that_people_have(tmp_path: Path, wrap: Any, said: str):
+    plain = {key: value.clone() for key, value in trained().state_dict().items()}
+    fitted = fit_checkpoint(saved(tmp_path / "old.pt", wrap(trained())), "resnet8", SHAPE, 7, 7, 0)
+    assert fitted.weights.keys() == plain.keys()
+    assert all(torch.equal(fitted.weights[key], value) for key, value in plain.items())
+    assert fitted.done == said
+
+
+def test_a_wrapper_inside_the_model_is_taken_out_too(tmp_path: Path):
+    model = trained()
+    plain = {key: value.clone() for key, value in model.state_dict().items()}
+    inner = next(name for name, _ in model.named_children() if name not in ("head",))
+    setattr(model, inner, nn.DataParallel(getattr(model, inner)))
+    fitted = fit_checkpoint(saved(tmp_path / "old.pt", model.state_dict()), "resnet8", SHAPE, 7, 7, 0)
+    assert all(torch.equal(fitted.weights[key], value) for key, value in plain.items())
+
+
+def test_a_file_without_batch_counters_is_filled_with_zeros_and_says_so(tmp_path: Path):
+    given = {key: value for key, value in trained().state_dict().items() if not key.endswith("num_batches_tracked")}
+    fitted = fit_checkpoint(saved(tmp_path / "old.pt", given), "resnet8", SHAPE, 7, 10, 0)
+    missing = fitted.weights.keys() - given.keys()
+    assert all(fitted.weights[key] == 0 for key in missing)
+    assert fitted.done == f"{len(missing)} num_batches_tracked missing, set to 0; head grown from 7 to 10 rows"
+
+
+def two_models(where: str) -> dict[str, Any]:
+    """A file with the weights, conv1 all 1, and their average, all 2."""
+    plain, averaged = trained(), AveragedModel(trained())
+    for model, value in ((plain, 1.0), (averaged.module, 2.0)):
+        model.state_dict()["conv1.weight"].fill_(value)
+    if where == "prefix":
+        return {"state_dict": Lightning(model=plain, ema_model=averaged).state_dict()}
+    return {"model": plain.state_dict(), where: averaged.state_dict()}
+
+
+@pytest.mark.parametrize("where", ["model_ema", "state_dict_ema", "ema", "swa_model", "prefix"])
+def test_which_of_weights_and_their_average_must_be_named(tmp_path: Path, where: str):
+    path = saved(tmp_path / "old.pt", two_models(where))
+    with pytest.raises(
+        ScenarioError, match=r"holds several models \(.*expected a choice\. Set model\.weights"
+    ) as caught:
+        fit(path)
+    assert "\n" not in str(caught.value)
+    label = "state_dict.ema_model" if where == "prefix" else where
+    for choice, value in (("model", 1.0), ("ema", 2.0), (label, 2.0)):
+        fitted = fit_checkpoint(path, "resnet8", SHAPE, 7, 7, 0, choice)
+        assert (fitted.weights["conv1.weight"] == value).all(), choice
+    assert f"weights of {label}" in fitted.done
+    with pytest.raises(
+        ScenarioError, match=r"model\.weights: found 'teacher', which names 0 .* the file holds .*model"
+    ):
+        fit_checkpoint(path, "resnet8", SHAPE, 7, 7, 0, "teacher")
+
+
+@pytest.mark.parametrize(
+    "average",
+    [
+        {"decay": 0.99, "shadow_params": [torch.zeros(3, 3)]},  # as torch_ema saves it: without names
+        {"conv1weight": torch.zeros(3, 3)},
+    ],
+)
+def test_an_average_that_bench_cannot_read_is_not_passed_over(tmp_path: Path, average: dict[str, Any]):
+    path = saved(tmp_path / "old.pt", {"model": trained().state_dict(), "ema": average})
+    with pytest.raises(ScenarioError, match=r"holds several models \(model and ema"):
+        fit(path)
+    assert fit_checkpoint(path, "resnet8", SHAPE, 7, 7, 0, "model").done == "weights of model"
+    with pytest.raises(ScenarioError, match=r"found 'ema', which names 0 of the whole models"):
+        fit_checkpoint(path, "resnet8", SHAPE, 7, 7, 0, "ema")
+
+
+def test_two_models_without_an_average_are_told_apart_by_name(tmp_path: Path):
+    path = saved(tmp_path / "old.pt", Lightning(student=trained(), teacher=trained()).state_dict())
+    with pytest.raises(ScenarioError, match=r"several models \(student and teacher\)"):
+        fit(path)
+    assert "weights of teacher" in fit_checkpoint(path, "resnet8", SHAPE, 7, 7, 0, "teacher").done
+
+
+@pytest.mark.parametrize("key", ["normalize.mean", "criterion.weight", "optimizer/m/0"])
+def test_tensors_beside_the_models_own_are_refused_by_name(tmp_path: Path, key: str):
+    path = saved(tmp_path / "old.pt", {**trained().state_dict(), key: torch.ones(3)})
+    with pytest.raises(ScenarioError, match=rf"holds {key} beside the keys of model\.name 'resnet8'"):
+        fit(path)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9, 0.999])
+def test_a_truncated_file_is_one_line(tmp_path: Path, share: float):
+    whole = saved(tmp_path / "whole.pt", trained().state_dict()).read_bytes()
+    (tmp_path / "old.pt").write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(ScenarioError, match=r"old\.pt: model\.checkpoint: not written by torch\.save") as caught:
+        fit(tmp_path / "old.pt")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_quantized_model_and_a_scalar_head_are_one_line(tmp_path: Path):
+    given = old_model()
+    given["conv1.weight"] = given["conv1.weight"].to(torch.int8)
+    with pytest.raises(ScenarioError, match=r"conv1\.weight holds torch\.int8, expected torch\.float32"):
+        fit(saved(tmp_path / "old.pt", given))
+    with pytest.raises(ScenarioError, match=r"wrong shape: head\.bias \(\) instead of \(10,\)"):
+        fit(saved(tmp_path / "old.pt", {**old_model(), "head.bias": torch.tensor(1.0)}))
+
+
+def test_a_folder_or_a_pipe_is_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.pt")
+    for path in (tmp_path / "pipe.pt", tmp_path):
+        with pytest.raises(ScenarioError, match="expected a file"):
+            checkpoint_sha256(path)

@@ -34,11 +34,12 @@ class Pool:
 class Normalization:
     """Turns raw pixels into what a model sees: (pixel - mean) / std per channel.
 
-    mean, std: float32 (channels,), of pixels in 0..255.
+    mean, std: float32 (channels,), of pixels in 0..255, on the CPU.
     unit_mean, unit_std: the same for pixels in 0..1, as torchvision's transforms take them.
     """
 
     def __init__(self, mean: Tensor, std: Tensor, device: torch.device) -> None:
+        self.mean, self.std = mean, std
         self.unit_mean: tuple[float, ...] = tuple((mean.double() / 255).tolist())
         self.unit_std: tuple[float, ...] = tuple((std.double() / 255).tolist())
         self._mean = mean.to(device).view(1, -1, 1, 1)
@@ -73,7 +74,7 @@ class TrainingImages:
             self._pixels = augmentation.padded(pixels)
             self._windows = augmentation.windows(self._pixels)
         self.labels = labels.to(device)
-        self._normalize = normalize
+        self.normalize = normalize
         self.augmentation = augmentation
         self.image_shape = (channels, height, width)
         self.device = device
@@ -93,9 +94,9 @@ class TrainingImages:
         """
         if self._windows is not None:
             assert isinstance(self.augmentation, PaddedCrop)
-            return self._normalize(self.augmentation.choose(self._windows, indices, *drawn))
+            return self.normalize(self.augmentation.choose(self._windows, indices, *drawn))
         raw = self._pixels.take(indices) if isinstance(self._pixels, StreamedPixels) else self._pixels[indices]
-        return self._normalize(self.augmentation.cut(raw, *drawn))
+        return self.normalize(self.augmentation.cut(raw, *drawn))
 
     def whole(self, indices: Tensor, flips: Tensor, padded: bool) -> Tensor:
         """Return whole images, normalized: float32 (batch, channels, height, width), with 2 * padding more if padded.
@@ -112,7 +113,7 @@ class TrainingImages:
             before = 0 if padded else self.augmentation.padding
             raw = raw if padded else raw[:, before : before + height, before : before + width]
         raw = raw.permute(0, 3, 1, 2)
-        return self._normalize(torch.where(flips.view(-1, 1, 1, 1), raw.flip(3), raw))
+        return self.normalize(torch.where(flips.view(-1, 1, 1, 1), raw.flip(3), raw))
 
     def plain(self, indices: Tensor) -> Tensor:
         """Return images without augmentation, normalized, as `batch` does."""
@@ -150,7 +151,7 @@ class HeldOutImages:
         self._pixels = pixels
         self.labels = labels.to(device)
         self.new = new.to(device)
-        self._normalize = normalize
+        self.normalize = normalize
         height, width, channels = pixels.shape[1:]
         self.image_shape = (channels, height, width)
 
@@ -163,7 +164,7 @@ class HeldOutImages:
         for raw in pixels.in_order(size) if isinstance(pixels, StreamedPixels) else pixels.split(size):
             part = slice(start, start + len(raw))
             start += len(raw)
-            yield self._normalize(raw.permute(0, 3, 1, 2)), self.labels[part], self.new[part]
+            yield self.normalize(raw.permute(0, 3, 1, 2)), self.labels[part], self.new[part]
 
 
 def pixel_statistics(images: Iterable[Tensor]) -> tuple[Tensor, Tensor]:

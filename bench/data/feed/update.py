@@ -12,6 +12,7 @@ from bench.data.feed.batches import HeldOutImages, Normalization, Pool, Training
 from bench.data.feed.streaming import Residence, StreamedPixels, fits, lay_on
 from bench.data.images import ImageSet, Pixels, in_chunks
 from bench.data.stages.splits import Split
+from bench.errors import ScenarioError
 from bench.scenario import Scenario, TrainingPart
 
 
@@ -23,7 +24,7 @@ class Update:
     final width.
     indices: int64 (images,), the index of each image of the pool among the set's training images.
     reference_images: how many scratch trains on: all of stages 0..number. old_share: how much of the earlier stages' images
-    is in the pool. pool has no learning speeds yet. normalize: of all three parts.
+    is in the pool. pool has no learning speeds yet.
     new_is_apart: whether held-out images separate old from new; false for data-incremental updates.
     """
 
@@ -39,7 +40,6 @@ class Update:
     validation: HeldOutImages
     test: HeldOutImages
     new_is_apart: bool
-    normalize: Normalization
 
 
 def build_update(
@@ -52,14 +52,14 @@ def build_update(
     whole: bool = False,
     residence: Residence = "auto",
 ) -> Update:
-    """Bring the images of stages 0..number to `device`, normalized by the old (stage 0) training images' statistics.
+    """Bring the images of stages 0..number to `device`, normalized as the scenario says: by default, by the old
+    (stage 0) training images' statistics.
 
     whole: use all old images, as scratch does, even if only a share of them is still at hand.
     residence: whether images are kept on the device or streamed; see bench.data.feed.streaming.fits.
     """
     labels_train, labels_test = split.relabel(images.y_train), split.relabel(images.y_test)
-    old = in_chunks(images.x_train, split.train[0])
-    normalize = Normalization(*pixel_statistics(map(torch.from_numpy, old)), device)
+    normalize = Normalization(*_normalization(scenario, images, split), device)
     parts, every = split.training(number, whole=whole), split.training(number, whole=True)
     indices = np.concatenate(parts)
     labels = torch.from_numpy(labels_train[indices])
@@ -91,8 +91,28 @@ def build_update(
         validation=held_out(images.x_train, labels_train, split.validation),
         test=held_out(images.x_test, labels_test, split.test),
         new_is_apart=scenario.kind != "data-incremental" or number == 0,
-        normalize=normalize,
     )
+
+
+def check_channels(scenario: Scenario, channels: int) -> None:
+    """Raise ScenarioError if the scenario names a mean and standard deviation of another number of channels."""
+    named = scenario.model.normalization
+    if named is not None and len(named[0]) != channels:
+        key = "preprocessing" if scenario.model.preprocessing else "mean"
+        raise ScenarioError(
+            f"{scenario.name}: model.{key}: found {len(named[0])} numbers, but the images have {channels} "
+            f"channel{'s' if channels > 1 else ''}. Set mean and std to {channels} number{'s' if channels > 1 else ''} each."
+        )
+
+
+def _normalization(scenario: Scenario, images: ImageSet, split: Split) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return each channel's mean and standard deviation in 0..255, both float32 (channels,)."""
+    named = scenario.model.normalization
+    if named is None:
+        return pixel_statistics(map(torch.from_numpy, in_chunks(images.x_train, split.train[0])))
+    check_channels(scenario, images.image_shape[0])
+    mean, std = (255 * torch.tensor(values, dtype=torch.float64) for values in named)
+    return mean.float(), std.float()
 
 
 def augmentation(training: TrainingPart) -> Augmentation:
