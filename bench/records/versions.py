@@ -9,10 +9,12 @@ History of the schema:
    ran side by side: jobs; in older records, 1.
 5  in the provenance, how steps reach the device: step; in older records, eager. Reading the meters is part of io_seconds,
    and cpus are no more than the container's quota.
+6  trials that diverged: status "diverged", and diverged, which says where. What guessing reaches: chance, with the number of
+   validation images.
 """
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 5
-READABLE_VERSIONS = (1, 2, 3, 4, 5)
+SCHEMA_VERSION = 6
+READABLE_VERSIONS = (1, 2, 3, 4, 5, 6)
 RULES_VERSION = 1

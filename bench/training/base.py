@@ -10,6 +10,7 @@ import torch
 from filelock import FileLock
 
 from bench.data.feed.update import Update
+from bench.errors import TrialError
 from bench.records.schema import BaseCost, Provenance, TrialRecord
 from bench.records.store import discard, read_trial
 from bench.scenario import Scenario
@@ -77,10 +78,16 @@ class BaseStore:
             there = self.load(seed)
             if there is not None:
                 return there
+            before = read_trial(folder)
+            if before is not None and before.status == "diverged":
+                raise _diverged(seed, before)
             spec = TrialSpec(self.scenario, BASE, 0, seed)
             checkpoint = folder.with_suffix(".checkpoint")
             trial = Trial(spec, old(), None, provenance, folder, checkpoint, self.device, observer)
             finished = trial.run()
+            if finished.record.status == "diverged":
+                checkpoint.unlink(missing_ok=True)
+                raise _diverged(seed, finished.record)
             save_checkpoint(
                 folder / "base.pt", {"weights": finished.weights, "learning_speed": finished.learning_speed}
             )
@@ -91,6 +98,10 @@ class BaseStore:
         """Delete a base model, so that it is trained again."""
         discard(self.folder(seed))
         self.folder(seed).with_suffix(".checkpoint").unlink(missing_ok=True)
+
+
+def _diverged(seed: int, record: TrialRecord) -> TrialError:
+    return TrialError(f"the base model of seed {seed} {record.reason}. Lower training.learning_rate in the scenario.")
 
 
 def _cost(key: str, record: TrialRecord) -> BaseCost:
