@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 
 from bench.data.feed.update import Update
 from bench.errors import TrialError
+from bench.locks import locked
 from bench.records.schema import BaseCost, Provenance, TrialRecord
 from bench.records.store import discard, read_trial
 from bench.scenario import Scenario
@@ -71,10 +71,12 @@ class BaseStore:
         provenance: Provenance,
         observer: Observer | None = None,
     ) -> Base:
-        """Return the base model of `seed`, training it first if it does not exist. old: makes stage 0's data."""
+        """Return the base model of `seed`, training it first if it does not exist, or waiting for whoever does.
+
+        old: makes stage 0's data. Raises TrialError if it diverged.
+        """
         folder = self.folder(seed)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
+        with locked(folder.with_suffix(".lock"), wait=True):
             there = self.load(seed)
             if there is not None:
                 return there
