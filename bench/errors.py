@@ -29,6 +29,10 @@ class RecordError(BenchError):
     """A record that is missing, truncated, from another version, or from another trial."""
 
 
+class TakenError(RecordError):
+    """A record that another process is at work on."""
+
+
 class NothingToCompareError(RecordError):
     """Records without a finished trial of scratch: there is no target, and no leaderboard."""
 

@@ -195,7 +195,7 @@ def _rows(plan: Plan, expected: Sequence[Expected], variants: Sequence[Ablated])
                 "flops": each.flops,
                 "relative": each.flops / expected[0].flops,
                 "asked": len(mine),
-                "due": int((mine["state"] != "finished").sum()),
+                "due": int((~mine["state"].isin(["finished", "diverged"])).sum()),
             }
         )
     return rows

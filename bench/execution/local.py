@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 
 from bench.data.feed.streaming import Residence
 from bench.data.feed.update import Update, build_update, check_channels
 from bench.data.sources.find import load_images
 from bench.data.stages.splits import cut
-from bench.errors import MeterError, RecordError, StrategyError, TrialError
+from bench.errors import MeterError, StrategyError, TakenError, TrialError
 from bench.execution.listener import Listener
 from bench.execution.plan import PlannedTrial, check_chains, plan_trial, plan_trials
+from bench.locks import locked
 from bench.records.provenance import cpu_name
 from bench.records.schema import EvalRow, Provenance
 from bench.records.store import discard, read_trial, require_writable
@@ -37,6 +37,9 @@ from bench.training.learner import Base, TrialSpec
 from bench.training.provenance import describe_run
 from bench.training.step import StepChoice, StepMode, choose_step
 from bench.training.trial import Finished, Trial
+
+# How long to wait before asking again for trials that other processes run.
+TAKEN_SECONDS = 0.5
 
 
 class LocalRun:
@@ -131,13 +134,25 @@ class LocalRun:
         return plan_trials(self._specs, self._results, self.device.type, self._data_hash, fresh=self._fresh)
 
     def run(self, listener: Listener) -> None:
-        """Run what is due. A failed trial is recorded and the others continue.
+        """Run what is due. A failed trial is recorded and the others continue; so they do where another process runs one.
 
-        Raises TrialError at the end if any failed. Raises at once what is not one trial's fault: RecordError if another
-        process holds a trial, and anything that is a bug.
+        Raises TrialError at the end if any failed. Raises at once what is not one trial's fault: anything that is a bug.
         """
-        due = self.begin(listener)
-        self.require_all_ran([failure for trial in due if (failure := self.attempt(trial, listener))])
+        due, failed = self.begin(listener), list[str]()
+        while due:
+            taken: list[PlannedTrial] = []
+            for trial in due:
+                if any(_follows(trial, other) for other in taken):
+                    taken.append(trial)
+                    continue
+                try:
+                    failed += [failure] if (failure := self.attempt(trial, listener)) else []
+                except TakenError:
+                    taken.append(trial)
+            if len(taken) == len(due):
+                time.sleep(TAKEN_SECONDS)
+            due = taken
+        self.require_all_ran(failed)
 
     def old_model(self) -> OldModel | None:
         """Return what a given checkpoint is like, measured once; None if there is none, or no trial that is due needs it.
@@ -168,7 +183,7 @@ class LocalRun:
     def attempt(self, trial: PlannedTrial, listener: Listener) -> str | None:
         """Run a trial, and the base model that it lacks. Returns None, or which trial failed and why.
 
-        Raises what is not the trial's fault, as `run` does.
+        Raises TakenError if another process runs it, and what is not the trial's fault, as `run` does.
         """
         try:
             self._run_trial(trial, listener)
@@ -230,37 +245,33 @@ class LocalRun:
 
     def _run_trial(self, trial: PlannedTrial, listener: Listener) -> None:
         spec, label = trial.spec, self.label_of(trial)
-        old = self._old_model(trial, listener) if spec.entrant.strategy.needs_base else None
-        update = self.data_of(spec.update, spec.whole and self.restricted)
-        base = align(*old, update.indices) if old else None
-        checkpoint = self._checkpoint(trial, base)
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(_lock_of(trial.folder), timeout=0):
-                if not plan_trial(spec, self._results, self.device.type, self._data_hash, fresh=self._fresh).due:
-                    return  # another process has finished it since
-                if self._fresh:
-                    checkpoint.unlink(missing_ok=True)
-                    discard(trial.folder)
-                    self._chain.discard(spec)
-                observer = _Labelled(listener, label)
-                # The model is saved before the record is marked as finished.
-                leaves = spec.entrant.strategy.needs_base and spec.update < self.scenario.updates
-
-                def keep(finished: Finished) -> None:
-                    if leaves:
-                        self._chain.keep(spec, update.indices, finished)
-                    if self._models is not None:
-                        keep_model(self._models, spec, finished)
-
-                finished = Trial(
-                    spec, update, base, self._provenance(), trial.folder, checkpoint, self.device, observer, keep
-                ).run()
+        # Held from before its base model is made, so that another run goes on with what is free.
+        with locked(trial.folder.with_name(f"{trial.folder.name}.lock")):
+            if not plan_trial(spec, self._results, self.device.type, self._data_hash, fresh=self._fresh).due:
+                return  # another process has finished it since
+            old = self._old_model(trial, listener) if spec.entrant.strategy.needs_base else None
+            update = self.data_of(spec.update, spec.whole and self.restricted)
+            base = align(*old, update.indices) if old else None
+            checkpoint = self._checkpoint(trial, base)
+            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            if self._fresh:
                 checkpoint.unlink(missing_ok=True)
-        except Timeout:
-            raise RecordError(
-                f"{trial.folder}: another process is running this trial. Wait for it, or stop it."
-            ) from None
+                discard(trial.folder)
+                self._chain.discard(spec)
+            observer = _Labelled(listener, label)
+            # The model is saved before the record is marked as finished.
+            leaves = spec.entrant.strategy.needs_base and spec.update < self.scenario.updates
+
+            def keep(finished: Finished) -> None:
+                if leaves:
+                    self._chain.keep(spec, update.indices, finished)
+                if self._models is not None:
+                    keep_model(self._models, spec, finished)
+
+            finished = Trial(
+                spec, update, base, self._provenance(), trial.folder, checkpoint, self.device, observer, keep
+            ).run()
+            checkpoint.unlink(missing_ok=True)
         listener.ended(label, finished.record)
 
     def _old_model(self, trial: PlannedTrial, listener: Listener) -> tuple[Base, np.ndarray]:
@@ -340,11 +351,10 @@ class _Labelled:
         self.listener.evaluated(self.label, row, self.total_steps)
 
 
-def _lock_of(folder: Path) -> Path:
-    """Return the lock file of a record's folder: the same for every process on this machine, whatever its cache."""
-    locks = Path(tempfile.gettempdir()) / "compute-to-accuracy-locks"
-    locks.mkdir(exist_ok=True)
-    return locks / f"{digest(str(folder.resolve()))}.lock"
+def _follows(trial: PlannedTrial, other: PlannedTrial) -> bool:
+    """Return whether a trial starts from what another one of its chain leaves."""
+    one, before = trial.spec, other.spec
+    return (one.entrant, one.seed) == (before.entrant, before.seed) and one.update > before.update
 
 
 def base_label(seed: int) -> str:

@@ -37,6 +37,11 @@ class Order:
         """Note that a trial has ended, finished or failed. What needs it can begin, and finds out by itself if it failed."""
         self._running.remove(trial)
 
+    def postpone(self, trial: PlannedTrial) -> None:
+        """Note that another process runs a trial: it comes after all the others."""
+        self._running.remove(trial)
+        self._waiting.append(trial)
+
     def _can_begin(self, trial: PlannedTrial) -> bool:
         spec = trial.spec
         if _alone(trial):

@@ -14,7 +14,7 @@ from bench.training import TRAINING_VERSION
 from bench.training.chain import ChainStore
 from bench.training.learner import TrialSpec
 
-State = Literal["due", "cut off", "failed before", "damaged", "finished"]
+State = Literal["due", "cut off", "failed before", "damaged", "diverged", "finished"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class PlannedTrial:
 
     @property
     def due(self) -> bool:
-        return self.state != "finished"
+        return self.state not in ("finished", "diverged")
 
 
 def plan_trials(
@@ -63,7 +63,12 @@ def plan_trial(spec: TrialSpec, results: Path, device_type: str, data_hash: str,
                 f"{folder}: holds a different trial: its {what} is {found}, expected {expected}. "
                 "Name another folder with --results, or run it again with --fresh, which replaces it."
             )
-    states: dict[str, State] = {"finished": "finished", "failed": "failed before", "running": "cut off"}
+    states: dict[str, State] = {
+        "finished": "finished",
+        "failed": "failed before",
+        "running": "cut off",
+        "diverged": "diverged",
+    }
     state = states[record.status]
     if state == "finished" and not evaluations_complete(folder, record):
         state = "damaged"
@@ -84,7 +89,7 @@ def check_chains(trials: Sequence[PlannedTrial], chain: ChainStore) -> None:
     for trial in trials:
         spec = trial.spec
         before = planned.get(key(spec, spec.update - 1))
-        if before is None or before.due or not spec.entrant.strategy.needs_base:
+        if before is None or before.state != "finished" or not spec.entrant.strategy.needs_base:
             continue
         if trial.due and not chain.path(before.spec).is_file():
             raise RecordError(

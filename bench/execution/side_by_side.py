@@ -45,6 +45,8 @@ def run_side_by_side(run: LocalRun, jobs: int, listener: Listener) -> None:
                 if name == "done":
                     failed += [failure for failure in told if failure]
                     order.ended(worker.end())
+                elif name == "taken":
+                    order.postpone(worker.end())
                 elif name != "ready":
                     getattr(listener, name)(*told)
                 if name == "ended" and worker.trial:

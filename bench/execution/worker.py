@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from bench.data.files.decode import start_worker
-from bench.errors import BenchError
+from bench.errors import BenchError, TakenError
 
 if TYPE_CHECKING:
     from bench.records.schema import EvalRow, TrialRecord
@@ -17,17 +18,23 @@ def work(connection: Connection, packed: bytes, threads: int, jobs: int) -> None
     """Run trials until the connection closes.
 
     Receives the place of a trial among the run's. Sends (name, arguments): "ready", each call of a Listener, "done" with what
-    LocalRun.attempt returned, or "refused" with a BenchError, which ends the process. A bug ends it with its traceback.
+    LocalRun.attempt returned, "taken" if another process runs the trial, or "refused" with a BenchError, which ends the process.
+    A bug ends it with its traceback.
     """
     start_worker()
     try:
+        from bench.execution.local import TAKEN_SECONDS
         from bench.execution.packing import unpack
 
         run = unpack(packed)(threads=threads, jobs=jobs)
         connection.send(("ready", ()))
         while True:
             trial = run.trials[connection.recv()]
-            connection.send(("done", (run.attempt(trial, _Told(connection)),)))
+            try:
+                connection.send(("done", (run.attempt(trial, _Told(connection)),)))
+            except TakenError:
+                time.sleep(TAKEN_SECONDS)  # here, so that the parent need not know when to ask again
+                connection.send(("taken", ()))
     except EOFError:
         pass
     except BenchError as cause:

@@ -16,13 +16,14 @@ import pyarrow.json
 
 from bench.errors import RecordError
 from bench.records.frames import KEY, TEXT
+from bench.records.grid import evaluation_marks
 from bench.records.listing import EVALS
 from bench.records.schema import EvalRow
 from bench.records.store import read_evals
 
 T = TypeVar("T")
 R = TypeVar("R")
-Trial = tuple[Path, dict[str, Any]]  # a finished trial's folder, and its row of Records.trials
+Trial = tuple[Path, dict[str, Any]]  # a finished or diverged trial's folder, and its row of Records.trials
 
 # The columns of its trial that every evaluation's row repeats, so that no second table is needed.
 OF_TRIAL = {
@@ -34,6 +35,7 @@ _FIELDS = EvalRow.model_fields
 _NULLABLE = {name for name, field in _FIELDS.items() if type(None) in getattr(field.annotation, "__args__", ())}
 # Keys that every line must have although their value may be null: Arrow would read a missing key as null.
 _NULL_BUT_THERE = {name for name in _NULLABLE if _FIELDS[name].is_required()}
+_ACCURACIES = [name for name in _FIELDS if "accuracy" in name]
 _LARGEST = 2**63 - 1
 _BATCH_BYTES = 8 << 20  # of evaluations read at a time
 _THREADS = 2  # the consumer of the tables needs CPU time, too
@@ -45,6 +47,8 @@ def evaluations(trials: Sequence[Trial]) -> tuple[pa.Schema, Iterator[pa.Table]]
     Columns: those of OF_TRIAL, and the fields of EvalRow: whole numbers as int64, everything else as float64. If a
     trial's summary has a total above 2^63 - 1 (9.2e18 FLOPs), that column is float64 throughout. Threads read only a few
     batches ahead, so many trials take no more memory than a few.
+    A diverged trial has no accuracy (NaN) from the evaluation that found it to its end, and costs nothing more: it has missed any
+    target.
     Raises RecordError, like read_evals, if a line is not an evaluation, and if a trial's evaluations do not reach its end.
     """
     whole = [name for name, field in _FIELDS.items() if field.annotation is int]
@@ -87,6 +91,12 @@ def _ahead(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 def _batches(trials: Iterable[Trial]) -> Iterator[list[Trial]]:
     batch, size = [], 0
     for folder, row in trials:
+        if row["status"] == "diverged":  # by itself: its evaluations are not those of its file
+            if batch:
+                yield batch
+            yield [(folder, row)]
+            batch, size = [], 0
+            continue
         batch.append((folder, row))
         with suppress(OSError):  # the reader reports what is wrong
             size += (folder / EVALS).stat().st_size
@@ -99,6 +109,8 @@ def _batches(trials: Iterable[Trial]) -> Iterator[list[Trial]]:
 
 def _read(batch: Sequence[Trial], fields: pa.Schema) -> tuple[list[int], pa.Table]:
     """Return (number of evaluations of each trial, these evaluations)."""
+    if batch[0][1]["status"] == "diverged":
+        return _read_diverged(*batch[0], fields)
     counts, table = _read_fast(batch, fields) or _read_with_care(batch, fields)
     ends, steps = np.cumsum(counts), table["step"].to_numpy()
     for (folder, row), count, end in zip(batch, counts, ends, strict=True):
@@ -152,18 +164,31 @@ def _all_there(lines: bytes, table: pa.Table) -> bool:
 
 def _read_with_care(batch: Sequence[Trial], fields: pa.Schema) -> tuple[list[int], pa.Table]:
     """Read line by line: far slower, but it says what is wrong and where."""
-    counts, parts = [], []
-    for folder, _ in batch:
-        rows = read_evals(folder)
-        try:
-            arrays = [_array([getattr(row, field.name) for row in rows], field.type) for field in fields]
-        except (OverflowError, pa.ArrowException) as cause:
-            raise RecordError(
-                f"{folder / EVALS}: a number above {_LARGEST}, expected none above its summary's. Run the trial again."
-            ) from cause
-        counts.append(len(rows))
-        parts.append(pa.Table.from_arrays(arrays, schema=fields))
-    return counts, pa.concat_tables(parts)
+    read = [(folder, read_evals(folder)) for folder, _ in batch]
+    return [len(rows) for _, rows in read], pa.concat_tables([_table(folder, rows, fields) for folder, rows in read])
+
+
+def _read_diverged(folder: Path, row: dict[str, Any], fields: pa.Schema) -> tuple[list[int], pa.Table]:
+    """Return what _read does, of a trial that diverged at its last evaluation."""
+    rows, total = read_evals(folder), row["total_steps"]
+    if not rows or not row["points"]:
+        raise RecordError(f"{folder}: diverged, but has no evaluations. Run it again with --fresh.")
+    last = rows[-1].model_copy(
+        update={name: float("nan") for name in _ACCURACIES if getattr(rows[-1], name) is not None}
+    )
+    grid = sorted({*evaluation_marks(row["points"], row["scratch_steps"], total), total})
+    rows = [*rows[:-1], *(last.model_copy(update={"step": step}) for step in grid if step >= last.step)]
+    return [len(rows)], _table(folder, rows, fields)
+
+
+def _table(folder: Path, rows: Sequence[EvalRow], fields: pa.Schema) -> pa.Table:
+    try:
+        arrays = [_array([getattr(row, field.name) for row in rows], field.type) for field in fields]
+    except (OverflowError, pa.ArrowException) as cause:
+        raise RecordError(
+            f"{folder / EVALS}: a number above {_LARGEST}, expected none above its summary's. Run the trial again."
+        ) from cause
+    return pa.Table.from_arrays(arrays, schema=fields)
 
 
 def _array(values: list[int | float | None], kind: pa.DataType) -> pa.Array:

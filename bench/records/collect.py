@@ -35,8 +35,8 @@ class Records:
     previous_sha256, pieces (the strategy's aspects as JSON), base_<currency>, the scenario's published target
     (published_accuracy, published_std, published_source, and as text with spaces published_seeds and published_steps; None where
     there is none), and the summary's fields where it is finished.
-    evals: one row per evaluation of a finished trial: scenario and strategy (both categorical), horizon, seed, update, and
-    the fields of EvalRow.
+    evals: one row per evaluation of a finished or diverged trial: scenario and strategy (both categorical), horizon, seed,
+    update, and the fields of EvalRow.
     """
 
     trials: pd.DataFrame

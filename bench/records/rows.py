@@ -36,7 +36,7 @@ def read_rows(listing: Listing) -> tuple[str, int, pa.Schema, Iterator[pa.Table]
     for folder in map(Path, listing.folders):
         if (record := read_trial(folder)) is not None:
             rows.append((folder, _trial_row(record) | _target_columns(targets.of(record))))
-    schema, tables = evaluations([(folder, row) for folder, row in rows if row["status"] == "finished"])
+    schema, tables = evaluations([(folder, row) for folder, row in rows if row["status"] in ("finished", "diverged")])
     names = dict.fromkeys(name for _, row in rows for name in row)
     return json.dumps({name: [row.get(name) for _, row in rows] for name in names}), len(rows), schema, tables
 
@@ -60,6 +60,8 @@ def _trial_row(record: TrialRecord) -> dict[str, object]:
         "scenario_title": record.scenario["title"],
         "status": record.status,
         "reason": record.reason,
+        "chance": record.chance,
+        "validation_images": record.validation_images,
         "scenario_hash": record.scenario_hash,
         "strategy_hash": record.strategy_hash,
         "rules_version": record.rules_version,
@@ -77,6 +79,7 @@ def _trial_row(record: TrialRecord) -> dict[str, object]:
         "precision": origin.precision,
         "compiled": origin.compiled,
         "own_code": record.strategy.get("source") is not None,
+        "points": (record.scenario.get("evaluation") or {}).get("points"),
         "total_steps": record.total_steps,
         "scratch_steps": record.scratch_steps,
         "old_share": record.old_share,

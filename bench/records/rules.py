@@ -85,8 +85,8 @@ RowRule: TypeAlias = Callable[[list[CheckedTrial], list[CheckedTrial]], Iterator
 
 
 def _finished(trial: CheckedTrial) -> Iterator[str]:
-    """Every trial is finished."""
-    if trial.record.status != "finished":
+    """Every trial is finished, or diverged, which counts as a miss."""
+    if trial.record.status not in ("finished", "diverged"):
         yield f"{trial.record.status}: {trial.record.reason or 'it was interrupted'}"
 
 

@@ -11,7 +11,7 @@ from bench.records.versions import RULES_VERSION, SCHEMA_VERSION
 # RULES 1: phases account for the wall time to within 1 %; in short trials, to within the time a busy machine takes between two.
 UNACCOUNTED_SHARE, UNACCOUNTED_SECONDS = 0.01, 0.25
 
-Status = Literal["running", "finished", "failed"]
+Status = Literal["running", "finished", "failed", "diverged"]
 
 
 class _Record(BaseModel):
@@ -141,6 +141,14 @@ class Summary(_Record):
     weights_sha256: str
 
 
+class Divergence(_Record):
+    """Where a training that diverged was ended. loss: the mean since the previous evaluation, as text: it may be "nan"."""
+
+    step: int
+    loss: str
+    why: str
+
+
 class FlopFacts(_Record):
     """FLOPs of one image, by both counters. batch: additional FLOPs of each forward and backward pass."""
 
@@ -244,7 +252,10 @@ class TrialRecord(_Record):
     old_share: float = 1.0  # the share of the earlier stages' training images that it was given
     provenance: Provenance
     status: Status
-    reason: str | None = None  # of failure
+    reason: str | None = None  # of failure or divergence
+    diverged: Divergence | None = None
+    chance: float | None = None  # the largest class's share of the validation images: what guessing reaches
+    validation_images: int | None = None
     summary: Summary | None = None
 
     def identity(self) -> tuple[str, str, int, int, float, int]:

@@ -9,7 +9,8 @@ History of the schema:
    ran side by side: jobs; in older records, 1.
 5  in the provenance, how steps reach the device: step; in older records, eager. Reading the meters is part of io_seconds,
    and cpus are no more than the container's quota.
-6  of a given old model, how it was read, its normalization, and its accuracy on the old classes.
+ 6  trials that diverged: status "diverged", and diverged, which says where. What guessing reaches: chance, with the number of
+    validation images. Of a given old model, how it was read, its normalization, and its accuracy on the old classes.
 """
 
 from __future__ import annotations

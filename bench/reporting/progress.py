@@ -127,7 +127,7 @@ def result_in_words(record: TrialRecord | None) -> str:
         return "failed"
     summary = record.summary
     if summary is None:
-        return record.status
+        return record.reason if record.status == "diverged" and record.reason else record.status
     return (
         f"validation {summary.validation_accuracy:.4f}, test {summary.test_accuracy:.4f}, "
         f"{summary.train_flops + summary.aux_flops:.3e} FLOPs, {summary.train_seconds:.1f} s of training, "

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 
 from bench.data.feed.update import Update
+from bench.errors import TrialError
+from bench.locks import locked
 from bench.records.schema import BaseCost, Provenance, TrialRecord
 from bench.records.store import discard, read_trial
 from bench.scenario import Scenario
@@ -70,17 +71,25 @@ class BaseStore:
         provenance: Provenance,
         observer: Observer | None = None,
     ) -> Base:
-        """Return the base model of `seed`, training it first if it does not exist. old: makes stage 0's data."""
+        """Return the base model of `seed`, training it first if it does not exist, or waiting for whoever does.
+
+        old: makes stage 0's data. Raises TrialError if it diverged.
+        """
         folder = self.folder(seed)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
+        with locked(folder.with_suffix(".lock"), wait=True):
             there = self.load(seed)
             if there is not None:
                 return there
+            before = read_trial(folder)
+            if before is not None and before.status == "diverged":
+                raise _diverged(seed, before)
             spec = TrialSpec(self.scenario, BASE, 0, seed)
             checkpoint = folder.with_suffix(".checkpoint")
             trial = Trial(spec, old(), None, provenance, folder, checkpoint, self.device, observer)
             finished = trial.run()
+            if finished.record.status == "diverged":
+                checkpoint.unlink(missing_ok=True)
+                raise _diverged(seed, finished.record)
             save_checkpoint(
                 folder / "base.pt", {"weights": finished.weights, "learning_speed": finished.learning_speed}
             )
@@ -91,6 +100,10 @@ class BaseStore:
         """Delete a base model, so that it is trained again."""
         discard(self.folder(seed))
         self.folder(seed).with_suffix(".checkpoint").unlink(missing_ok=True)
+
+
+def _diverged(seed: int, record: TrialRecord) -> TrialError:
+    return TrialError(f"the base model of seed {seed} {record.reason}. Lower training.learning_rate in the scenario.")
 
 
 def _cost(key: str, record: TrialRecord) -> BaseCost:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.errors import ScenarioError
+from bench.records.grid import evaluation_marks
 from bench.scenario import Scenario
 
 
@@ -37,11 +38,6 @@ def trial_steps(budget: int, horizon: float) -> int:
 
 def evaluation_grid(scenario: Scenario, budget: int, total: int) -> Grid:
     """Return the evaluations of a trial of `total` steps where scratch's budget is `budget` steps."""
-    points = min(scenario.evaluation.points, budget)
-    marks: dict[int, int] = {}
-    number = 1
-    while (step := round(number * budget / points)) <= total:
-        marks[step] = number
-        number += 1
+    marks = evaluation_marks(scenario.evaluation.points, budget, total)
     test = {step for step, number in marks.items() if number % scenario.evaluation.test_every == 0}
     return Grid(tuple(sorted({*marks, total})), frozenset(test | {total}))

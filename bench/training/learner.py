@@ -373,6 +373,10 @@ class Learner:
             found[f"{part}_accuracy_new"] = accuracy.new if apart else None
         return found
 
+    def weights_are_finite(self) -> bool:
+        """Return whether every parameter is finite. Waits for the device once."""
+        return bool(torch.stack([each.detach().isfinite().all() for each in self._model.parameters()]).all())
+
     @property
     def selection_seconds(self) -> float:
         """Return the seconds spent choosing images; they are part of the training seconds."""

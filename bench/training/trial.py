@@ -20,6 +20,7 @@ from bench.records.provenance import load_average
 from bench.records.schema import (
     UNACCOUNTED_SECONDS,
     UNACCOUNTED_SHARE,
+    Divergence,
     EvalRow,
     FlopFacts,
     GpuFacts,
@@ -46,11 +47,22 @@ CHECKPOINT_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Finished:
-    """What a trial leaves behind. learning_speed: float32 (images,), see Pool; NaN for an image never seen."""
+    """What a trial leaves behind, whether it finished or diverged.
+
+    learning_speed: float32 (images,), see Pool; NaN for an image never seen.
+    """
 
     record: TrialRecord
     weights: dict[str, Tensor]
     learning_speed: Tensor
+
+
+class _DivergedError(Exception):
+    """Ends the training of a trial that learns nothing any more."""
+
+    def __init__(self, step: int, loss: float, why: str) -> None:
+        super().__init__(why)
+        self.facts = Divergence(step=step, loss=f"{loss:.6g}", why=why)
 
 
 class Observer(Protocol):
@@ -122,9 +134,13 @@ class Trial:
         with self._clock.phase("io"):
             if self._observer:
                 self._observer.began(self._record.total_steps, self._learner.ledger.steps)
-        for step in self._grid.steps:
-            if step > self._learner.ledger.steps:
-                self._train_until(step)
+        try:
+            for step in self._grid.steps:
+                if step > self._learner.ledger.steps:
+                    self._train_until(step)
+            self._require_lower_loss()
+        except _DivergedError as cause:
+            return self._close_diverged(cause.facts)
         return self._close()
 
     def _build(self) -> None:
@@ -153,6 +169,8 @@ class Trial:
             scratch_steps=self._learner.scratch_steps,
             flops_per_image=FlopFacts(**asdict(self._learner.flops)),
             parameters=self._learner.ledger.parameters,
+            chance=_largest_share(self._update.validation.labels),
+            validation_images=len(self._update.validation),
             phases=self._phases(),
             base=self._base.cost if self._base else None,
             given=self._base.given if self._base else None,
@@ -189,9 +207,14 @@ class Trial:
             loss = self._learner.train(steps) / steps
         with self._clock.phase("evaluate"):
             accuracies = self._learner.evaluate(with_test=stop in self._grid.test)
+            finite = self._learner.weights_are_finite()
         with self._clock.phase("io"):
             row = self._row(loss, accuracies)
             self._writer.append(row)
+            if not (math.isfinite(loss) and finite):  # before a checkpoint of it replaces a good one
+                raise _DivergedError(
+                    stop, loss, "a weight is not finite" if math.isfinite(loss) else "not a finite loss"
+                )
             if time.monotonic() - self._saved >= min(self._saving / SAVING_SHARE, CHECKPOINT_SECONDS):
                 begun = time.monotonic()
                 self._save()
@@ -199,6 +222,20 @@ class Trial:
                 self._saving = self._saved - begun
             if self._observer:
                 self._observer.evaluated(row)
+
+    def _require_lower_loss(self) -> None:
+        """Raise _DivergedError where the loss ended above where it began, and above guessing's.
+
+        Without the second condition, a model that has little left to learn would diverge by the noise of a batch.
+        """
+        with self._clock.phase("io"):
+            rows = read_evals(self._writer.folder)
+        began, ended, guessing = rows[0].train_loss, rows[-1].train_loss, math.log(self._update.classes)
+        assert began is not None  # it would have been ended there
+        assert ended is not None
+        if ended > began and ended > guessing:
+            why = f"it began at {began:.6g}, and guessing has {guessing:.6g}"
+            raise _DivergedError(rows[-1].step, ended, why)
 
     def _row(self, loss: float, accuracies: dict[str, float | None]) -> EvalRow:
         totals = self._learner.ledger.state()
@@ -271,6 +308,13 @@ class Trial:
             return False
         return written == [mark for mark in self._grid.steps if mark <= step]
 
+    def _close_diverged(self, facts: Divergence) -> Finished:
+        reason = f"diverged at step {facts.step} with loss {facts.loss}: {facts.why}"
+        changes = {"status": "diverged", "reason": reason, "diverged": facts}
+        record = self._record.model_copy(update=changes)
+        self._writer.save(record)
+        return Finished(record, self._learner.weights(), self._learner.learning_speed())
+
     def _close(self) -> Finished:
         with self._clock.phase("io"):
             last = read_evals(self._writer.folder)[-1]
@@ -300,3 +344,8 @@ class Trial:
             self._keep(finished)
         self._writer.save(record)
         return finished
+
+
+def _largest_share(labels: Tensor) -> float:
+    """Return the share of the largest class, (images,) -> a fraction."""
+    return int(labels.bincount().max()) / len(labels)

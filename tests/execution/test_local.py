@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ import pytest
 from bench.catalog import shipped_folder
 from bench.errors import RecordError, StrategyError
 from bench.execution.local import LocalRun
-from bench.records.store import read_evals, read_trial, trial_folder
+from bench.locks import locked
+from bench.records.listing import list_records
+from bench.records.store import find_trials, read_evals, read_trial, trial_folder
 from bench.scenario import Scenario
 from bench.strategies.strategy import Entrant, load_strategy
 
@@ -160,3 +163,69 @@ def test_a_trial_killed_by_sigkill_resumes_with_the_same_command(short: Scenario
     cut = read_trial(folder)
     assert cut.summary.sittings == 2
     assert cut.summary.weights_sha256 == whole.summary.weights_sha256
+
+
+def test_a_run_that_finds_a_trial_taken_goes_on_and_comes_back_for_it(make: Make, tmp_path: Path):
+    lock = trial_folder(tmp_path / "results", "short", "scratch", 1.0, 0).with_name("seed-0.lock")
+    finished: list[str] = []
+
+    class Other(Log):
+        """Lets go of the lock once another trial has ended."""
+
+        def ended(self, label, record) -> None:
+            finished.append(label)
+            if label == "naive seed 0":
+                assert lock.exists()
+                held.close()
+
+    held = ExitStack()
+    held.enter_context(locked(lock))
+    make(BASELINES[:2]).run(Other())
+    assert finished == ["base seed 0", "naive seed 0", "scratch seed 0"]
+    assert list((tmp_path).rglob("*.lock")) == []
+    assert len(list(find_trials(tmp_path / "results"))) == 2
+
+
+def test_runs_of_one_command_under_several_temporary_folders_share_the_work(short: Scenario, tmp_path: Path):
+    script = """
+import sys
+from pathlib import Path
+from tests.conftest import shorten
+from tests.execution.test_local import BASELINES, begun
+from bench.catalog import find_scenario
+from bench.execution.local import LocalRun
+from bench.scenario import load_scenario
+root = Path(sys.argv[1])
+short = shorten(load_scenario(find_scenario("digits-7-3")))
+folders = {"data_root": root, "results": root / "results", "cache": root / "cache"}
+print(*begun(LocalRun(short, BASELINES[:2], (0, 1), device="cpu", threads=1, **folders)), sep="\\n")
+"""
+    runs = []
+    for number in range(2):
+        (tmp_path / f"tmp-{number}").mkdir()
+        environment = {**os.environ, "TMPDIR": str(tmp_path / f"tmp-{number}")}
+        command = [sys.executable, "-c", script, str(tmp_path)]
+        runs.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment))
+    begun_ = [line for run in runs for line in run.communicate()[0].splitlines()]
+    assert [run.returncode for run in runs] == [0, 0]
+    labels = [f"{name} seed {seed}" for name in ("base", "naive", "scratch") for seed in (0, 1)]
+    assert sorted(begun_) == labels  # each once
+    for folder, record in find_trials(tmp_path / "results"):
+        assert record.status == "finished"
+        assert [row.step for row in read_evals(folder)] == [8, 16, 24, 32]
+    assert list(tmp_path.rglob("*.lock")) == []
+
+
+def test_a_lock_is_no_record(make: Make, tmp_path: Path):
+    begun(make(BASELINES[:1]))
+    folder = trial_folder(tmp_path / "results", "short", "scratch", 1.0, 0)
+    before = list_records(tmp_path / "results")
+    with locked(folder.with_name("seed-0.lock")), locked(folder / "update-1.lock"):
+        assert list_records(tmp_path / "results") == before
+        ignored = subprocess.run(
+            ["git", "check-ignore", "results/x/y/1/seed-0.lock", "results/x/y/1/seed-0/update-1.lock"],
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+        )
+    assert ignored.returncode == 128 or len(ignored.stdout.splitlines()) == 2  # 128: not a checkout

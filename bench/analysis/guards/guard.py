@@ -14,6 +14,21 @@ _ROUNDING = 1e-9  # as for crossings; the standard deviation of equal accuracies
 _DROPPED = 1  # runs at each end, as in MLPerf
 
 
+def untrained(ends: Sequence[float], chances: Sequence[float], images: Sequence[float]) -> str | None:
+    """Return, in words, that runs of scratch did not learn more than guessing does, or None if they did.
+
+    ends: (seeds,), final validation accuracies. chances: (seeds,), the largest class's share of the validation images. images:
+    (seeds,), their numbers. Noise is two standard deviations: of the accuracy of a guess on so many images, or among seeds,
+    whichever is larger.
+    """
+    mean, chance = float(np.mean(ends)), float(np.max(chances))
+    spread = float(np.std(ends, ddof=1)) if len(ends) > 1 else 0.0
+    noise = 2 * max(spread, float(np.sqrt(chance * (1 - chance) / np.min(images))))
+    if mean > chance + noise:
+        return None
+    return f"ends at {mean:.4f}, not above guessing ({chance:.4f}) and its noise ({noise:.4f})"
+
+
 @dataclass(frozen=True)
 class ScratchTest:
     """A run's scratch compared with the published one.

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bench.analysis.guards.guard import CONVERGENCE_SHARE, compare_scratch, convergence_point, too_fast, trimmed_mean
+from bench.analysis.guards.guard import (
+    CONVERGENCE_SHARE,
+    compare_scratch,
+    convergence_point,
+    too_fast,
+    trimmed_mean,
+    untrained,
+)
 from bench.analysis.speedup.crossing import find_crossing
 from bench.catalog import REFERENCE
 from bench.records.rules import CheckedTrial, RowRule
@@ -39,9 +46,27 @@ def honest_convergence(group: list[CheckedTrial], scratch: list[CheckedTrial]) -
         yield f"mean step {trimmed_mean(steps):,.0f}, expected at least {reference.least(len(steps)):,.0f}"
 
 
+def learned_scratch(group: list[CheckedTrial], scratch: list[CheckedTrial]) -> Iterator[str]:
+    """Scratch did not diverge, and ends above guessing and its noise."""
+    if (group[0].record.strategy["name"], group[0].record.horizon) != (REFERENCE, 1.0):
+        return
+    records = [trial.record for trial in group]
+    for record in records:
+        if record.status == "diverged":
+            yield f"seed {record.seed} {record.reason}"
+    known = [
+        (record.summary.validation_accuracy, record.chance, record.validation_images)
+        for record in records
+        if record.summary and record.chance is not None and record.validation_images
+    ]
+    if known and (why := untrained(*map(list, zip(*known, strict=True)))):
+        yield why
+
+
 GUARDS: dict[str, RowRule] = {
     "honest scratch": honest_scratch,
     "honest convergence": honest_convergence,
+    "learned scratch": learned_scratch,
 }
 
 

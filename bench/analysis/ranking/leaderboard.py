@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.analysis.guards.guard import untrained
 from bench.analysis.guards.honesty import convergence_columns, scratch_columns
 from bench.analysis.published import Published, published_of, scored, span
 from bench.analysis.speedup.curves import ACCURACIES, CURRENCIES, Curves, Measured, positions
@@ -127,7 +128,8 @@ def by_strategy(frame: pd.DataFrame) -> Iterator[tuple[str, float, pd.DataFrame]
 def require_scratch(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
     """Return the evaluations of scratch at horizon 1, of seeds that are scored.
 
-    Raises RecordError where there are none, or where a seed ends with an accuracy that is not a number.
+    Raises NothingToCompareError where there are none, or where they set no target, because one diverged or they learned nothing;
+    RecordError where a seed ends with an accuracy that is not a number.
     """
     found, name = evals[(evals["strategy"] == REFERENCE) & (evals["horizon"] == 1.0)], trials["scenario"].iloc[0]
     if found.empty:
@@ -141,6 +143,7 @@ def require_scratch(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
             f"{name}: no finished scratch trial at horizon 1{f' {why}' if why else ', so there is no target'}. "
             f"Run: bench run --scenario {scenario_argument(name)} --strategy scratch"
         )
+    refuse_untrained(trials[(trials["strategy"] == REFERENCE) & (trials["horizon"] == 1.0)])
     ends = found[found["step"] == found["step"].max()]
     lost = ends[~np.isfinite(ends["validation_accuracy"].astype(float))]
     if len(lost):
@@ -149,6 +152,27 @@ def require_scratch(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
             "target. Run it again with --fresh, or remove its record."
         )
     return found
+
+
+def refuse_untrained(scratch: pd.DataFrame) -> None:
+    """Raise NothingToCompareError where trials of scratch set no target. scratch: of one update, as in Records.trials."""
+    name = scratch["scenario"].iloc[0]
+    advice = "Lower training.learning_rate in the scenario, or train longer."
+    diverged = scratch[scratch["status"] == "diverged"]
+    if len(diverged):
+        first = diverged.iloc[0]
+        raise NothingToCompareError(
+            f"{name}: scratch seed {first['seed']} {first['reason']}, so there is no target. {advice}"
+        )
+    done = scratch[scratch["status"] == "finished"]
+    known = done[done["chance"].notna()] if "chance" in done else done.iloc[:0]
+    why = (
+        untrained(*(known[column].tolist() for column in ("validation_accuracy", "chance", "validation_images")))
+        if len(known)
+        else None
+    )
+    if why:
+        raise NothingToCompareError(f"{name}: scratch {why}, so there is no target. {advice}")
 
 
 def paired(trials: pd.DataFrame, evals: pd.DataFrame, currency: str) -> Iterator[tuple[str, float, Curves, Curves]]:

@@ -1,0 +1,140 @@
+"""Locks that are files beside what they protect: the same for every process, user and machine that sees the folder."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from bench.errors import RecordError, TakenError
+
+# An owner on another machine is dead if its lock has not been touched for so long; a living one touches it far more often.
+STALE_SECONDS, BEAT_SECONDS = 600.0, 30.0
+# A lock without an owner's name is being written, or its writer was killed just then.
+_UNNAMED_SECONDS = 5.0
+_POLL_SECONDS = 0.5
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold the lock file `path` and remove it at the end. wait: until it is free, if it is taken.
+
+    A lock is free if its owner is dead: on this machine, if no process has its number and start time, or the machine was started
+    again; on another, if it was not touched for STALE_SECONDS.
+    Raises TakenError if it is taken, and RecordError if the folder cannot be written.
+    """
+    while not _acquire(path):
+        if not wait:
+            raise TakenError(f"{path}: {_owner_in_words(path)} is at work on it. Wait for it, or stop it.")
+        time.sleep(_POLL_SECONDS)
+    done = threading.Event()
+    beat = threading.Thread(target=_beat, args=(path, done), daemon=True)
+    beat.start()
+    try:
+        yield
+    finally:
+        done.set()
+        beat.join()
+        with suppress(OSError):
+            if _read(path) == _myself():  # not if it was taken for dead, and is another's now
+                path.unlink()
+
+
+def _acquire(path: Path) -> bool:
+    """Create the lock file unless it is taken, and return whether it was created."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            with suppress(OSError):  # so that of two that find one dead, the second does not remove the first's new one
+                fcntl.flock(folder, fcntl.LOCK_EX)
+            if _taken(path):
+                return False
+            path.unlink(missing_ok=True)
+            try:
+                handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            except FileExistsError:  # of another machine, just now
+                return False
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                os.fchmod(handle, 0o644)  # whatever the umask: others must be able to read who it is
+                file.write(json.dumps(_myself()))
+            return True
+        finally:
+            os.close(folder)
+    except OSError as cause:
+        raise RecordError(
+            f"{path}: cannot be locked ({cause.strerror}), expected a folder that can be written. Name another one."
+        ) from cause
+
+
+def _taken(path: Path) -> bool:
+    try:
+        age = time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return False
+    owner = _read(path)
+    if owner is None:
+        return age < _UNNAMED_SECONDS
+    mine = _myself()
+    if owner["host"] != mine["host"]:
+        return age < STALE_SECONDS
+    return owner["boot"] == mine["boot"] and _alive(owner["pid"], owner["start"])
+
+
+def _read(path: Path) -> dict[str, object] | None:
+    """Return what a lock says of its owner, or None if it does not say."""
+    try:
+        owner = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return owner if isinstance(owner, dict) and owner.keys() == _myself().keys() else None
+
+
+def _owner_in_words(path: Path) -> str:
+    owner = _read(path)
+    return "another process" if owner is None else f"process {owner['pid']} on {str(owner['host']).split()[0]}"
+
+
+def _myself() -> dict[str, object]:
+    """Return what identifies this process. host: with the process namespace, as containers count processes by themselves."""
+    space = boot = ""
+    with suppress(OSError):
+        space = str(Path("/proc/self/ns/pid").readlink())
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    pid = os.getpid()
+    return {"host": f"{platform.node() or 'unnamed'} {space}", "boot": boot, "pid": pid, "start": _start(pid)}
+
+
+def _alive(pid: object, start: object) -> bool:
+    if not isinstance(pid, int) or pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        pass
+    now = _start(pid)
+    return now != "ended" and (not now or not start or now == start)
+
+
+def _start(pid: int) -> str:
+    """Return when a process began, in the kernel's ticks; "ended" if it only waits to be reaped, empty if it is not known."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "ended" if fields[0] in "ZX" else fields[19]
+
+
+def _beat(path: Path, done: threading.Event) -> None:
+    while not done.wait(BEAT_SECONDS):
+        with suppress(OSError):
+            os.utime(path)
