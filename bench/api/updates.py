@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.analysis.studies.decision import MARGIN
 from bench.catalog import REFERENCE
-from bench.errors import BenchError, RecordError, ScenarioError
+from bench.errors import BenchError, RecordError, ScenarioError, TrialError
 
 if TYPE_CHECKING:
     from bench.analysis.studies.decision import Decision
@@ -205,6 +205,11 @@ def _write(plan: Plan, trial: PlannedTrial, weights: Path, folder: Path) -> None
     from bench.training.kept import kept_model
 
     record = read_trial(trial.folder)
+    if record is not None and record.status == "diverged":
+        raise TrialError(
+            f"{trial.spec.entrant.name}, seed {trial.spec.seed}: diverged, so there is no model of it. Lower the learning rate, "
+            "or choose another strategy."
+        )
     if record is None or record.summary is None:
         raise RecordError(f"{trial.folder}: not finished, expected a finished trial. Run the same command again.")
     found = kept_model(weights, trial.spec, record.summary.weights_sha256)

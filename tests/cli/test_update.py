@@ -127,7 +127,7 @@ def test_only_one_strategy_continues_a_torchvision_model_without_scratch(
     folders: list[str], where: list[str], tmp_path: Path
 ):
     trained_elsewhere(tmp_path / "old", tmp_path / "old.pt")
-    size = ["--image-size", "32", "--epochs", "1", "--batch-size", "32"]
+    size = ["--image-size", "32", "--epochs", "1", "--batch-size", "32", "--learning-rate", "0.01"]
     options = [*size, "--architecture", "resnet18", "--model", tmp_path / "old.pt"]
     done = bench("update", *folders, *options, *where, "--only", "naive[horizon=0.5]")
     assert done.exit_code == 0, done.output
@@ -157,6 +157,17 @@ def test_what_cannot_be_used_is_one_line(
     monkeypatch.chdir(tmp_path)
     assert message in refused(bench("update", *options, *where))
     assert not (tmp_path / "up").exists()
+
+
+def test_a_training_that_diverged_leaves_no_model_and_says_what_to_lower(
+    folders: list[str], where: list[str], tmp_path: Path
+):
+    options = [*folders, *SMALL, *where, "--only", "naive[horizon=0.5]", "--learning-rate", "1e9"]
+    done = bench("update", *options)
+    assert done.exit_code == 1
+    assert "naive, seed 0: diverged" in done.stderr.splitlines()[-1]
+    assert "Lower the learning rate" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "up" / "model.safetensors").exists()
 
 
 def test_finished_trials_without_their_weights_are_named(folders: list[str], where: list[str], tmp_path: Path):
