@@ -51,7 +51,8 @@ def update_scenario(
     new: str | os.PathLike[str],
     *,
     model: str | os.PathLike[str] | None = None,
-    architecture: str = "resnet8",
+    architecture: str | None = None,
+    preprocessing: str | None = None,
     name: str = "update",
     image_size: int = 64,
     epochs: int = 30,
@@ -64,6 +65,8 @@ def update_scenario(
 
     old, new: folders with one folder per class, or .npz archives, see docs/own-data.md. A class of `new` that is in `old` is the
     same class; what arrives is derived from the folders. model: a file of the old model's weights; None trains one on `old`.
+    The card of a model that bench.update wrote, model.json beside it, says its architecture and pixels. architecture: its
+    name, None for the card's, or resnet8. preprocessing: "imagenet" where the model expects pixels normalized so.
     image_size: pixels, square. epochs: scratch's budget. learning_rate: its peak. validation_share, test_share: of each
     class's images, held out.
     Raises DataError for folders that cannot be used, ScenarioError for a value out of range.
@@ -72,13 +75,15 @@ def update_scenario(
 
     folders = [Path(place).absolute() for place in (old, new)]
     _require_apart(*folders)
+    part = _model_part(model, architecture, preprocessing)
+    architecture = part["name"]
     content: dict[str, Any] = {
         "name": re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") or "update",
         "title": f"{folders[0].name}, then {folders[1].name} ({architecture}, {image_size} px)",
         "kind": "mixed",
         "stages": [{"folder": str(folder)} for folder in folders],
         "data": {"validation_share": validation_share, "test_share": test_share, "image_size": image_size},
-        "model": {"name": architecture},
+        "model": part,
         "training": {
             "epochs": epochs,
             "batch_size": batch_size,
@@ -92,10 +97,27 @@ def update_scenario(
         },
         "evaluation": {"points": 20, "test_every": 5},
     }
-    if model is not None:
-        content["model"]["checkpoint"] = str(Path(model).absolute())
     scenario = parse_scenario(content, "bench update")
     return scenario.model_copy(update={"root": Path.cwd()})
+
+
+def _model_part(
+    model: str | os.PathLike[str] | None, architecture: str | None, preprocessing: str | None
+) -> dict[str, Any]:
+    """Return a scenario's model part. Raises ScenarioError for a card that is not one of bench's, or says something else."""
+    from bench.models.export import read_card
+
+    card = read_card(Path(model)) if model is not None else None
+    if card and architecture and architecture != card["architecture"]:
+        raise ScenarioError(
+            f"{model}: its model.json says {card['architecture']}, found architecture {architecture!r}. Leave it out."
+        )
+    part: dict[str, Any] = {"name": card["architecture"] if card else architecture or "resnet8"}
+    if preprocessing:
+        part["preprocessing"] = preprocessing
+    elif card:
+        part |= {"mean": card["mean"], "std": card["std"]}
+    return part if model is None else part | {"checkpoint": str(Path(model).absolute())}
 
 
 def write_scenario(scenario: Scenario, path: Path) -> None:
@@ -218,7 +240,15 @@ def _write(plan: Plan, trial: PlannedTrial, weights: Path, folder: Path) -> None
             f"{weights}: no weights of {trial.spec.entrant.name}, seed {trial.spec.seed}, though its record is finished. "
             f"Run the same command again with --fresh."
         )
-    write_model(folder, found, _card(plan, trial.spec, record, record.summary))
+    write_model(folder, found, _heads(plan), _card(plan, trial.spec, record, record.summary))
+
+
+def _heads(plan: Plan) -> frozenset[str]:
+    """Return the keys of the model's weights that have a row per class."""
+    from bench.models.build import head_keys
+
+    channels, height, _ = plan._local.images.image_shape
+    return head_keys(plan.scenario.model.name, channels, len(plan._local.split.class_order), height)
 
 
 def _card(plan: Plan, spec: TrialSpec, record: TrialRecord, summary: Summary) -> Card:

@@ -12,7 +12,17 @@ from bench.cli.options import output_options
 from bench.cli.show import show
 from bench.errors import BenchError
 
-_FOLDERS = ("old", "new", "model", "architecture", "image_size", "epochs", "batch_size", "learning_rate")
+_FOLDERS = (
+    "old",
+    "new",
+    "model",
+    "architecture",
+    "preprocessing",
+    "image_size",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+)
 _PATH = click.Path(path_type=Path)
 
 
@@ -25,6 +35,12 @@ _PATH = click.Path(path_type=Path)
     "--model", type=_PATH, default=None, help="The old model's weights; default: one is trained on the old images."
 )
 @click.option("--architecture", default=None, show_default="resnet8", help="Of the model, such as resnet18.")
+@click.option(
+    "--preprocessing",
+    default=None,
+    metavar="imagenet",
+    help="How the old model expects pixels; default: normalized by the old images, or as its model.json says.",
+)
 @click.option("--image-size", type=click.IntRange(min=1), default=None, show_default="64", help="Pixels, square.")
 @click.option(
     "--epochs", type=click.IntRange(min=1), default=None, show_default="30", help="Of a training from scratch."

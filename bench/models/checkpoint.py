@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from bench.errors import ScenarioError
-from bench.extras import optional_package
 from bench.models.build import build_model, head_keys
 
 # What wrappers add to a module's path, wherever in the model they were put: DataParallel and AveragedModel, torch.compile, FSDP.
@@ -256,10 +257,9 @@ def _last(key: str) -> str:
 
 def _read(path: Path) -> Any:
     if path.suffix == ".safetensors":
-        safetensors = optional_package("safetensors", f"{path}: model.checkpoint")
         try:
-            return optional_package("safetensors.torch", str(path)).load_file(str(path))
-        except (safetensors.SafetensorError, OSError, ValueError, KeyError) as cause:
+            return load_file(path)
+        except (SafetensorError, OSError, ValueError, KeyError) as cause:
             raise ScenarioError(
                 f"{path}: model.checkpoint: not a readable safetensors file ({_line(cause)}). Save it again."
             ) from cause
