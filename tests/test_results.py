@@ -19,7 +19,7 @@ RESULTS, REPORTS = _ROOT / "results", _ROOT / "reports" / "published"
 
 
 def names() -> list[str]:
-    return sorted(path.name for path in RESULTS.iterdir() if path.is_dir())
+    return sorted(collect(RESULTS, columns=()).scenarios())
 
 
 def assert_same(written: Path, committed: Path) -> None:

@@ -50,7 +50,7 @@ def test_a_variant_has_its_value_its_name_and_another_hash(four_aspects: Entrant
 )
 def test_a_variant_is_the_strategy_that_was_once_a_file(recorded: str, reference: str):
     """The hash is what the committed records hold, from when each of these was a file of its own."""
-    path = ROOT / f"results/cifar100-70-30-lite/{recorded}/0.4/seed-0/trial.json"
+    path = ROOT / f"results/three-seeds/cifar100-70-30-lite/{recorded}/0.4/seed-0/trial.json"
     assert named(reference).hash() == json.loads(path.read_text())["strategy_hash"]
     assert named(reference).name == reference
 
