@@ -125,7 +125,7 @@ OWN = {"set": None, "class_order_seed": None, "test_share": 0.2, "image_size": 3
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"kind": "other"}, r"kind: found 'other', expected 'class-incremental', 'domain-incremental' or"),
+        ({"kind": "other"}, r"kind: found 'other', expected 'class-incremental', 'domain-incremental',"),
         (
             {"kind": "domain-incremental"},
             r"stages\[0\]: found classes in a domain-incremental scenario, expected domain",

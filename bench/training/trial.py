@@ -43,6 +43,8 @@ _CHECKPOINT_FORMAT = 6
 # One of ResNet-18 is 90 MB, and a GPU trains for less than a second between two evaluations.
 SAVING_SHARE = 0.01
 CHECKPOINT_SECONDS = 30.0
+# A loss that ends above where it began is a divergence from so many times guessing's on (the logarithm of the classes).
+DIVERGED_LOSS = 1.5
 
 
 @dataclass(frozen=True)
@@ -224,16 +226,17 @@ class Trial:
                 self._observer.evaluated(row)
 
     def _require_lower_loss(self) -> None:
-        """Raise _DivergedError where the loss ended above where it began, and above guessing's.
+        """Raise _DivergedError where the loss ended above where it began, and far above guessing's.
 
-        Without the second condition, a model that has little left to learn would diverge by the noise of a batch.
+        Without the second condition, a model that has little left to learn would diverge by the noise of a batch, and one that
+        has not begun to learn, near guessing, by that of a few batches.
         """
         with self._clock.phase("io"):
             rows = read_evals(self._writer.folder)
         began, ended, guessing = rows[0].train_loss, rows[-1].train_loss, math.log(self._update.classes)
         assert began is not None  # it would have been ended there
         assert ended is not None
-        if ended > began and ended > guessing:
+        if ended > began and ended > DIVERGED_LOSS * guessing:
             why = f"it began at {began:.6g}, and guessing has {guessing:.6g}"
             raise _DivergedError(rows[-1].step, ended, why)
 

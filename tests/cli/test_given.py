@@ -161,11 +161,11 @@ def test_accuracies_by_class_are_those_of_plain_pytorch(mine: Path, trees: Path)
     old = plan.old_model()
     assert old is not None
     local = plan._local
-    chosen, names = local._split.validation[0], local._images.class_names
-    pixels = torch.from_numpy(local._images.x_train[chosen]).permute(0, 3, 1, 2).float() / 255
+    chosen, names = local.split.validation[0], local.images.class_names
+    pixels = torch.from_numpy(local.images.x_train[chosen]).permute(0, 3, 1, 2).float() / 255
     with torch.inference_mode():
         predicted = model.eval()(pixels).argmax(1).numpy()
-    labels = local._images.y_train[chosen]
+    labels = local.images.y_train[chosen]
     for label in range(3):
         assert old.by_class[names[label]] == pytest.approx((predicted[labels == label] == label).mean())
     assert old.by_class["ash"] == 0

@@ -78,6 +78,13 @@ def test_a_loss_that_ends_above_where_it_began_and_above_guessing_is_no_training
     assert record.reason == "diverged at step 32 with loss 32: it began at 8, and guessing has 2.30259"
 
 
+def test_a_loss_near_guessing_is_no_divergence(run_trial: RunTrial, monkeypatch: pytest.MonkeyPatch):
+    """Three steps of a warm-up, or none that change anything, end above where they began by the noise of their batches."""
+    train = Learner.train  # from 0.8 to 3.2, where guessing has 2.303 and 1.5 times that is 3.454
+    monkeypatch.setattr(Learner, "train", lambda self, steps: train(self, steps) * 0 + steps * self.ledger.steps / 10)
+    assert run_trial(SCRATCH).record.status == "finished"
+
+
 def test_a_loss_that_rises_below_guessing_is_no_divergence(run_trial: RunTrial, monkeypatch: pytest.MonkeyPatch):
     train = Learner.train
     monkeypatch.setattr(Learner, "train", lambda self, steps: train(self, steps) * 0 + steps * self.ledger.steps / 100)
