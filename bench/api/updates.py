@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bench.execution.plan import PlannedTrial
     from bench.execution.preflight import Preflight
     from bench.models.export import Card
+    from bench.records.collect import Records
     from bench.records.schema import Summary, TrialRecord
     from bench.scenario import Scenario
     from bench.training.learner import TrialSpec
@@ -74,7 +75,6 @@ def update_scenario(
     from bench.scenario import parse_scenario
 
     folders = [Path(place).absolute() for place in (old, new)]
-    _require_apart(*folders)
     part = _model_part(model, architecture, preprocessing)
     architecture = part["name"]
     content: dict[str, Any] = {
@@ -204,7 +204,7 @@ def update(
     trials = {trial.spec.entrant.name: trial for trial in reversed(plan._local.look())}  # of each, the first seed
     decision = None
     if REFERENCE in names and len(names) > 1:
-        part = results._records.of(plan.scenario.name)
+        part = _asked(plan, results)
         decision = decide(part.trials, part.evals, margin)
     chosen = (decision.chosen.strategy if decision.chosen else REFERENCE) if decision else names[0]
     if decision and decision.chosen:
@@ -218,6 +218,14 @@ def update(
     if decision:
         write_json(folder / "verdict.json", _verdict(plan, decision, chosen))
     return Updated(folder, decision, models, results)
+
+
+def _asked(plan: Plan, results: Results) -> Records:
+    """Return the records of a plan's own trials: its folder may hold those of an earlier one as well."""
+    part = results._records.of(plan.scenario.name)
+    asked = {(each.name, each.strategy.horizon) for each in plan.strategies}
+    keys = zip(*(part.trials[name] for name in ("strategy", "horizon", "seed")), strict=True)
+    return part.only(part.trials[[(name, at) in asked and seed in plan.seeds for name, at, seed in keys]])
 
 
 def _write(plan: Plan, trial: PlannedTrial, weights: Path, folder: Path) -> None:
@@ -309,19 +317,10 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _require_apart(old: Path, new: Path) -> None:
-    """Raise ScenarioError for two folders that are one, or one inside the other."""
-    first, second = old.resolve(), new.resolve()
-    if first == second or first in second.parents or second in first.parents:
-        raise ScenarioError(
-            f"{new}: the same folder as {old}, or one inside the other, expected two apart. Move one of them."
-        )
-
-
 def _toml(value: Any) -> str:
-    """Return a plain value as TOML. Its strings are JSON's, apart from characters that JSON leaves as they are."""
+    """Return a plain value as TOML. Its strings are JSON's, without JSON's pairs of escapes for one character."""
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items() if each is not None) + " }"
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value).replace("\x7f", "\\u007f")
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ from safetensors.torch import load_file
 from torchvision import models, transforms
 from torchvision.datasets import ImageFolder
 
+from bench.api.updates import update_scenario, write_scenario
 from bench.data.stages.splits import cut
 from bench.models.build import build_model
 from bench.scenario import load_scenario
@@ -140,8 +144,28 @@ def test_only_one_strategy_continues_a_torchvision_model_without_scratch(
     assert not (tmp_path / "up" / "verdict.json").exists()
     card = json.loads((tmp_path / "up" / "model.json").read_text())
     assert card["old_model_sha256"] is not None
-    model = models.get_model(card["architecture"], num_classes=len(card["classes"]))
-    model.load_state_dict(load_file(tmp_path / "up" / "model.safetensors"))
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (code,) = [part for part in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "load_file" in part]
+    (tmp_path / "updated").symlink_to(tmp_path / "up")
+    (tmp_path / "cat.jpg").symlink_to(tmp_path / "new" / "d" / "0.png")
+    said = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.strip() in card["classes"]
+
+
+def test_an_earlier_comparison_in_the_same_folder_does_not_decide(folders: list[str], where: list[str], tmp_path: Path):
+    options = [*folders, *SMALL, *where, "--seeds", "0", "--strategy"]
+    for strategy in ("naive[horizon=0.3]", "naive[horizon=0.6]"):
+        assert bench("update", *options, strategy).exit_code == 0
+    verdict = json.loads((tmp_path / "up" / "verdict.json").read_text())
+    assert [each["horizon"] for each in verdict["candidates"]] == [0.6]
+
+
+def test_a_scenario_of_any_name_is_written_as_it_reads(tmp_path: Path):
+    folder = tmp_path / 'caf\u00e9 "\U0001f600" \\ x'
+    made = update_scenario(paint(folder, "ab", 0), paint(tmp_path / "new", "c", 1))
+    write_scenario(made, tmp_path / "scenario.toml")
+    assert load_scenario(tmp_path / "scenario.toml").hash() == made.hash()
 
 
 def test_the_new_model_can_be_updated_again_and_brings_its_pixels(where: list[str], tmp_path: Path):
@@ -169,8 +193,8 @@ def test_the_new_model_can_be_updated_again_and_brings_its_pixels(where: list[st
     [
         (["--old", "a"], "--old and --new: expected two folders of images, or --scenario instead"),
         (["--old", "a", "--new", "b", "--scenario", "digits-7-3"], "--new: given together with --scenario"),
-        (["--old", "a", "--new", "a"], "a: the same folder as"),
-        (["--old", "a", "--new", "a/b"], "the same folder as"),
+        (["--old", "real", "--new", "real"], "listed twice, expected each once"),
+        (["--old", "real", "--new", "real/../real"], "are the same, expected separate images"),
         (["--old", "none", "--new", "nowhere"], "none: neither a folder of images nor an .npz archive"),
         (["--scenario", "digits-4-2-2-2"], "digits-4-2-2-2: a chain of 3 updates, expected one update"),
     ],
@@ -179,6 +203,7 @@ def test_what_cannot_be_used_is_one_line(
     options: list[str], message: str, where: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
+    paint(tmp_path / "real", "ab", 0)
     assert message in refused(bench("update", *options, *where))
     assert not (tmp_path / "up").exists()
 
