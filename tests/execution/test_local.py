@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +18,7 @@ from bench.records.listing import list_records
 from bench.records.store import find_trials, read_evals, read_trial, trial_folder
 from bench.scenario import Scenario
 from bench.strategies.strategy import Entrant, load_strategy
+from tests.held import Gate
 
 BASELINES = [load_strategy(shipped_folder("baselines") / f"{name}.py") for name in ("scratch", "naive", "optimized")]
 
@@ -144,22 +144,23 @@ def test_a_trial_killed_by_sigkill_resumes_with_the_same_command(short: Scenario
     scenario = tmp_path / "short.toml"
     text = (shipped_folder("scenarios") / "digits-7-3.toml").read_text()
     scenario.write_text(text.replace("epochs = 24", "epochs = 6"))
-    command = [sys.executable, "-m", "bench", "run", "--scenario", str(scenario), "--strategy", "scratch"]
+    gate = Gate(tmp_path, after=60)
+    command = [sys.executable, "-m", "bench", "run", "--scenario", str(scenario), "--strategy", str(gate.strategy)]
     command += ["--seeds", "0", "--device", "cpu", "--cache", str(tmp_path / "cache"), "--results"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True, env=environment)
-    folder = trial_folder(tmp_path / "cut", "digits-7-3", "scratch", 1.0, 0)
+    folder = trial_folder(tmp_path / "cut", "digits-7-3", "held", 1.0, 0)
     victim = subprocess.Popen([*command, str(tmp_path / "cut")], stderr=subprocess.DEVNULL, env=environment)
-    while len(read_evals(folder, torn_allowed=True)) < 3 and victim.poll() is None:
-        time.sleep(0.005)
+    gate.wait(1, lambda: victim.poll() is None)
     victim.send_signal(signal.SIGKILL)
     assert victim.wait() == -signal.SIGKILL
+    gate.open()
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True, env=environment)
     assert read_trial(folder).status == "running"
     done = subprocess.run(
         [*command, str(tmp_path / "cut")], check=True, capture_output=True, text=True, env=environment
     )
     assert "resumes after step" in done.stderr
-    whole = read_trial(trial_folder(tmp_path / "whole", "digits-7-3", "scratch", 1.0, 0))
+    whole = read_trial(trial_folder(tmp_path / "whole", "digits-7-3", "held", 1.0, 0))
     cut = read_trial(folder)
     assert cut.summary.sittings == 2
     assert cut.summary.weights_sha256 == whole.summary.weights_sha256

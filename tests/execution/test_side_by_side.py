@@ -26,6 +26,7 @@ from bench.strategies.variants import load_variant
 from bench.training.device import check_jobs
 from tests.conftest import shorten
 from tests.execution.test_local import BASELINES, Log
+from tests.held import Gate
 
 Make = Callable[..., LocalRun]
 _LEARNED = ("steps", "images", "train_flops", "aux_flops", "evaluate_flops", "validation_accuracy", "test_accuracy")
@@ -187,14 +188,14 @@ def test_however_a_run_is_stopped_no_process_stays_and_the_same_command_resumes(
     scenario, mark = tmp_path / "short.toml", f"BENCH_TEST_{tmp_path.parent.name}_{tmp_path.name}"
     text = (shipped_folder("scenarios") / "digits-7-3.toml").read_text()
     scenario.write_text(text.replace("digits-7-3", "short").replace("epochs = 24", "epochs = 6"))
-    command = [sys.executable, "-c", _HEARS, "run", "--scenario", str(scenario), "--strategy", "scratch", "--device"]
-    command += ["cpu", "--seeds", "0-1", "--jobs", "2", "--cache", str(tmp_path / "cache")]
+    gate = Gate(tmp_path, after=60)
+    command = [sys.executable, "-c", _HEARS, "run", "--scenario", str(scenario), "--strategy", str(gate.strategy)]
+    command += ["--device", "cpu", "--seeds", "0-1", "--jobs", "2", "--cache", str(tmp_path / "cache")]
     command += ["--results", str(tmp_path / "cut")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", mark: "1"}
-    folders = [trial_folder(tmp_path / "cut", "short", "scratch", 1.0, seed) for seed in (0, 1)]
+    folders = [trial_folder(tmp_path / "cut", "short", "held", 1.0, seed) for seed in (0, 1)]
     run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
-    while not all(len(read_evals(folder, torn_allowed=True)) > 1 for folder in folders) and run.poll() is None:
-        time.sleep(0.01)
+    gate.wait(2, lambda: run.poll() is None)
     run.send_signal(by)
     said = run.communicate()[1]
     assert run.returncode == (130 if by == signal.SIGINT else -by), said
@@ -203,6 +204,7 @@ def test_however_a_run_is_stopped_no_process_stays_and_the_same_command_resumes(
     while marked(mark) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert marked(mark) == []
+    gate.open()
     assert [read_trial(folder).status for folder in folders] == ["running", "running"]
     if by == signal.SIGINT:
         assert said.splitlines()[-1] == "bench: stopped. The same command resumes from the last checkpoint."
@@ -212,7 +214,7 @@ def test_however_a_run_is_stopped_no_process_stays_and_the_same_command_resumes(
         subprocess.run(alone, check=True, capture_output=True, env=environment)
         resumed, whole = (
             read_trial(folders[0]),
-            read_trial(trial_folder(tmp_path / "whole", "short", "scratch", 1.0, 0)),
+            read_trial(trial_folder(tmp_path / "whole", "short", "held", 1.0, 0)),
         )
         assert resumed.summary.sittings == 2
         assert resumed.summary.weights_sha256 == whole.summary.weights_sha256
