@@ -56,20 +56,30 @@ def glyphs() -> Arrays:
 
 
 def family(name: str) -> Arrays:
-    """Return the images of one family of fonts: 80 training and 25 test images of each of 47 classes.
+    """Return the images of one family of fonts, as render() makes them. name: "sans" or "serif"."""
+    return render(FAMILIES[name], ("glyphs", name))
 
-    name: "sans" or "serif". Images are uint8 (images, 12, 12), light on dark. The same for every seed and trial.
+
+def render(
+    fonts: Sequence[str], stream: Sequence[str], *, noise: int = _NOISE, contrast: tuple[int, int] = _CONTRAST
+) -> Arrays:
+    """Return images of some fonts: 80 training and 25 test images of each of 47 classes.
+
+    fonts: file names in matplotlib's folder. stream: the name of the random numbers; another one gives other images. noise: the
+    standard deviation is 1.2 times it, in grey levels. contrast: the least and the greatest difference between ink and
+    background, in grey levels.
+    Images are uint8 (images, 12, 12), light on dark. The same for every seed and trial.
     Raises DataError if a font is missing, or if Pillow cannot draw text.
     """
-    drawn = np.stack([draw(font) for font in FAMILIES[name]])
+    drawn = np.stack([draw(font) for font in fonts])
     # Class names become folders, and some file systems do not distinguish a from A.
     names = [f"lower-{character}" if character.islower() else character for character in CHARACTERS]
     arrays: Arrays = {"classes": np.array(names)}
     for part, count in (("train", TRAIN), ("test", TEST)):
         labels = np.repeat(np.arange(len(CHARACTERS)), count)
-        fonts = numpy_stream(0, "glyphs", name, part, "font").integers(len(drawn), size=len(labels))
-        which = fonts * len(CHARACTERS) + labels
-        arrays[f"x_{part}"] = _views(drawn.reshape(-1, _CANVAS, _CANVAS), which, ("glyphs", name, part))
+        which = numpy_stream(0, *stream, part, "font").integers(len(drawn), size=len(labels))
+        glyph = which * len(CHARACTERS) + labels
+        arrays[f"x_{part}"] = _views(drawn.reshape(-1, _CANVAS, _CANVAS), glyph, (*stream, part), noise, contrast)
         arrays[f"y_{part}"] = labels
     return arrays
 
@@ -116,9 +126,11 @@ def _folder() -> Path:
     return Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 
 
-def _views(drawn: np.ndarray, which: np.ndarray, stream: Sequence[str]) -> np.ndarray:
+def _views(
+    drawn: np.ndarray, which: np.ndarray, stream: Sequence[str], noise: int, contrast: tuple[int, int]
+) -> np.ndarray:
     """Return a random view of each chosen glyph: uint8 (images, 12, 12)."""
-    turn, shear, scale, right, down, ground, contrast = (
+    turn, shear, scale, right, down, ground, ink_above = (
         numpy_stream(0, *stream, name).random(len(which))
         for name in ("turn", "shear", "scale", "right", "down", "ground", "contrast")
     )
@@ -130,11 +142,11 @@ def _views(drawn: np.ndarray, which: np.ndarray, stream: Sequence[str]) -> np.nd
             for chunk in (slice(start, start + _CHUNK) for start in range(0, len(which), _CHUNK))
         ]
     )
-    least, most = _CONTRAST
+    least, most = contrast
     low = np.floor(ground * _GROUND).astype(np.int32)[:, None, None]
-    span = np.floor(least + contrast * (most - least)).astype(np.int32)[:, None, None]
+    span = np.floor(least + ink_above * (most - least)).astype(np.int32)[:, None, None]
     # The sum of four uniform integers: nearly Gaussian, and exact on every machine.
-    steps = numpy_stream(0, *stream, "noise").integers(-_NOISE, _NOISE, (4, *ink.shape), endpoint=True)
+    steps = numpy_stream(0, *stream, "noise").integers(-noise, noise, (4, *ink.shape), endpoint=True)
     return np.clip(low + span * ink // (255 * _FINE * _FINE) + steps.sum(axis=0), 0, 255).astype(np.uint8)
 
 

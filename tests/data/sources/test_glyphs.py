@@ -78,21 +78,20 @@ def test_views_of_given_shapes_are_the_same_with_every_version_of_every_package(
     # A square and a stroke instead of glyphs: nothing here depends on fonts.
     shapes = np.zeros((2, 176, 176), np.uint8)
     shapes[0, 60:116, 60:116], shapes[1, 60:116, 84:92] = 255, 200
-    views = glyphs._views(shapes, np.arange(300) % 2, ("a", "test"))
+    views = glyphs._views(shapes, np.arange(300) % 2, ("a", "test"), 14, (64, 176))
     assert sha256(views) == "2c8b59d65ed2a6f5", "the same random numbers gave other pixels"
 
 
 def test_without_noise_and_movement_a_view_is_the_average_of_its_square(monkeypatch: pytest.MonkeyPatch):
     for name in ("_TURN", "_SHEAR", "_SCALE", "_SHIFT"):
         monkeypatch.setattr(glyphs, name, 0.0)
-    for name, value in (("_NOISE", 0), ("_GROUND", 0), ("_CONTRAST", (255, 255))):
-        monkeypatch.setattr(glyphs, name, value)
+    monkeypatch.setattr(glyphs, "_GROUND", 0)
     shape = np.zeros((1, 176, 176), np.uint8)
     # An image shows the middle 72 pixels, 6 in each of its own: rows 4 and 5, and the left half of column 2.
     shape[0, 52 + 24 : 52 + 36, 52 + 12 : 52 + 15] = 255
     expected = np.zeros((12, 12))
     expected[4:6, 2] = 127
-    assert np.array_equal(glyphs._views(shape, np.zeros(1, np.int64), ("a", "test"))[0], expected)
+    assert np.array_equal(glyphs._views(shape, np.zeros(1, np.int64), ("a", "test"), 0, (255, 255))[0], expected)
 
 
 def test_the_largest_view_stays_on_the_canvas():
