@@ -13,6 +13,7 @@ from bench.cli.ablate import ablate_command
 from bench.cli.collect import collect_command, left_out_text, read_results
 from bench.cli.data import data, prepare_and_tell
 from bench.cli.frontier import frontier_command
+from bench.cli.merge import merge_command
 from bench.cli.meters import check_command, flops_command
 from bench.cli.options import (
     entrants_of,
@@ -150,6 +151,7 @@ for _command in (
     flops_command,
     check_command,
     collect_command,
+    merge_command,
     frontier_command,
     leaderboard_command,
     compare_command,
