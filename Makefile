@@ -1,12 +1,13 @@
 # make run    install into .venv, run the embedded scenario, print its table and draw its figures
 # make test   install into .venv, run the tests
 # make check  lint, format, types and the order of the layers
+# make docs   install into .venv, build the documentation into build/docs, with every warning an error
 # make gpu DATA=<folder>  pack this commit, packages and <folder>/cifar100.npz for a GPU machine without network, into gpu-visit/
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check gpu clean
+.PHONY: run test check docs gpu clean
 
 run: .venv/installed
 	$(BIN)/bench run --scenario glyphs-32-15 --strategy scratch --strategy naive --grid naive:horizon=0.5,0.7 --jobs 2
@@ -21,6 +22,10 @@ check: .venv/installed-dev
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+docs: .venv/installed-docs
+	$(BIN)/python -m sphinx -q -W --keep-going -c docs -b html . build/docs
+	@echo build/docs/docs/index.html
+
 gpu: .venv/installed
 	$(if $(DATA),,$(error DATA is missing, expected the folder of cifar100.npz: make gpu DATA=<folder>))
 	$(BIN)/python -m tests.gpu.pack --data-root "$(DATA)" --set $(or $(SET),cifar100) --out gpu-visit
@@ -32,6 +37,10 @@ gpu: .venv/installed
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+.venv/installed-docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	touch $@
 
 clean:
