@@ -34,7 +34,10 @@ _ARRIVES: dict[str, str] = {
 }
 _ROUNDING = 1e-9
 # model.preprocessing -> (mean, std) of each channel, of pixels in 0..1, as torchvision's and most of timm's weights expect them.
-PRESETS = {"imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+PRESETS = {"imagenet": _IMAGENET, "imagenet-224": _IMAGENET}
+# model.preprocessing -> (resize, crop), as of torchvision's first weights of each model.
+RESIZED_PRESETS = {"imagenet-224": (256, 224)}
 
 
 class _Part(BaseModel):
@@ -68,10 +71,11 @@ class DataPart(_Part):
     test_share: float | None = Field(default=None, gt=0, lt=0.5)  # for images that come without a test part
     split_seed: int = Field(default=0, ge=0)
     image_size: int | None = Field(default=None, gt=0)  # pixels, square; for images decoded from files
+    max_megapixels: int = Field(default=64, gt=0)  # of an image file; larger ones are refused
     # The user's own training images that are held out too: left out of training, or an error.
     duplicates: Literal["drop", "refuse"] = "drop"
 
-    unhashed_defaults = frozenset({"set", "classes", "test_share", "image_size", "duplicates"})
+    unhashed_defaults = frozenset({"set", "classes", "test_share", "image_size", "max_megapixels", "duplicates"})
 
     @field_validator("classes")
     @classmethod
@@ -129,7 +133,8 @@ class ModelPart(_Part):
     checkpoint: a user's own file, relative to the scenario file; None trains the old model on stage 0. weights: which of several
     models in it: "ema", "model", or where it is in the file. untrained_is_fine: use it even if it knows no old class.
     mean, std: of each channel, of pixels in 0..1, that every model of the scenario expects; preprocessing: the same by name.
-    None: those of the old training images.
+    None: those of the old training images. resize, crop: pixels that every image file's shorter side is resized to, and of the
+    square that is then cut from its centre, as torchvision's Resize and CenterCrop do; None: the whole centre square.
     """
 
     name: str = Field(min_length=1)
@@ -138,9 +143,13 @@ class ModelPart(_Part):
     untrained_is_fine: bool = False
     mean: tuple[float, ...] | None = Field(default=None, min_length=1, strict=False)
     std: tuple[float, ...] | None = Field(default=None, min_length=1, strict=False)
-    preprocessing: Literal["imagenet"] | None = None
+    resize: int | None = Field(default=None, gt=0)
+    crop: int | None = Field(default=None, gt=0)
+    preprocessing: Literal["imagenet", "imagenet-224"] | None = None
 
-    unhashed_defaults = frozenset({"checkpoint", "weights", "untrained_is_fine", "mean", "std", "preprocessing"})
+    unhashed_defaults = frozenset(
+        {"checkpoint", "weights", "untrained_is_fine", "mean", "std", "resize", "crop", "preprocessing"}
+    )
 
     @model_validator(mode="after")
     def _holds_together(self) -> ModelPart:
@@ -151,6 +160,17 @@ class ModelPart(_Part):
                 )
         if self.preprocessing and (self.mean or self.std):
             raise ValueError("preprocessing: found together with mean or std, expected one of them. Remove one.")
+        if (self.resize is None) != (self.crop is None):
+            raise ValueError("resize and crop: found one of them, expected both or none. Add the other.")
+        if self.resize is not None and self.crop is not None:
+            if self.preprocessing in RESIZED_PRESETS:
+                raise ValueError(
+                    f"preprocessing: found {self.preprocessing!r} together with resize and crop. Remove one."
+                )
+            if self.crop > self.resize:
+                raise ValueError(
+                    f"crop: found {self.crop}, expected at most resize, {self.resize}. Change one of them."
+                )
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean and std: found one of them, expected both or none. Add the other.")
         if self.mean is not None and self.std is not None:
@@ -178,6 +198,13 @@ class ModelPart(_Part):
         if self.preprocessing is not None:
             return PRESETS[self.preprocessing]
         return (self.mean, self.std) if self.mean is not None and self.std is not None else None
+
+    @property
+    def resizing(self) -> tuple[int, int] | None:
+        """(resize, crop), named or of the preset; None for the whole centre square."""
+        if self.preprocessing in RESIZED_PRESETS:
+            return RESIZED_PRESETS[self.preprocessing]
+        return (self.resize, self.crop) if self.resize is not None and self.crop is not None else None
 
 
 class TrainingPart(_Part):
@@ -269,6 +296,12 @@ class Scenario(_Part):
 
     def _check_data(self, *, own_folders: bool) -> None:
         data, asked = self.data, sum(stage.classes or 0 for stage in self.stages)
+        if self.model.resizing is not None and data.image_size != self.model.resizing[1]:
+            key = "preprocessing" if self.model.preprocessing in RESIZED_PRESETS else "crop"
+            raise ValueError(
+                f"data.image_size: found {data.image_size}, but model.{key} cuts {self.model.resizing[1]} pixels, expected "
+                "the same. Change one of them."
+            )
         if not own_folders:
             if data.set is None:
                 raise ValueError("data.set: missing. Add it, or name a folder in every stage.")

@@ -55,34 +55,42 @@ def update_scenario(
     architecture: str | None = None,
     preprocessing: str | None = None,
     name: str = "update",
-    image_size: int = 64,
+    image_size: int | None = None,
     epochs: int = 30,
     batch_size: int = 64,
     learning_rate: float = 0.1,
     validation_share: float = 0.2,
     test_share: float = 0.2,
+    max_megapixels: int = 64,
 ) -> Scenario:
     """Return the scenario of updating a model with a folder of new images. Lists the folders, reads no image.
 
     old, new: folders with one folder per class, or .npz archives, see docs/own-data.md. A class of `new` that is in `old` is the
     same class; what arrives is derived from the folders. model: a file of the old model's weights; None trains one on `old`.
     The card of a model that bench.update wrote, model.json beside it, says its architecture and pixels. architecture: its
-    name, None for the card's, or resnet8. preprocessing: "imagenet" where the model expects pixels normalized so.
-    image_size: pixels, square. epochs: scratch's budget. learning_rate: its peak. validation_share, test_share: of each
-    class's images, held out.
+    name, None for the card's, or resnet8. preprocessing: "imagenet" where the model expects pixels normalized so;
+    "imagenet-224" where it also expects them resized to 256 and cropped to 224. image_size: pixels, square; None for what is
+    cropped, or 64. max_megapixels: larger images are refused. epochs: scratch's budget. learning_rate: its peak.
+    validation_share, test_share: of each class's images, held out.
     Raises DataError for folders that cannot be used, ScenarioError for a value out of range.
     """
-    from bench.scenario import parse_scenario
+    from bench.scenario import RESIZED_PRESETS, parse_scenario
 
     folders = [Path(place).absolute() for place in (old, new)]
     part = _model_part(model, architecture, preprocessing)
     architecture = part["name"]
+    image_size = image_size or part.get("crop") or RESIZED_PRESETS.get(preprocessing or "", (0, 64))[1]
     content: dict[str, Any] = {
         "name": re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") or "update",
         "title": f"{folders[0].name}, then {folders[1].name} ({architecture}, {image_size} px)",
         "kind": "mixed",
         "stages": [{"folder": str(folder)} for folder in folders],
-        "data": {"validation_share": validation_share, "test_share": test_share, "image_size": image_size},
+        "data": {
+            "validation_share": validation_share,
+            "test_share": test_share,
+            "image_size": image_size,
+            "max_megapixels": max_megapixels,
+        },
         "model": part,
         "training": {
             "epochs": epochs,
@@ -113,10 +121,11 @@ def _model_part(
             f"{model}: its model.json says {card['architecture']}, found architecture {architecture!r}. Leave it out."
         )
     part: dict[str, Any] = {"name": card["architecture"] if card else architecture or "resnet8"}
+    brought = {"mean", "std", "resize", "crop"} if card else set[str]()
     if preprocessing:
         part["preprocessing"] = preprocessing
-    elif card:
-        part |= {"mean": card["mean"], "std": card["std"]}
+        brought -= {"mean", "std"} if preprocessing == "imagenet" else {"mean", "std", "resize", "crop"}
+    part |= {name: card[name] for name in sorted(brought) if card and name in card}
     return part if model is None else part | {"checkpoint": str(Path(model).absolute())}
 
 
@@ -265,6 +274,7 @@ def _card(plan: Plan, spec: TrialSpec, record: TrialRecord, summary: Summary) ->
 
     local = plan._local
     normalize = local.data_of(0, False).train.normalize
+    resize, crop = plan.scenario.model.resizing or (None, None)
     continued = spec.entrant.strategy.needs_base
     return Card(
         architecture=plan.scenario.model.name,
@@ -286,6 +296,8 @@ def _card(plan: Plan, spec: TrialSpec, record: TrialRecord, summary: Summary) ->
         weights_sha256=summary.weights_sha256,
         old_model_sha256=record.given.sha256 if continued and record.given else None,
         bench=__version__,
+        resize=resize,
+        crop=crop,
     )
 
 

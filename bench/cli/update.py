@@ -19,6 +19,7 @@ _FOLDERS = (
     "architecture",
     "preprocessing",
     "image_size",
+    "max_megapixels",
     "epochs",
     "batch_size",
     "learning_rate",
@@ -38,10 +39,13 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--preprocessing",
     default=None,
-    metavar="imagenet",
+    metavar="imagenet|imagenet-224",
     help="How the old model expects pixels; default: normalized by the old images, or as its model.json says.",
 )
 @click.option("--image-size", type=click.IntRange(min=1), default=None, show_default="64", help="Pixels, square.")
+@click.option(
+    "--max-megapixels", type=click.IntRange(min=1), default=None, show_default="64", help="Refuse larger images."
+)
 @click.option(
     "--epochs", type=click.IntRange(min=1), default=None, show_default="30", help="Of a training from scratch."
 )

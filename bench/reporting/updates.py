@@ -34,7 +34,8 @@ def preflight_cells(scenario: Scenario, found: Preflight) -> Cells:
     size = f"{width} x {height} px, {_CHANNELS.get(channels, f'{channels} channels')}"
     notes = [
         f"Arrives: {found.arrives}. Old and new: images to train on; validation and test are held out of both.",
-        f"Images: {size}. Each channel minus {_numbers(found.mean)}, divided by {_numbers(found.std)} (pixels from 0 to 1).",
+        f"Images: {size}{_geometry(found.resizing)}. Each channel minus {_numbers(found.mean)}, divided by "
+        f"{_numbers(found.std)} (pixels from 0 to 1).",
     ]
     if found.old_model is not None:
         notes += [f"{line[0].upper()}{line[1:]}." for line in found.old_model.lines()]
@@ -84,6 +85,10 @@ def _difference(candidate: Candidate) -> str:
     if math.isnan(candidate.low):
         return text
     return f"{text} (95 % interval {100 * candidate.low:+.1f} to {100 * candidate.high:+.1f})"
+
+
+def _geometry(resizing: tuple[int, int] | None) -> str:
+    return f": the shorter side resized to {resizing[0]}, {resizing[1]} cut from the centre" if resizing else ""
 
 
 def _arrives(each: ClassCount) -> str:

@@ -19,7 +19,7 @@ from torchvision.datasets import ImageFolder
 from bench.api.updates import update_scenario, write_scenario
 from bench.data.stages.splits import cut
 from bench.models.build import build_model
-from bench.scenario import load_scenario
+from bench.scenario import load_scenario, parse_scenario
 from tests.cli.test_main import bench, refused
 
 
@@ -151,6 +151,49 @@ def test_only_one_strategy_continues_a_torchvision_model_without_scratch(
     said = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert said.returncode == 0, said.stderr
     assert said.stdout.strip() in card["classes"]
+
+
+def test_resize_and_crop_are_shown_used_and_written_on_the_card_for_the_next_update(
+    folders: list[str], where: list[str], tmp_path: Path
+):
+    old, new = folders[1], folders[3]
+    scenario = update_scenario(old, new, image_size=16, epochs=1, batch_size=32, architecture="resnet8-narrow")
+    made = scenario.model_dump(mode="json")
+    made["model"] |= {"resize": 20, "crop": 16, "preprocessing": "imagenet"}
+    write_scenario(parse_scenario(made, "made"), tmp_path / "mine.toml")
+    done = bench("update", "--scenario", tmp_path / "mine.toml", *where, "--only", "scratch")
+    assert done.exit_code == 0, done.output
+    assert "16 x 16 px, RGB: the shorter side resized to 20, 16 cut from the centre" in " ".join(done.stdout.split())
+    card = json.loads((tmp_path / "up" / "model.json").read_text())
+    assert (card["resize"], card["crop"], card["image_size"]) == (20, 16, 16)
+    read = load_scenario(tmp_path / "mine.toml")
+    from bench.data.sources.find import load_images, trees_of
+
+    images = load_images(read, tmp_path / "data")
+    steps = transforms.Compose([transforms.Resize(20), transforms.CenterCrop(16)])
+    files = [tree.listing.folder / name for tree in trees_of(read, tmp_path / "data") for name in tree.listing.files]
+    expected = {np.asarray(steps(Image.open(path))).tobytes() for path in files}
+    found = {np.asarray(image).tobytes() for part in (images.x_train, images.x_test) for image in part[:]}
+    assert found == expected
+    again = update_scenario(old, new, model=tmp_path / "up" / "model.safetensors")
+    assert again.model.resizing == (20, 16)
+    assert again.data.image_size == 16
+    assert update_scenario(old, new, preprocessing="imagenet-224").data.image_size == 224
+
+
+def test_images_above_the_limit_are_refused_with_the_option_that_allows_them(where: list[str], tmp_path: Path):
+    old, new = paint(tmp_path / "old", "ab", 0), paint(tmp_path / "new", "c", 1)
+    Image.new("L", (1001, 1000)).save(new / "c" / "0.png")
+    options = ["--old", old, "--new", new, *SMALL, *where, "--dry-run", "--max-megapixels"]
+    line = refused(bench("update", *options, "1"))
+    assert (
+        "c/0.png: 1,001 x 1,000 pixels, expected at most 1 megapixels; data.max_megapixels or --max-megapixels" in line
+    )
+    assert bench("update", *options, "2").exit_code == 0
+    assert update_scenario(old, new, max_megapixels=2).data.max_megapixels == 2
+    prepare = ["data", "prepare", "--folder", new, "--size", "8", "--data-root", tmp_path / "data", "--max-megapixels"]
+    assert "expected at most 1 megapixels" in refused(bench(*prepare, "1"))
+    assert bench(*prepare, "2").exit_code == 0
 
 
 def test_an_earlier_comparison_in_the_same_folder_does_not_decide(folders: list[str], where: list[str], tmp_path: Path):

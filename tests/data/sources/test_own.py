@@ -13,7 +13,7 @@ from bench.data.images import ImageSet
 from bench.data.sources.find import load_images, prepare_images, trees_of
 from bench.data.stages.splits import Split, cut
 from bench.errors import BenchError, DataError, ScenarioError
-from bench.scenario import Scenario
+from bench.scenario import Scenario, parse_scenario
 from tests.data.trees import class_folders, own, scenario_of, write_image
 
 CLASSES = ("ant", "bee")
@@ -153,6 +153,17 @@ def test_a_test_part_that_links_to_the_training_part_is_refused(folders: Path):
     (folders / "new" / "test").symlink_to("train")
     with pytest.raises(DataError, match=r"new/train and .*new/test are the same"):
         trees_of(own("domain-incremental", folders), folders)
+
+
+def test_archives_cannot_be_resized_and_cropped(tmp_path: Path):
+    class_folders(tmp_path / "old", ("ant", "bee"), each=10)
+    pixels = np.random.default_rng(0).integers(256, size=(20, 8, 8, 3), dtype=np.uint8)
+    np.savez(tmp_path / "new.npz", x_train=pixels, y_train=np.arange(20) % 2, classes=["cat", "dog"])
+    content = own("class-incremental", tmp_path, ("old", "new.npz")).model_dump(mode="json")
+    content["model"] |= {"resize": 10, "crop": 8}
+    asked = parse_scenario(content, "test").model_copy(update={"root": tmp_path})
+    with pytest.raises(ScenarioError, match=r"model\.resize: found, but .*new\.npz comes as arrays"):
+        prepared(asked, tmp_path)
 
 
 def test_a_validation_part_of_the_users_own_is_the_validation_part(tmp_path: Path):
