@@ -175,6 +175,31 @@ OWN = {"set": None, "class_order_seed": None, "test_share": 0.2, "image_size": 3
             {"stages": FOLDERS, "data": OWN, "model": {"preprocessing": "imagenet-224"}},
             r"data\.image_size: found 32, but model\.preprocessing cuts 224 pixels",
         ),
+        (
+            {"stages": FOLDERS, "data": {**OWN, "validation": "val"}},
+            r"data\.validation_share: found, but data\.validation names these images",
+        ),
+        (
+            {"stages": FOLDERS, "data": {**OWN, "validation_share": None}},
+            r"data\.validation_share: missing, but required when stages name folders. Add it, or validation",
+        ),
+        ({"data": {"test": "val"}}, r"data\.test: found, but the stages name no folders of your own"),
+        ({"data": {"validation_share": None}}, r"data\.validation_share: missing\. Add it\."),
+        (
+            {"stages": [{"classes": 7, "test": "x"}, {"classes": 3}]},
+            r"stages\[0\]\. ?test: found in a stage that is not",
+        ),
+        (
+            {
+                "stages": [{"folder": "old", "test": "x"}, {"folder": "new"}],
+                "data": {**OWN, "test": "y", "test_share": None},
+            },
+            r"data\.test: found together with stages\[0\]\.test",
+        ),
+        (
+            {"kind": "domain-incremental", "stages": FOLDERS, "data": {**OWN, "test": "y", "test_share": None}},
+            r"data\.test: found in a domain-incremental scenario, expected a folder for each domain",
+        ),
         ({"data": {"max_megapixels": 0}}, r"data\.max_megapixels: found 0, expected greater than 0"),
         ({"training": {"crop_scale": 0.5}}, r"training\.crop_padding: found 1 together with crop_scale, expected 0"),
     ],

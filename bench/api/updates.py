@@ -59,8 +59,11 @@ def update_scenario(
     epochs: int = 30,
     batch_size: int = 64,
     learning_rate: float = 0.1,
-    validation_share: float = 0.2,
-    test_share: float = 0.2,
+    validation: str | os.PathLike[str] | None = None,
+    test: str | os.PathLike[str] | None = None,
+    validation_share: float | None = None,
+    test_share: float | None = None,
+    duplicates: str = "drop",
     max_megapixels: int = 64,
 ) -> Scenario:
     """Return the scenario of updating a model with a folder of new images. Lists the folders, reads no image.
@@ -71,7 +74,8 @@ def update_scenario(
     name, None for the card's, or resnet8. preprocessing: "imagenet" where the model expects pixels normalized so;
     "imagenet-224" where it also expects them resized to 256 and cropped to 224. image_size: pixels, square; None for what is
     cropped, or 64. max_megapixels: larger images are refused. epochs: scratch's budget. learning_rate: its peak.
-    validation_share, test_share: of each class's images, held out.
+    validation, test: folders of held-out images of all classes; None cuts a share off `old` and `new`. validation_share,
+    test_share: of each class's images; None for 0.2. duplicates: "refuse" where an image that comes twice is an error.
     Raises DataError for folders that cannot be used, ScenarioError for a value out of range.
     """
     from bench.scenario import RESIZED_PRESETS, parse_scenario
@@ -86,10 +90,13 @@ def update_scenario(
         "kind": "mixed",
         "stages": [{"folder": str(folder)} for folder in folders],
         "data": {
-            "validation_share": validation_share,
-            "test_share": test_share,
+            "validation_share": 0.2 if validation_share is None and validation is None else validation_share,
+            "test_share": 0.2 if test_share is None and test is None else test_share,
             "image_size": image_size,
             "max_megapixels": max_megapixels,
+            "duplicates": duplicates,
+            "validation": None if validation is None else str(Path(validation).absolute()),
+            "test": None if test is None else str(Path(test).absolute()),
         },
         "model": part,
         "training": {

@@ -213,6 +213,8 @@ def _twice_in_words(split: Split) -> Iterator[str]:
     for twice in split.duplicates:
         one, other = twice.examples[0]
         yield f"{twice.count} images of {twice.other} are in {twice.one} too, such as {shown(other)} = {shown(one)}"
+    if split.dropped_validation:
+        yield f"{split.dropped_validation} validation images are test images too, and left out of validation"
     if split.dropped:
         yield f"{split.dropped} training images are held out too, and left out of training"
 

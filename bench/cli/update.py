@@ -19,6 +19,9 @@ _FOLDERS = (
     "architecture",
     "preprocessing",
     "image_size",
+    "validation",
+    "test",
+    "duplicates",
     "max_megapixels",
     "epochs",
     "batch_size",
@@ -34,6 +37,20 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option(
     "--model", type=_PATH, default=None, help="The old model's weights; default: one is trained on the old images."
+)
+@click.option(
+    "--validation",
+    type=_PATH,
+    default=None,
+    help="Folder of validation images; default: a fifth of each class is cut off.",
+)
+@click.option("--test", type=_PATH, default=None, help="The same for test images.")
+@click.option(
+    "--duplicates",
+    type=click.Choice(("drop", "refuse")),
+    default=None,
+    show_default="drop",
+    help="Held-out images that come twice: leave the other one out, or stop.",
 )
 @click.option("--architecture", default=None, show_default="resnet8", help="Of the model, such as resnet18.")
 @click.option(

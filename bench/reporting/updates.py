@@ -8,7 +8,7 @@ from bench.analysis.studies.decision import Candidate, Decision
 from bench.execution.preflight import ClassCount, Preflight
 from bench.reporting.layout import Cells, Column
 from bench.reporting.numbers import counted
-from bench.scenario import Scenario
+from bench.scenario import HELD_OUT, Scenario
 
 _CHANNELS = {1: "grey", 3: "RGB"}
 _WORST = 3  # classes
@@ -33,7 +33,7 @@ def preflight_cells(scenario: Scenario, found: Preflight) -> Cells:
     channels, height, width = found.image_shape
     size = f"{width} x {height} px, {_CHANNELS.get(channels, f'{channels} channels')}"
     notes = [
-        f"Arrives: {found.arrives}. Old and new: images to train on; validation and test are held out of both.",
+        f"Arrives: {found.arrives}. Old and new: images to train on; {_held_out(scenario)}.",
         f"Images: {size}{_geometry(found.resizing)}. Each channel minus {_numbers(found.mean)}, divided by "
         f"{_numbers(found.std)} (pixels from 0 to 1).",
     ]
@@ -85,6 +85,17 @@ def _difference(candidate: Candidate) -> str:
     if math.isnan(candidate.low):
         return text
     return f"{text} (95 % interval {100 * candidate.low:+.1f} to {100 * candidate.high:+.1f})"
+
+
+def _held_out(scenario: Scenario) -> str:
+    """Return where validation and test images come from."""
+    said = {}
+    for use in HELD_OUT:
+        folders = [scenario.held_out(use, place) for place in range(len(scenario.stages))]
+        said[use] = " and ".join(dict.fromkeys(folder or "cut off" for folder in folders))
+    if set(said.values()) == {"cut off"}:
+        return "validation and test are held out of both"
+    return "; ".join(f"{use}: {where}" for use, where in said.items())
 
 
 def _geometry(resizing: tuple[int, int] | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -271,3 +272,33 @@ def test_finished_trials_without_their_weights_are_named(folders: list[str], whe
     assert done.exit_code == 2
     assert "no weights of naive, seed 0, though its record is finished" in done.stderr.splitlines()[-1]
     assert bench("update", *options, "--fresh").exit_code == 0
+
+
+def test_held_out_folders_of_ones_own_are_all_that_is_held_out(folders: list[str], where: list[str], tmp_path: Path):
+    """Also where an update brings known classes alone, none of which the whole folder gives to the new images."""
+    validation, test = paint(tmp_path / "val", "abcde", 2), paint(tmp_path / "tst", "abcde", 3)
+    options = ["--validation", validation, "--test", test]
+    done = bench("update", *folders, *options, *SMALL, *where, "--dry-run")
+    assert done.exit_code == 0, done.output
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["a", "30", "0", "30", "30"] in lines
+    assert ["b", "30", "30", "30", "30", "more", "of", "it"] in lines
+    assert f"validation: {validation}; test: {test}." in " ".join(done.stdout.split())
+    shutil.copy(validation / "a" / "0.png", test / "a" / "copy.png")
+    assert (
+        "1 validation images are test images too"
+        in bench("update", *folders, *options, *SMALL, *where, "--dry-run").stderr
+    )
+    line = refused(bench("update", *folders, *options, *SMALL, *where, "--duplicates", "refuse", "--dry-run"))
+    assert "1 validation images are test images too, such as" in line
+    for name in "de":
+        shutil.rmtree(tmp_path / "new" / name)
+        shutil.rmtree(validation / name)
+        shutil.rmtree(test / name)
+    done = bench("update", *folders, *options, *SMALL, *where, "--only", "naive[horizon=0.5]")
+    assert done.exit_code == 0, done.output
+    (found,) = (tmp_path / "up" / "runs").rglob("evals.jsonl")
+    row = json.loads(found.read_text().splitlines()[-1])
+    assert row["validation_accuracy"] == row["validation_accuracy_old"]
+    assert row["validation_accuracy_new"] is None
+    assert load_scenario(tmp_path / "up" / "scenario.toml").data.validation == str(validation)
