@@ -33,7 +33,8 @@ _ARRIVES: dict[str, str] = {
     "mixed": "folder",
 }
 _ROUNDING = 1e-9
-HELD_OUT = ("validation", "test")
+Use = Literal["validation", "test"]  # of images that are held out
+HELD_OUT: tuple[Use, ...] = ("validation", "test")
 # model.preprocessing -> (mean, std) of each channel, of pixels in 0..1, as torchvision's and most of timm's weights expect them.
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 PRESETS = {"imagenet": _IMAGENET, "imagenet-224": _IMAGENET}
@@ -154,6 +155,7 @@ class ModelPart(_Part):
 
     checkpoint: a user's own file, relative to the scenario file; None trains the old model on stage 0. weights: which of several
     models in it: "ema", "model", or where it is in the file. untrained_is_fine: use it even if it knows no old class.
+    trained_on: a text file that lists the old images that it was trained on; held-out images are then not cut from these.
     mean, std: of each channel, of pixels in 0..1, that every model of the scenario expects; preprocessing: the same by name.
     None: those of the old training images. resize, crop: pixels that every image file's shorter side is resized to, and of the
     square that is then cut from its centre, as torchvision's Resize and CenterCrop do; None: the whole centre square.
@@ -163,6 +165,7 @@ class ModelPart(_Part):
     checkpoint: str | None = Field(default=None, min_length=1)
     weights: str | None = Field(default=None, min_length=1)
     untrained_is_fine: bool = False
+    trained_on: str | None = Field(default=None, min_length=1)
     mean: tuple[float, ...] | None = Field(default=None, min_length=1, strict=False)
     std: tuple[float, ...] | None = Field(default=None, min_length=1, strict=False)
     resize: int | None = Field(default=None, gt=0)
@@ -170,12 +173,12 @@ class ModelPart(_Part):
     preprocessing: Literal["imagenet", "imagenet-224"] | None = None
 
     unhashed_defaults = frozenset(
-        {"checkpoint", "weights", "untrained_is_fine", "mean", "std", "resize", "crop", "preprocessing"}
+        {"checkpoint", "weights", "untrained_is_fine", "trained_on", "mean", "std", "resize", "crop", "preprocessing"}
     )
 
     @model_validator(mode="after")
     def _holds_together(self) -> ModelPart:
-        for name in ("weights", "untrained_is_fine"):
+        for name in ("weights", "untrained_is_fine", "trained_on"):
             if self.checkpoint is None and getattr(self, name):
                 raise ValueError(
                     f"{name}: found without a checkpoint, which it is about. Remove it, or add checkpoint."
@@ -331,11 +334,17 @@ class Scenario(_Part):
                 raise ValueError("data.set: missing. Add it, or name a folder in every stage.")
             if data.duplicates != "drop":
                 raise ValueError("data.duplicates: found, but the stages name no folders of your own. Remove it.")
+            if self.model.trained_on is not None:
+                raise ValueError("model.trained_on: found, but the stages name no folders of your own. Remove it.")
             if data.classes is not None and asked > len(data.classes):
                 raise ValueError(
                     f"data.classes: found {len(data.classes)} names, but the stages ask for {asked}. List more, or ask for fewer."
                 )
             return
+        if self.model.trained_on is not None and (self.stages[0].folder or "").endswith(".npz"):
+            raise ValueError(
+                "model.trained_on: found, but the first stage is an archive, whose images have no names. Remove it."
+            )
         if data.set is not None:
             raise ValueError(f"data.set: found {data.set!r}, but the stages name folders. Remove it.")
         if data.image_size is None:

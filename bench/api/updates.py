@@ -54,6 +54,7 @@ def update_scenario(
     model: str | os.PathLike[str] | None = None,
     architecture: str | None = None,
     preprocessing: str | None = None,
+    trained_on: str | os.PathLike[str] | None = None,
     name: str = "update",
     image_size: int | None = None,
     epochs: int = 30,
@@ -73,7 +74,8 @@ def update_scenario(
     The card of a model that bench.update wrote, model.json beside it, says its architecture and pixels. architecture: its
     name, None for the card's, or resnet8. preprocessing: "imagenet" where the model expects pixels normalized so;
     "imagenet-224" where it also expects them resized to 256 and cropped to 224. image_size: pixels, square; None for what is
-    cropped, or 64. max_megapixels: larger images are refused. epochs: scratch's budget. learning_rate: its peak.
+    cropped, or 64. trained_on: a text file that lists those images of `old` that the model was trained on, see
+    docs/own-data.md. max_megapixels: larger images are refused. epochs: scratch's budget. learning_rate: its peak.
     validation, test: folders of held-out images of all classes; None cuts a share off `old` and `new`. validation_share,
     test_share: of each class's images; None for 0.2. duplicates: "refuse" where an image that comes twice is an error.
     Raises DataError for folders that cannot be used, ScenarioError for a value out of range.
@@ -82,6 +84,8 @@ def update_scenario(
 
     folders = [Path(place).absolute() for place in (old, new)]
     part = _model_part(model, architecture, preprocessing)
+    if trained_on is not None:
+        part["trained_on"] = str(Path(trained_on).absolute())
     architecture = part["name"]
     image_size = image_size or part.get("crop") or RESIZED_PRESETS.get(preprocessing or "", (0, 64))[1]
     content: dict[str, Any] = {
@@ -157,6 +161,7 @@ def plan_update(
 ) -> Plan:
     """Return the plan of an update: its records go to <output>/runs, the weights of its trials to <output>/weights.
 
+    A strategy runs without those of its pieces that cannot run here, which are then in Plan.left_out.
     options: as for plan(). Raises ScenarioError for a chain of several updates, and a BenchError as plan() does.
 
     >>> import bench
@@ -173,7 +178,7 @@ def plan_update(
             f"{asked.name}: a chain of {asked.updates} updates, expected one update: two stages. Use bench run for a chain."
         )
     folder = Path(output)
-    return plan(asked, strategies, seeds, results=folder / "runs", models=folder / "weights", **options)
+    return plan(asked, strategies, seeds, results=folder / "runs", models=folder / "weights", adapt=True, **options)
 
 
 def preflight(plan: Plan) -> Preflight:
@@ -211,6 +216,8 @@ def update(
     if not 0 <= margin < 1:
         raise BenchError(f"margin {margin:g}: expected a fraction from 0 to below 1, such as 0.005. Change it.")
     names = [each.name for each in plan.strategies]
+    runs = {each.asked: each.runs for each in plan.left_out}
+    keep = [runs.get(name, name) for name in keep]
     unknown = [name for name in keep if name not in names]
     if unknown:
         raise BenchError(
@@ -313,7 +320,9 @@ def _verdict(plan: Plan, decision: Decision, chosen: str) -> dict[str, Any]:
     from bench.reporting.updates import decision_lines
 
     horizon = decision.chosen.horizon if decision.chosen else 1.0
-    again = chosen if chosen == REFERENCE else f"{chosen}[horizon={horizon:g}]"
+    name = next((each.asked for each in plan.left_out if each.runs == chosen), chosen)
+    settings = f",horizon={horizon:g}]" if name.endswith("]") else f"[horizon={horizon:g}]"
+    again = chosen if chosen == REFERENCE else f"{name.removesuffix(']')}{settings}"
     return {
         "answer": decision.answer,
         "sentence": decision_lines(decision)[0],
@@ -323,6 +332,7 @@ def _verdict(plan: Plan, decision: Decision, chosen: str) -> dict[str, Any]:
         "scenario": plan.scenario.name,
         "scenario_hash": plan.scenario.hash(),
         "seeds": list(plan.seeds),
+        "left_out": [asdict(each) for each in plan.left_out],
         **_plain(asdict(decision)),
     }
 

@@ -18,6 +18,7 @@ _FOLDERS = (
     "model",
     "architecture",
     "preprocessing",
+    "trained_on",
     "image_size",
     "validation",
     "test",
@@ -58,6 +59,13 @@ _PATH = click.Path(path_type=Path)
     default=None,
     metavar="imagenet|imagenet-224",
     help="How the old model expects pixels; default: normalized by the old images, or as its model.json says.",
+)
+@click.option(
+    "--trained-on",
+    type=_PATH,
+    default=None,
+    metavar="FILE",
+    help="List of the old images that the model was trained on: held-out ones are cut from the others.",
 )
 @click.option("--image-size", type=click.IntRange(min=1), default=None, show_default="64", help="Pixels, square.")
 @click.option(
@@ -132,6 +140,9 @@ def update_command(
     prepare_and_tell(known, asked["data_root"])
     ways = (only,) if only else (REFERENCE, *strategies)
     plan = plan_update(known, output, ways, seeds[:1] if only else seeds, **options)
+    for left_out in plan.left_out:
+        for line in left_out.lines():
+            click.echo(line)
     show(preflight_cells(known, preflight(plan)))
     click.echo()
     show(plan_cells(known, plan.costs(jobs).estimates))

@@ -40,10 +40,7 @@ def preflight_cells(scenario: Scenario, found: Preflight) -> Cells:
     if found.old_model is not None:
         notes += [f"{line[0].upper()}{line[1:]}." for line in found.old_model.lines()]
         worst = sorted(found.old_model.by_class.items(), key=lambda each: each[1])[:_WORST]
-        notes.append(
-            f"Its worst classes: {', '.join(f'{name} {accuracy:.2f}' for name, accuracy in worst)}. If it was trained on some of "
-            "these validation images, its accuracy is too high, and so is that of whatever continues it."
-        )
+        notes.append(f"Its worst classes: {', '.join(f'{name} {accuracy:.2f}' for name, accuracy in worst)}.")
     elif scenario.model.checkpoint is None:
         notes.append(f"Old model: none given, so a base model ({scenario.model.name}) is trained on the old images.")
     return Cells(scenario.title, columns, tuple(rows), tuple(notes))
@@ -55,6 +52,15 @@ def decision_lines(decision: Decision) -> tuple[str, ...]:
 
 
 def _sentence(decision: Decision) -> str:
+    if not decision.may_have_seen:
+        return _answer(decision)
+    return (
+        f"{_answer(decision)}; but the old model may have been trained on {decision.may_have_seen} images, which favours "
+        "continuing: name images of their own with --validation, or those that it was trained on with --trained-on"
+    )
+
+
+def _answer(decision: Decision) -> str:
     margin, seeds = f"a margin of {100 * decision.margin:g} points", counted(decision.n, "seed")
     if decision.answer == "continue" and decision.chosen:
         chosen = decision.chosen

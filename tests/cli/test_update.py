@@ -302,3 +302,14 @@ def test_held_out_folders_of_ones_own_are_all_that_is_held_out(folders: list[str
     assert row["validation_accuracy"] == row["validation_accuracy_old"]
     assert row["validation_accuracy_new"] is None
     assert load_scenario(tmp_path / "up" / "scenario.toml").data.validation == str(validation)
+
+
+def test_what_a_strategy_runs_without_is_printed(folders: list[str], where: list[str]):
+    asked = "optimized[freezing.through=(stage1,stage9)]"
+    done = bench("update", *folders, *SMALL, *where, "--only", asked, "--dry-run")
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(f"{asked} cannot run as it is; optimized[freezing.through=")
+    assert lines[1] == (
+        "  freezing: the model has no stage 'stage9' before its head, expected one of stem, stage1, stage2, stage3"
+    )

@@ -23,6 +23,7 @@ from bench.data.sources.arrays import (
 from bench.data.sources.assemble import Part, Tree, assemble, part_of, with_keys
 from bench.data.sources.known import SETS, TORCHVISION_FILES, SetFacts
 from bench.data.sources.own import own_class_names, own_parts
+from bench.data.sources.seen import mark_seen
 from bench.errors import BenchError, DataError, ScenarioError
 from bench.scenario import Scenario
 
@@ -50,6 +51,8 @@ def load_images(scenario: Scenario, root: Path, *, download: bool = True) -> Ima
     if scenario.own_folders:
         names, source = own_class_names(scenario, parts), "folders of the user's own"
         ready = [with_keys(part, trees.get(number)) for number, part in enumerate(ready)]
+        if scenario.model.trained_on is not None:
+            ready = mark_seen(scenario, ready, trees)
     else:
         facts = _facts(data.set or "")
         _check_no_test_share(scenario, facts)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations, product
 from pathlib import Path
-from typing import Literal
 
 from bench.data.files.folders import Listing, of_classes
 from bench.data.files.layouts import list_tree, wrappers
@@ -14,7 +13,7 @@ from bench.data.files.names import alike
 from bench.data.sources.archives import own_archive_parts
 from bench.data.sources.assemble import Part, Tree
 from bench.errors import DataError
-from bench.scenario import HELD_OUT, Scenario
+from bench.scenario import HELD_OUT, Scenario, Use
 
 Parts = Sequence[Tree | Part]
 
@@ -66,7 +65,7 @@ def _stage_parts(scenario: Scenario, place: int) -> Sequence[Tree | Part]:
     return [Tree(listing, use, stage.folder) for use, listing in listings]
 
 
-def _held_out(scenario: Scenario, use: Literal["validation", "test"], found: Sequence[Parts]) -> list[list[Tree]]:
+def _held_out(scenario: Scenario, use: Use, found: Sequence[Parts]) -> list[list[Tree]]:
     """List the folders of held-out images that the scenario names for a use, stage by stage.
 
     Of a folder for all stages, a class belongs to the stage that it came with first.

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.data.images import ImageSet
+from bench.data.images import ImageSet, too_few_unseen
 from bench.data.stages.arrivals import Arrival, arrivals
 from bench.data.stages.duplicates import Twice, find_twice, refuse_copies, without_held_out, without_tested
 from bench.errors import DataError
-from bench.scenario import Scenario
+from bench.scenario import HELD_OUT, Scenario, Use
 from bench.streams import numpy_stream
 
 
@@ -101,6 +101,16 @@ def cut(scenario: Scenario, images: ImageSet) -> Split:
     return split
 
 
+def cut_off_old(images: ImageSet, split: Split) -> tuple[Use, ...]:
+    """Return for which uses stage 0's held-out images were cut off images that an old model may have been trained on."""
+    validation, test = split.validation[0], split.test[0]
+    cut = {
+        "validation": images.held is None or not images.held[validation].all(),
+        "test": images.cut_test is not None and images.cut_test[test].any(),
+    }
+    return tuple(use for use in HELD_OUT if cut[use])
+
+
 def _held_keys(images: ImageSet, validation: Sequence[np.ndarray], test: Sequence[np.ndarray]) -> np.ndarray:
     """Return the digests of all images that are held out; none for sets that bench knows."""
     if images.keys_train is None or images.keys_test is None:
@@ -127,11 +137,13 @@ def _hold_out(scenario: Scenario, images: ImageSet, arrival: Arrival) -> tuple[n
                 f"{where}: class {images.class_names[label]} has {len(members)} training images, too few for a validation "
                 f"share of {scenario.data.validation_share}. Raise data.validation_share in {scenario.name}."
             )
-        shuffled = numpy_stream(scenario.data.split_seed, "validation", *arrival.stream, int(label)).permutation(
-            members
-        )
+        free = members if images.seen is None else members[~images.seen[members]]
+        if len(free) < count:
+            name = images.class_names[label]
+            raise too_few_unseen(arrival.domain, name, "validation", len(free), count)
+        shuffled = numpy_stream(scenario.data.split_seed, "validation", *arrival.stream, int(label)).permutation(free)
         held.append(shuffled[:count])
-        kept.append(shuffled[count:])
+        kept.append(np.setdiff1d(members, shuffled[:count]))
     return np.sort(np.concatenate(kept)), np.sort(np.concatenate(held))
 
 
