@@ -33,8 +33,13 @@ _ARRIVES: dict[str, str] = {
     "mixed": "folder",
 }
 _ROUNDING = 1e-9
+Use = Literal["validation", "test"]  # of images that are held out
+HELD_OUT: tuple[Use, ...] = ("validation", "test")
 # model.preprocessing -> (mean, std) of each channel, of pixels in 0..1, as torchvision's and most of timm's weights expect them.
-PRESETS = {"imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+PRESETS = {"imagenet": _IMAGENET, "imagenet-224": _IMAGENET}
+# model.preprocessing -> (resize, crop), as of torchvision's first weights of each model.
+RESIZED_PRESETS = {"imagenet-224": (256, 224)}
 
 
 class _Part(BaseModel):
@@ -64,14 +69,30 @@ class DataPart(_Part):
     set: str | None = Field(default=None, pattern=r"^[a-z0-9_-]+$")  # None if the stages name folders
     classes: tuple[str, ...] | None = Field(default=None, min_length=1, strict=False)  # names of those used, in order
     class_order_seed: int | None = Field(default=None, ge=0)  # None keeps the order of `classes`, or the set's own
-    validation_share: float = Field(gt=0, lt=0.5)  # of each class's training images
+    validation_share: float | None = Field(default=None, gt=0, lt=0.5)  # of each class's training images
     test_share: float | None = Field(default=None, gt=0, lt=0.5)  # for images that come without a test part
     split_seed: int = Field(default=0, ge=0)
     image_size: int | None = Field(default=None, gt=0)  # pixels, square; for images decoded from files
+    max_megapixels: int = Field(default=64, gt=0)  # of an image file; larger ones are refused
     # The user's own training images that are held out too: left out of training, or an error.
     duplicates: Literal["drop", "refuse"] = "drop"
+    # The user's own folders of held-out images of all stages; nothing is cut off the stages' folders for them then.
+    validation: str | None = Field(default=None, min_length=1)
+    test: str | None = Field(default=None, min_length=1)
 
-    unhashed_defaults = frozenset({"set", "classes", "test_share", "image_size", "duplicates"})
+    unhashed_defaults = frozenset(
+        {
+            "set",
+            "classes",
+            "validation_share",
+            "test_share",
+            "image_size",
+            "max_megapixels",
+            "duplicates",
+            "validation",
+            "test",
+        }
+    )
 
     @field_validator("classes")
     @classmethod
@@ -92,7 +113,8 @@ class Stage(_Part):
 
     classes: how many, the next ones in the scenario's order. domain: all images of a domain. share: of each class's images.
     folder: a user's own folder or .npz archive, relative to the scenario file. layout: how to read a folder that could be
-    two things: the folders inside are the classes, or splits that hold the classes.
+    two things: the folders inside are the classes, or splits that hold the classes. validation, test: folders of its held-out
+    images, with one folder per class.
     old_share: the share of earlier stages' images still available when this one arrives, to every strategy but scratch.
     Discarded images stay discarded.
     """
@@ -103,8 +125,10 @@ class Stage(_Part):
     folder: str | None = Field(default=None, min_length=1)
     old_share: float = Field(default=1.0, gt=0, le=1)
     layout: Literal["classes", "splits"] | None = None
+    validation: str | None = Field(default=None, min_length=1)
+    test: str | None = Field(default=None, min_length=1)
 
-    unhashed_defaults = frozenset({"classes", "domain", "share", "folder", "old_share", "layout"})
+    unhashed_defaults = frozenset({"classes", "domain", "share", "folder", "old_share", "layout", "validation", "test"})
 
     @model_validator(mode="after")
     def _one_source(self) -> Stage:
@@ -115,6 +139,9 @@ class Stage(_Part):
             )
         if self.layout is not None and (self.folder is None or self.folder.endswith(".npz")):
             raise ValueError("layout: found in a stage that is not a folder of images. Remove it.")
+        for use in HELD_OUT:
+            if getattr(self, use) is not None and self.folder is None:
+                raise ValueError(f"{use}: found in a stage that is not a folder of your own. Remove it.")
         return self
 
     @property
@@ -128,29 +155,47 @@ class ModelPart(_Part):
 
     checkpoint: a user's own file, relative to the scenario file; None trains the old model on stage 0. weights: which of several
     models in it: "ema", "model", or where it is in the file. untrained_is_fine: use it even if it knows no old class.
+    trained_on: a text file that lists the old images that it was trained on; held-out images are then not cut from these.
     mean, std: of each channel, of pixels in 0..1, that every model of the scenario expects; preprocessing: the same by name.
-    None: those of the old training images.
+    None: those of the old training images. resize, crop: pixels that every image file's shorter side is resized to, and of the
+    square that is then cut from its centre, as torchvision's Resize and CenterCrop do; None: the whole centre square.
     """
 
     name: str = Field(min_length=1)
     checkpoint: str | None = Field(default=None, min_length=1)
     weights: str | None = Field(default=None, min_length=1)
     untrained_is_fine: bool = False
+    trained_on: str | None = Field(default=None, min_length=1)
     mean: tuple[float, ...] | None = Field(default=None, min_length=1, strict=False)
     std: tuple[float, ...] | None = Field(default=None, min_length=1, strict=False)
-    preprocessing: Literal["imagenet"] | None = None
+    resize: int | None = Field(default=None, gt=0)
+    crop: int | None = Field(default=None, gt=0)
+    preprocessing: Literal["imagenet", "imagenet-224"] | None = None
 
-    unhashed_defaults = frozenset({"checkpoint", "weights", "untrained_is_fine", "mean", "std", "preprocessing"})
+    unhashed_defaults = frozenset(
+        {"checkpoint", "weights", "untrained_is_fine", "trained_on", "mean", "std", "resize", "crop", "preprocessing"}
+    )
 
     @model_validator(mode="after")
     def _holds_together(self) -> ModelPart:
-        for name in ("weights", "untrained_is_fine"):
+        for name in ("weights", "untrained_is_fine", "trained_on"):
             if self.checkpoint is None and getattr(self, name):
                 raise ValueError(
                     f"{name}: found without a checkpoint, which it is about. Remove it, or add checkpoint."
                 )
         if self.preprocessing and (self.mean or self.std):
             raise ValueError("preprocessing: found together with mean or std, expected one of them. Remove one.")
+        if (self.resize is None) != (self.crop is None):
+            raise ValueError("resize and crop: found one of them, expected both or none. Add the other.")
+        if self.resize is not None and self.crop is not None:
+            if self.preprocessing in RESIZED_PRESETS:
+                raise ValueError(
+                    f"preprocessing: found {self.preprocessing!r} together with resize and crop. Remove one."
+                )
+            if self.crop > self.resize:
+                raise ValueError(
+                    f"crop: found {self.crop}, expected at most resize, {self.resize}. Change one of them."
+                )
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean and std: found one of them, expected both or none. Add the other.")
         if self.mean is not None and self.std is not None:
@@ -178,6 +223,13 @@ class ModelPart(_Part):
         if self.preprocessing is not None:
             return PRESETS[self.preprocessing]
         return (self.mean, self.std) if self.mean is not None and self.std is not None else None
+
+    @property
+    def resizing(self) -> tuple[int, int] | None:
+        """(resize, crop), named or of the preset; None for the whole centre square."""
+        if self.preprocessing in RESIZED_PRESETS:
+            return RESIZED_PRESETS[self.preprocessing]
+        return (self.resize, self.crop) if self.resize is not None and self.crop is not None else None
 
 
 class TrainingPart(_Part):
@@ -263,31 +315,69 @@ class Scenario(_Part):
         if shares > 1 + _ROUNDING:
             raise ValueError(f"stages: shares sum to {shares:g}, expected at most 1. Lower one of them.")
         self._check_data(own_folders=sources == ["folder"])
+        for use in HELD_OUT:
+            self._check_held_out(use, own_folders=sources == ["folder"])
         if self.target is not None:
             check_targets(self.target, self.updates)
         return self
 
     def _check_data(self, *, own_folders: bool) -> None:
         data, asked = self.data, sum(stage.classes or 0 for stage in self.stages)
+        if self.model.resizing is not None and data.image_size != self.model.resizing[1]:
+            key = "preprocessing" if self.model.preprocessing in RESIZED_PRESETS else "crop"
+            raise ValueError(
+                f"data.image_size: found {data.image_size}, but model.{key} cuts {self.model.resizing[1]} pixels, expected "
+                "the same. Change one of them."
+            )
         if not own_folders:
             if data.set is None:
                 raise ValueError("data.set: missing. Add it, or name a folder in every stage.")
             if data.duplicates != "drop":
                 raise ValueError("data.duplicates: found, but the stages name no folders of your own. Remove it.")
+            if self.model.trained_on is not None:
+                raise ValueError("model.trained_on: found, but the stages name no folders of your own. Remove it.")
             if data.classes is not None and asked > len(data.classes):
                 raise ValueError(
                     f"data.classes: found {len(data.classes)} names, but the stages ask for {asked}. List more, or ask for fewer."
                 )
             return
+        if self.model.trained_on is not None and (self.stages[0].folder or "").endswith(".npz"):
+            raise ValueError(
+                "model.trained_on: found, but the first stage is an archive, whose images have no names. Remove it."
+            )
         if data.set is not None:
             raise ValueError(f"data.set: found {data.set!r}, but the stages name folders. Remove it.")
-        for name in ("test_share", "image_size"):
-            if getattr(data, name) is None:
-                raise ValueError(f"data.{name}: missing, but required when stages name folders. Add it.")
+        if data.image_size is None:
+            raise ValueError("data.image_size: missing, but required when stages name folders. Add it.")
         if self.kind in ("class-incremental", "mixed"):
             for name in ("classes", "class_order_seed"):
                 if getattr(data, name) is not None:
                     raise ValueError(f"data.{name}: found, but the folders determine the class order. Remove it.")
+
+    def _check_held_out(self, use: str, *, own_folders: bool) -> None:
+        """Raise ValueError unless the held-out images of a use are named once, or a share of each class is cut off."""
+        whole, share = getattr(self.data, use), getattr(self.data, f"{use}_share")
+        apart = [place for place, stage in enumerate(self.stages) if getattr(stage, use) is not None]
+        if whole is not None and not own_folders:
+            raise ValueError(f"data.{use}: found, but the stages name no folders of your own. Remove it.")
+        if whole is not None and apart:
+            raise ValueError(f"data.{use}: found together with stages[{apart[0]}].{use}, expected one. Remove one.")
+        if whole is not None and self.kind == "domain-incremental":
+            raise ValueError(
+                f"data.{use}: found in a domain-incremental scenario, expected a folder for each domain. Name {use} in each "
+                "stage instead."
+            )
+        named = whole is not None or len(apart) == len(self.stages)
+        if named and share is not None:
+            key = f"data.{use}" if whole is not None else f"every stage's {use}"
+            raise ValueError(f"data.{use}_share: found, but {key} names these images. Remove one.")
+        if not named and share is None and (own_folders or use == "validation"):
+            why = ", but required when stages name folders" if own_folders else ""
+            raise ValueError(f"data.{use}_share: missing{why}. Add it{f', or {use}' if own_folders else ''}.")
+
+    def held_out(self, use: str, place: int) -> str | None:
+        """Return the folder that a stage's held-out images of a use, validation or test, are in; None if they are cut off."""
+        return getattr(self.data, use) or getattr(self.stages[place], use)
 
     @property
     def own_folders(self) -> bool:

@@ -158,6 +158,49 @@ OWN = {"set": None, "class_order_seed": None, "test_share": 0.2, "image_size": 3
         ),
         ({"data": {"classes": ["a", "b"]}}, r"data\.classes: found 2 names, but the stages ask for 10"),
         ({"data": {"classes": ["a", "a"]}}, r"data\.classes: 'a' is listed twice"),
+        (
+            {"model": {"resize": 256}},
+            r"model\. ?resize and crop: found one of them, expected both or none",
+        ),
+        ({"model": {"resize": 7, "crop": 8}}, r"model\. ?crop: found 8, expected at most resize, 7"),
+        (
+            {"model": {"resize": 9, "crop": 8, "preprocessing": "imagenet-224"}},
+            r"model\. ?preprocessing: found 'imagenet-224' together with resize and crop",
+        ),
+        (
+            {"stages": FOLDERS, "data": OWN, "model": {"resize": 256, "crop": 224}},
+            r"data\.image_size: found 32, but model\.crop cuts 224 pixels",
+        ),
+        (
+            {"stages": FOLDERS, "data": OWN, "model": {"preprocessing": "imagenet-224"}},
+            r"data\.image_size: found 32, but model\.preprocessing cuts 224 pixels",
+        ),
+        (
+            {"stages": FOLDERS, "data": {**OWN, "validation": "val"}},
+            r"data\.validation_share: found, but data\.validation names these images",
+        ),
+        (
+            {"stages": FOLDERS, "data": {**OWN, "validation_share": None}},
+            r"data\.validation_share: missing, but required when stages name folders. Add it, or validation",
+        ),
+        ({"data": {"test": "val"}}, r"data\.test: found, but the stages name no folders of your own"),
+        ({"data": {"validation_share": None}}, r"data\.validation_share: missing\. Add it\."),
+        (
+            {"stages": [{"classes": 7, "test": "x"}, {"classes": 3}]},
+            r"stages\[0\]\. ?test: found in a stage that is not",
+        ),
+        (
+            {
+                "stages": [{"folder": "old", "test": "x"}, {"folder": "new"}],
+                "data": {**OWN, "test": "y", "test_share": None},
+            },
+            r"data\.test: found together with stages\[0\]\.test",
+        ),
+        (
+            {"kind": "domain-incremental", "stages": FOLDERS, "data": {**OWN, "test": "y", "test_share": None}},
+            r"data\.test: found in a domain-incremental scenario, expected a folder for each domain",
+        ),
+        ({"data": {"max_megapixels": 0}}, r"data\.max_megapixels: found 0, expected greater than 0"),
         ({"training": {"crop_scale": 0.5}}, r"training\.crop_padding: found 1 together with crop_scale, expected 0"),
     ],
 )
@@ -176,6 +219,8 @@ def test_an_inconsistent_scenario_is_one_line(content: dict[str, Any], changes: 
         {"kind": "domain-incremental", "stages": [{"domain": "photo"}, {"domain": "sketch"}]},
         {"kind": "data-incremental", "stages": [{"share": 0.3}, {"share": 0.3}, {"share": 0.4}]},
         {"stages": FOLDERS, "data": OWN, "model": {"checkpoint": "old.pt"}},
+        {"stages": FOLDERS, "data": {**OWN, "max_megapixels": 200}, "model": {"resize": 36, "crop": 32}},
+        {"stages": FOLDERS, "data": {**OWN, "image_size": 224}, "model": {"preprocessing": "imagenet-224"}},
     ],
 )
 def test_every_kind_of_stage_is_valid_and_survives_plain_values(content, changes):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bench.execution.local import LocalRun
     from bench.scenario import Scenario
     from bench.strategies.strategy import Entrant
+    from bench.training.able import LeftOut
     from bench.training.given import OldModel
     from bench.training.step import StepChoice
 
@@ -60,6 +61,11 @@ class Plan:
             for trial in self._local.look()
         ]
         return pd.DataFrame(rows, columns=["strategy", "horizon", "update", "seed", "steps", "state"])
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """Strategies that run without some of their pieces, which cannot run here; only with `adapt`."""
+        return self._local.left_out
 
     def costs(self, jobs: int = 1) -> Costs:
         """Return what the trials would cost on this machine. Times a few steps on the device; nothing that is kept is trained.
@@ -126,6 +132,7 @@ def plan(
     images: Residence = "auto",
     fresh: bool = False,
     models: str | os.PathLike[str] | None = None,
+    adapt: bool = False,
 ) -> Plan:
     """Return what would be run. Checks data, strategies and existing records; trains and writes nothing.
 
@@ -133,7 +140,8 @@ def plan(
     compiled: by torch.compile; None as the scenario says. step: "eager", operator by operator, "graph", recorded and replayed on
     a GPU, or "auto", graph on a GPU. threads: of PyTorch on the CPU; None for one per core. images:
     "resident" on the device, "streamed", or "auto". fresh: run finished trials again.
-    models: a folder for the weights of each trial that finishes.
+    models: a folder for the weights of each trial that finishes. adapt: run strategies without those of their pieces that cannot
+    run here, see Plan.left_out, instead of raising.
     Raises a BenchError for whatever can be known to be wrong beforehand, such as image files that are not prepared (see prepare).
 
     >>> import bench
@@ -167,9 +175,10 @@ def plan(
         residence=images,
         fresh=fresh,
         models=None if models is None else Path(models),
+        adapt=adapt,
     )
     options |= {"images": images, "fresh": fresh, "models": models}
-    return Plan(asked, tuple(entrants), numbers, Path(results), options, local)
+    return Plan(asked, local.entrants, numbers, Path(results), options, local)
 
 
 def run(

@@ -54,35 +54,54 @@ def update_scenario(
     model: str | os.PathLike[str] | None = None,
     architecture: str | None = None,
     preprocessing: str | None = None,
+    trained_on: str | os.PathLike[str] | None = None,
     name: str = "update",
-    image_size: int = 64,
+    image_size: int | None = None,
     epochs: int = 30,
     batch_size: int = 64,
     learning_rate: float = 0.1,
-    validation_share: float = 0.2,
-    test_share: float = 0.2,
+    validation: str | os.PathLike[str] | None = None,
+    test: str | os.PathLike[str] | None = None,
+    validation_share: float | None = None,
+    test_share: float | None = None,
+    duplicates: str = "drop",
+    max_megapixels: int = 64,
 ) -> Scenario:
     """Return the scenario of updating a model with a folder of new images. Lists the folders, reads no image.
 
     old, new: folders with one folder per class, or .npz archives, see docs/own-data.md. A class of `new` that is in `old` is the
     same class; what arrives is derived from the folders. model: a file of the old model's weights; None trains one on `old`.
     The card of a model that bench.update wrote, model.json beside it, says its architecture and pixels. architecture: its
-    name, None for the card's, or resnet8. preprocessing: "imagenet" where the model expects pixels normalized so.
-    image_size: pixels, square. epochs: scratch's budget. learning_rate: its peak. validation_share, test_share: of each
-    class's images, held out.
+    name, None for the card's, or resnet8. preprocessing: "imagenet" where the model expects pixels normalized so;
+    "imagenet-224" where it also expects them resized to 256 and cropped to 224. image_size: pixels, square; None for what is
+    cropped, or 64. trained_on: a text file that lists those images of `old` that the model was trained on, see
+    docs/own-data.md. max_megapixels: larger images are refused. epochs: scratch's budget. learning_rate: its peak.
+    validation, test: folders of held-out images of all classes; None cuts a share off `old` and `new`. validation_share,
+    test_share: of each class's images; None for 0.2. duplicates: "refuse" where an image that comes twice is an error.
     Raises DataError for folders that cannot be used, ScenarioError for a value out of range.
     """
-    from bench.scenario import parse_scenario
+    from bench.scenario import RESIZED_PRESETS, parse_scenario
 
     folders = [Path(place).absolute() for place in (old, new)]
     part = _model_part(model, architecture, preprocessing)
+    if trained_on is not None:
+        part["trained_on"] = str(Path(trained_on).absolute())
     architecture = part["name"]
+    image_size = image_size or part.get("crop") or RESIZED_PRESETS.get(preprocessing or "", (0, 64))[1]
     content: dict[str, Any] = {
         "name": re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") or "update",
         "title": f"{folders[0].name}, then {folders[1].name} ({architecture}, {image_size} px)",
         "kind": "mixed",
         "stages": [{"folder": str(folder)} for folder in folders],
-        "data": {"validation_share": validation_share, "test_share": test_share, "image_size": image_size},
+        "data": {
+            "validation_share": 0.2 if validation_share is None and validation is None else validation_share,
+            "test_share": 0.2 if test_share is None and test is None else test_share,
+            "image_size": image_size,
+            "max_megapixels": max_megapixels,
+            "duplicates": duplicates,
+            "validation": None if validation is None else str(Path(validation).absolute()),
+            "test": None if test is None else str(Path(test).absolute()),
+        },
         "model": part,
         "training": {
             "epochs": epochs,
@@ -113,10 +132,11 @@ def _model_part(
             f"{model}: its model.json says {card['architecture']}, found architecture {architecture!r}. Leave it out."
         )
     part: dict[str, Any] = {"name": card["architecture"] if card else architecture or "resnet8"}
+    brought = {"mean", "std", "resize", "crop"} if card else set[str]()
     if preprocessing:
         part["preprocessing"] = preprocessing
-    elif card:
-        part |= {"mean": card["mean"], "std": card["std"]}
+        brought -= {"mean", "std"} if preprocessing == "imagenet" else {"mean", "std", "resize", "crop"}
+    part |= {name: card[name] for name in sorted(brought) if card and name in card}
     return part if model is None else part | {"checkpoint": str(Path(model).absolute())}
 
 
@@ -141,6 +161,7 @@ def plan_update(
 ) -> Plan:
     """Return the plan of an update: its records go to <output>/runs, the weights of its trials to <output>/weights.
 
+    A strategy runs without those of its pieces that cannot run here, which are then in Plan.left_out.
     options: as for plan(). Raises ScenarioError for a chain of several updates, and a BenchError as plan() does.
 
     >>> import bench
@@ -157,7 +178,7 @@ def plan_update(
             f"{asked.name}: a chain of {asked.updates} updates, expected one update: two stages. Use bench run for a chain."
         )
     folder = Path(output)
-    return plan(asked, strategies, seeds, results=folder / "runs", models=folder / "weights", **options)
+    return plan(asked, strategies, seeds, results=folder / "runs", models=folder / "weights", adapt=True, **options)
 
 
 def preflight(plan: Plan) -> Preflight:
@@ -195,6 +216,8 @@ def update(
     if not 0 <= margin < 1:
         raise BenchError(f"margin {margin:g}: expected a fraction from 0 to below 1, such as 0.005. Change it.")
     names = [each.name for each in plan.strategies]
+    runs = {each.asked: each.runs for each in plan.left_out}
+    keep = [runs.get(name, name) for name in keep]
     unknown = [name for name in keep if name not in names]
     if unknown:
         raise BenchError(
@@ -265,6 +288,7 @@ def _card(plan: Plan, spec: TrialSpec, record: TrialRecord, summary: Summary) ->
 
     local = plan._local
     normalize = local.data_of(0, False).train.normalize
+    resize, crop = plan.scenario.model.resizing or (None, None)
     continued = spec.entrant.strategy.needs_base
     return Card(
         architecture=plan.scenario.model.name,
@@ -286,6 +310,8 @@ def _card(plan: Plan, spec: TrialSpec, record: TrialRecord, summary: Summary) ->
         weights_sha256=summary.weights_sha256,
         old_model_sha256=record.given.sha256 if continued and record.given else None,
         bench=__version__,
+        resize=resize,
+        crop=crop,
     )
 
 
@@ -294,7 +320,9 @@ def _verdict(plan: Plan, decision: Decision, chosen: str) -> dict[str, Any]:
     from bench.reporting.updates import decision_lines
 
     horizon = decision.chosen.horizon if decision.chosen else 1.0
-    again = chosen if chosen == REFERENCE else f"{chosen}[horizon={horizon:g}]"
+    name = next((each.asked for each in plan.left_out if each.runs == chosen), chosen)
+    settings = f",horizon={horizon:g}]" if name.endswith("]") else f"[horizon={horizon:g}]"
+    again = chosen if chosen == REFERENCE else f"{name.removesuffix(']')}{settings}"
     return {
         "answer": decision.answer,
         "sentence": decision_lines(decision)[0],
@@ -304,6 +332,7 @@ def _verdict(plan: Plan, decision: Decision, chosen: str) -> dict[str, Any]:
         "scenario": plan.scenario.name,
         "scenario_hash": plan.scenario.hash(),
         "seeds": list(plan.seeds),
+        "left_out": [asdict(each) for each in plan.left_out],
         **_plain(asdict(decision)),
     }
 

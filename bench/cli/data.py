@@ -51,11 +51,24 @@ def status(data_root: Path) -> None:
     "--folder", type=click.Path(path_type=Path), default=None, help="One tree of images, instead of a scenario's."
 )
 @click.option("--size", type=click.IntRange(min=1), default=None, help="Pixels, square; with --folder.")
+@click.option(
+    "--max-megapixels",
+    type=click.IntRange(min=1),
+    default=None,
+    show_default="64",
+    help="Refuse larger images; with --folder.",
+)
 @data_root_option
 @workers_option
 @skip_broken_option
 def prepare(
-    scenario: str | None, folder: Path | None, size: int | None, data_root: Path, workers: int | None, skip_broken: bool
+    scenario: str | None,
+    folder: Path | None,
+    size: int | None,
+    max_megapixels: int | None,
+    data_root: Path,
+    workers: int | None,
+    skip_broken: bool,
 ) -> None:
     """Decode a scenario's image files once, into arrays of its resolution: in parallel; a killed run resumes.
 
@@ -63,7 +76,10 @@ def prepare(
     """
     if (scenario is None) == (folder is None) or (folder is None) != (size is None):
         raise DataError("bench data prepare: give --scenario, or --folder with --size.")
+    if folder is None and max_megapixels is not None:
+        raise DataError("--max-megapixels: given without --folder. Set data.max_megapixels in the scenario instead.")
     if folder is not None and size is not None:
+        from bench.data.files.decode import MEGAPIXELS
         from bench.data.files.layouts import list_tree
         from bench.data.files.prepare import prepare as prepare_tree
         from bench.processors import usable_processors
@@ -76,6 +92,7 @@ def prepare(
                     size,
                     data_root,
                     workers=workers or usable_processors(),
+                    megapixels=max_megapixels or MEGAPIXELS,
                     skip_broken=skip_broken,
                     progress=advance,
                 )
@@ -196,6 +213,8 @@ def _twice_in_words(split: Split) -> Iterator[str]:
     for twice in split.duplicates:
         one, other = twice.examples[0]
         yield f"{twice.count} images of {twice.other} are in {twice.one} too, such as {shown(other)} = {shown(one)}"
+    if split.dropped_validation:
+        yield f"{split.dropped_validation} validation images are test images too, and left out of validation"
     if split.dropped:
         yield f"{split.dropped} training images are held out too, and left out of training"
 

@@ -18,7 +18,12 @@ _FOLDERS = (
     "model",
     "architecture",
     "preprocessing",
+    "trained_on",
     "image_size",
+    "validation",
+    "test",
+    "duplicates",
+    "max_megapixels",
     "epochs",
     "batch_size",
     "learning_rate",
@@ -34,14 +39,38 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--model", type=_PATH, default=None, help="The old model's weights; default: one is trained on the old images."
 )
+@click.option(
+    "--validation",
+    type=_PATH,
+    default=None,
+    help="Folder of validation images; default: a fifth of each class is cut off.",
+)
+@click.option("--test", type=_PATH, default=None, help="The same for test images.")
+@click.option(
+    "--duplicates",
+    type=click.Choice(("drop", "refuse")),
+    default=None,
+    show_default="drop",
+    help="Held-out images that come twice: leave the other one out, or stop.",
+)
 @click.option("--architecture", default=None, show_default="resnet8", help="Of the model, such as resnet18.")
 @click.option(
     "--preprocessing",
     default=None,
-    metavar="imagenet",
+    metavar="imagenet|imagenet-224",
     help="How the old model expects pixels; default: normalized by the old images, or as its model.json says.",
 )
+@click.option(
+    "--trained-on",
+    type=_PATH,
+    default=None,
+    metavar="FILE",
+    help="List of the old images that the model was trained on: held-out ones are cut from the others.",
+)
 @click.option("--image-size", type=click.IntRange(min=1), default=None, show_default="64", help="Pixels, square.")
+@click.option(
+    "--max-megapixels", type=click.IntRange(min=1), default=None, show_default="64", help="Refuse larger images."
+)
 @click.option(
     "--epochs", type=click.IntRange(min=1), default=None, show_default="30", help="Of a training from scratch."
 )
@@ -111,6 +140,9 @@ def update_command(
     prepare_and_tell(known, asked["data_root"])
     ways = (only,) if only else (REFERENCE, *strategies)
     plan = plan_update(known, output, ways, seeds[:1] if only else seeds, **options)
+    for left_out in plan.left_out:
+        for line in left_out.lines():
+            click.echo(line)
     show(preflight_cells(known, preflight(plan)))
     click.echo()
     show(plan_cells(known, plan.costs(jobs).estimates))

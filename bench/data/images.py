@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.errors import DataError
+
 Arrays = dict[str, np.ndarray]
 _CHUNK_BYTES = 32 << 20
 
@@ -89,7 +91,9 @@ class ImageSet:
     x_train, x_test: uint8 (images, height, width, channels), in memory or rows of memory-mapped files.
     y_train, y_test: int64 (images,), 0..classes-1. source: where it was found, as text without a path.
     domains: names; empty if the set has none. domain_train, domain_test: int64 (images,), index into `domains`.
-    held: bool (training images,), those that came as a validation part of their own; None if there are none.
+    held: bool (training images,), those that came as a validation part of their own; None if there are none. seen: bool
+    (training images,), those that a user's own old model was trained on; None if they are not listed. cut_test: bool (test
+    images,), those that were cut off the training images; None if there are none.
     keys_train, keys_test: bytes (images,), digests of the images' pixels, by which duplicates are found; None for sets that
     bench knows, whose parts are as published. names_train, names_test: a file or place for each image, for messages.
     """
@@ -108,6 +112,8 @@ class ImageSet:
     keys_test: np.ndarray | None = None
     names_train: tuple[str, ...] = ()
     names_test: tuple[str, ...] = ()
+    seen: np.ndarray | None = None
+    cut_test: np.ndarray | None = None
 
     def hash(self) -> str:
         """Return 16 hex digits over every pixel, label and, if the set has domains, domain.
@@ -133,3 +139,11 @@ class ImageSet:
         """(channels, height, width)."""
         height, width, channels = self.x_train.shape[1:]
         return channels, height, width
+
+
+def too_few_unseen(where: str, name: str, use: str, left: int, needed: int) -> DataError:
+    """Return the error for a class of which the old model was trained on too many images. name: the class's."""
+    return DataError(
+        f"{where}: class {name!r}: {left} images are left that are not listed in model.trained_on, too few for the {needed} to "
+        f"hold out for {use}. Lower data.{use}_share, or name {use} images of your own (data.{use}, or --{use})."
+    )

@@ -15,7 +15,7 @@ import torch
 from bench.data.feed.streaming import Residence
 from bench.data.feed.update import Update, build_update, check_channels
 from bench.data.sources.find import load_images
-from bench.data.stages.splits import cut
+from bench.data.stages.splits import cut, cut_off_old
 from bench.errors import MeterError, StrategyError, TakenError, TrialError
 from bench.execution.listener import Listener
 from bench.execution.plan import PlannedTrial, check_chains, plan_trial, plan_trials
@@ -26,6 +26,7 @@ from bench.records.store import discard, read_trial, require_writable
 from bench.scenario import Scenario, digest
 from bench.strategies.strategy import Entrant
 from bench.training import TRAINING_VERSION
+from bench.training.able import LeftOut, able
 from bench.training.allocator import keep_freed_memory
 from bench.training.base import BaseStore
 from bench.training.chain import ChainStore, align
@@ -48,6 +49,7 @@ class LocalRun:
     models: a folder for the weights of each trial that finishes, see bench.training.kept; None keeps none.
     compiled: whether to use torch.compile; None leaves it to the scenario. step: see choose_step. threads: see fix_threads.
     jobs: how many trials run side by side, this one included; for the record. residence: see bench.data.feed.streaming.fits.
+    adapt: run strategies without those of their pieces that cannot run here, which are then in `left_out`.
     The constructor checks everything that can be checked without training: data, splits, folders, a given checkpoint,
     conflicting records.
     """
@@ -69,12 +71,22 @@ class LocalRun:
         residence: Residence = "auto",
         fresh: bool = False,
         models: Path | None = None,
+        adapt: bool = False,
     ) -> None:
         self._allocator = keep_freed_memory()
         fix_threads(threads)
-        self.entrants = tuple(entrants)
         self.threads = threads
         self._jobs = jobs
+        names = [f"{entrant.name} at horizon {entrant.strategy.horizon:g}" for entrant in entrants]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise StrategyError(f"{twice}: listed twice. Remove one.")
+        self.scenario = scenario
+        self.images = load_images(scenario, data_root)
+        self.split = cut(scenario, self.images)
+        check_channels(scenario, self.images.image_shape[0])
+        self.left_out: tuple[LeftOut, ...] = ()
+        self.entrants = self._able(entrants) if adapt else tuple(entrants)
         # Makes the same run in another process, which adds threads and jobs.
         self.again = partial(
             LocalRun,
@@ -93,11 +105,6 @@ class LocalRun:
         )
         # When compiling for the CPU, torch warns that there is no CUDA.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-        names = [f"{entrant.name} at horizon {entrant.strategy.horizon:g}" for entrant in entrants]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise StrategyError(f"{twice}: listed twice. Remove one.")
-        self.scenario = scenario
         self.device = choose_device(device)
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
@@ -110,13 +117,11 @@ class LocalRun:
         self.compiled = scenario.training.compile if compiled is None else compiled
         # Seed by seed, update by update, and strategies in turn within one, so that their seconds come from the same minutes.
         updates = range(1, scenario.updates + 1)
-        specs = [TrialSpec(scenario, entrant, k, seed) for seed in seeds for k in updates for entrant in entrants]
+        specs = [TrialSpec(scenario, each, k, seed) for seed in seeds for k in updates for each in self.entrants]
         self._results = results
-        self.images = load_images(scenario, data_root)
-        self.split = cut(scenario, self.images)
-        check_channels(scenario, self.images.image_shape[0])
         old, every = self.split.classes_seen[0], len(self.split.class_order)
-        given = find_given(scenario, self.images.image_shape, old, every, entrants)
+        cut_off = cut_off_old(self.images, self.split)
+        given = find_given(scenario, self.images.image_shape, old, every, self.entrants, cut_off)
         hashes = [self.images.hash(), self.split.hash()]
         self._data_hash = digest([*hashes, given.sha256] if given else hashes)
         self._specs = specs
@@ -128,6 +133,18 @@ class LocalRun:
         check_chains(self.trials, self._chain)
         # By (update, whole), see build_update. Two are kept: stage 0 and an update, or one update both ways.
         self.data_of = lru_cache(maxsize=2)(self._build_update)
+
+    def _able(self, entrants: Sequence[Entrant]) -> tuple[Entrant, ...]:
+        """Return what of each strategy can run, once, and keep what was left out."""
+        found: dict[tuple[str, float], Entrant] = {}
+        for entrant in entrants:
+            horizon = entrant.strategy.horizon
+            steps = trial_steps(self.budget(1), horizon)
+            classes = len(self.split.class_order)
+            runs, left_out = able(entrant, self.scenario, self.images.image_shape, classes, steps)
+            found.setdefault((runs.name, horizon), runs)
+            self.left_out += (left_out,) if left_out else ()
+        return tuple(found.values())
 
     def look(self) -> list[PlannedTrial]:
         """Return every trial that was asked for, and how far its record is now."""

@@ -26,7 +26,8 @@ class Preflight:
     """What a run's first update would train on.
 
     classes: in the order of the head's rows. image_shape: (channels, height, width). mean, std: of each channel, of pixels in
-    0..1. old_model: what a given old model is like; None where bench trains it, or where no trial that is due needs it.
+    0..1. resizing: what each file's shorter side was resized to, and the square cut from its centre; None: the whole centre
+    square. old_model: what a given old model is like; None where bench trains it, or where no trial that is due needs it.
     """
 
     classes: tuple[ClassCount, ...]
@@ -34,6 +35,7 @@ class Preflight:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     old_model: OldModel | None
+    resizing: tuple[int, int] | None = None
 
     @property
     def arrives(self) -> str:
@@ -76,6 +78,7 @@ def look_at(run: LocalRun) -> Preflight:
         mean=normalize.unit_mean,
         std=normalize.unit_std,
         old_model=run.old_model(),
+        resizing=run.scenario.model.resizing,
     )
 
 

@@ -23,7 +23,8 @@ class Card:
 
     architecture: its name, as in a scenario. classes: names, in the order of the head's rows: sorted, in the file.
     image_size: pixels, square: the centre square is resampled to it, bilinear with antialiasing, as PIL.ImageOps.fit does; None
-    for images that come as arrays. mean, std: of each channel, of pixels between 0 and 1, subtracted and divided by.
+    for images that come as arrays. resize, crop: where they are not None, the images were instead resized and cropped, as
+    torchvision's Resize and CenterCrop do. mean, std: of each channel, of pixels between 0 and 1, subtracted and divided by.
     precision: of training. strategy, horizon, seed: of the trial. flops, device_seconds: what it cost. data_hash,
     old_model_sha256: of the images, and of the model file that was continued, None for a model trained from scratch or
     continued from a base model that bench trained.
@@ -48,6 +49,8 @@ class Card:
     weights_sha256: str
     old_model_sha256: str | None
     bench: str
+    resize: int | None = None
+    crop: int | None = None
 
 
 def write_model(folder: Path, weights: Mapping[str, Tensor], heads: Collection[str], card: Card) -> None:
@@ -77,6 +80,7 @@ def read_card(weights: Path) -> dict[str, Any] | None:
         return {
             "architecture": str(card["architecture"]),
             **{name: [float(v) for v in card[name]] for name in ("mean", "std")},
+            **{name: int(card[name]) for name in ("resize", "crop") if card.get(name) is not None},
         }
     except (OSError, ValueError, KeyError, TypeError) as cause:
         raise ScenarioError(

@@ -13,6 +13,7 @@ History of the format:
 1  first version.
 2  selection_seconds and regularizer_flops in Records.trials.
 3  feature_flops, head_flops and feature_bytes in Records.trials.
+5  may_have_seen in Records.trials.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from bench.records.versions import READABLE_VERSIONS, RULES_VERSION
 
 # Increment whenever a column of Records.trials is added, dropped or changes its meaning: older files are then not used.
 # A test compares these columns with this number.
-FORMAT = 4
+FORMAT = 5
 NAME = "records.parquet"
 
 _GROUP_ROWS = 1 << 17  # in a row group: 30 MB of numbers

@@ -85,6 +85,7 @@ def _trial_row(record: TrialRecord) -> dict[str, object]:
         "old_share": record.old_share,
         "previous_sha256": record.previous_sha256,
         "pieces": _pieces(record.strategy),
+        "may_have_seen": _may_have_seen(record),
         **{f"base_{currency}": _sum(base, fields) for currency, fields in _BASE.items()},
         **(_ended(record, record.summary) if record.summary else {}),
     }
@@ -102,6 +103,14 @@ def _ended(record: TrialRecord, summary: Summary) -> dict[str, object]:
     for name in ("feature_flops", "head_flops"):
         fields[name] = fields[name] or 0
     return fields
+
+
+def _may_have_seen(record: TrialRecord) -> str | None:
+    """Return which held-out images a given old model may have been trained on; before schema 7, nobody asked."""
+    if record.given is None:
+        return None
+    seen = record.given.may_have_seen
+    return " and ".join(("validation", "test") if seen is None else seen) or None
 
 
 def _pieces(strategy: dict[str, Any]) -> str:

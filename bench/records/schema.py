@@ -91,7 +91,8 @@ class GivenModel(_Record):
     """The user's own old model: its cost is unknown, and no trials were run for it.
 
     read: in words, how its weights were taken from the file. normalization: in words, what it was taken to expect.
-    validation_accuracy, validation_images: of the old classes, before the update.
+    validation_accuracy, validation_images: of the old classes, before the update. may_have_seen: for which uses old images were
+    held out of a folder that it may have been trained on whole; None in records that do not say, before schema 7.
     """
 
     file: str  # its name, without a path
@@ -100,6 +101,7 @@ class GivenModel(_Record):
     normalization: str | None = None
     validation_accuracy: float | None = None
     validation_images: int | None = None
+    may_have_seen: tuple[Literal["validation", "test"], ...] | None = None
     origin: Literal["given by the user"] = "given by the user"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.analysis.studies.equal_cost import ALL, LEVEL
+from bench.reporting.guards import name_of, seen_notes
 from bench.reporting.layout import Cells, Column
 from bench.reporting.numbers import is_there
 
@@ -50,7 +51,7 @@ def ablation_cells(rows: pd.DataFrame, title: str) -> Cells:
             *(() if together else (f"{row['horizon']:g}",)),
             f"{row['accuracy']:.4f}" if is_there(row["accuracy"]) else _DASH,
             row["piece"],
-            row["strategy"],
+            name_of(row),
         )
         for row in rows.to_dict("records")
     )
@@ -130,4 +131,4 @@ def _notes(rows: pd.DataFrame) -> Sequence[str]:
     if len(apart):
         named = ", ".join(f"{_change(row)} {row['cost']:.3f}" for row in apart.to_dict("records"))
         notes.append(f"Cost differs by more than {100 * _APART:g} %: {named}.")
-    return notes
+    return notes + seen_notes(rows)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bench.catalog import REFERENCE
+from bench.reporting.guards import name_of
 from bench.reporting.layout import Cells
 from bench.reporting.numbers import CURRENCY_LABELS, is_there, speedup_text
 from bench.reporting.tables import BASE_NOTE, leaderboard_cells
@@ -106,7 +107,7 @@ def _environment(words: Sequence[str], headings: Sequence[str], cells: list[list
 
 def _cells(row: Any, currency: str, others: Sequence[str], best: set[str]) -> list[str]:
     """Return one strategy's cells. best: the columns of `rows` in which it is the best."""
-    name = escape(row["strategy"]) + _MODIFIED * bool(row["modified"])
+    name = escape(name_of(row)) + _MODIFIED * bool(row["modified"])
     horizon = f"{row['horizon']:g}"
     if not row["n"]:
         return [name, horizon, "0/0", *["--"] * (5 + len(others))]

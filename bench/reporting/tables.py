@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from bench.analysis.studies.duel import Comparison
 from bench.catalog import REFERENCE
-from bench.reporting.guards import guard_notes
+from bench.reporting.guards import SEEN_MARK, guard_notes, name_of, seen_mark, seen_note, seen_notes
 from bench.reporting.layout import Cells, Column
 from bench.reporting.numbers import (
     CURRENCY_LABELS,
@@ -70,7 +71,7 @@ def frontier_cells(rows: pd.DataFrame, currency: str) -> Cells:
     )
     found = [
         (
-            str(row["strategy"]),
+            name_of(row),
             str(row["horizons"]),
             str(row["n"]),
             frontier_text(row),
@@ -89,7 +90,7 @@ def frontier_cells(rows: pd.DataFrame, currency: str) -> Cells:
         "Inside one run: the leaderboard's number for the longest horizon, which may reach the target for good before its end. "
         "Attributable: the same against scratch's own frontier, its least cost at the target when it may be shorter, too."
     )
-    return Cells("Frontier over horizons", columns, tuple(found), (note,))
+    return Cells("Frontier over horizons", columns, tuple(found), (note, *seen_notes(rows)))
 
 
 def pooled_cells(rows: pd.DataFrame) -> Cells:
@@ -106,7 +107,7 @@ def pooled_cells(rows: pd.DataFrame) -> Cells:
     found = []
     for row in rows.to_dict("records"):
         reached = f"{row['reached']} of {row['scenarios']}"
-        texts = (row["strategy"], f"{row['horizon']:g}", reached, f"{row['geometric_mean']:.2f}", f"{row['score']:.2f}")
+        texts = (name_of(row), f"{row['horizon']:g}", reached, f"{row['geometric_mean']:.2f}", f"{row['score']:.2f}")
         found.append((*texts, *((_iqm_text(row),) if known else ())))
     notes = (
         [] if set(rows["strategy"]) - {REFERENCE} else ["No other strategy was run, at one length, in every scenario."]
@@ -121,7 +122,7 @@ def pooled_cells(rows: pd.DataFrame) -> Cells:
             "IQM: interquartile mean of all seeds' log speedups, with the 95 % interval of a stratified bootstrap over seeds on "
             "these scenarios; too narrow where seeds are few."
         )
-    return Cells("All scenarios together", columns, tuple(found), tuple(notes))
+    return Cells("All scenarios together", columns, tuple(found), (*notes, *seen_notes(rows)))
 
 
 def life_cells(rows: pd.DataFrame) -> Cells:
@@ -142,7 +143,7 @@ def life_cells(rows: pd.DataFrame) -> Cells:
     )
     found = []
     for row in flops.to_dict("records"):
-        begin = (str(row["strategy"]), f"{row['horizon']:g}")
+        begin = (name_of(row), f"{row['horizon']:g}")
         if not row["n"]:
             found.append((*begin, _DASH, _DASH, "0", *(_DASH for _ in columns[5:])))
             continue
@@ -158,13 +159,18 @@ def life_cells(rows: pd.DataFrame) -> Cells:
     ]
     if flops["base"].isna().all():
         notes.append("The cost of the base model is unknown and is in no total.")
-    return Cells(f"{flops['scenario_title'].iloc[0]}, whole life", columns, tuple(found), tuple(notes))
+    return Cells(f"{flops['scenario_title'].iloc[0]}, whole life", columns, tuple(found), (*notes, *seen_notes(rows)))
 
 
 def comparison_cells(found: Comparison, currency: str) -> list[Cells]:
     """Return two strategies against each other, as returned by bench.analysis.studies.duel, in words: costs, then accuracies."""
-    one, other = (f"{strategy}@{horizon:g}" for strategy, horizon in (found.one, found.other))
-    return [_cost_cells(found, one, other, currency), _accuracy_cells(found.accuracies, one, other)]
+    one, other = (
+        f"{strategy}@{horizon:g}{SEEN_MARK * (strategy in found.seen)}"
+        for strategy, horizon in (found.one, found.other)
+    )
+    tables = [_cost_cells(found, one, other, currency), _accuracy_cells(found.accuracies, one, other)]
+    notes = (seen_note(found.seen.values()),) if found.seen else ()
+    return [replace(each, notes=(*each.notes, *notes)) for each in tables]
 
 
 def _cost_cells(found: Comparison, one: str, other: str, currency: str) -> Cells:
@@ -260,7 +266,7 @@ def _cells(row: Any, several: Collection[str], lead: str, others: Sequence[str],
     """Return a row's cells; "-" where there is nothing to say. several: strategies at more than one horizon."""
     name = f"{row['strategy']}@{row['horizon']:g}" if row["strategy"] in several else str(row["strategy"])
     reference = not is_there(row["rank"])
-    marks = " (modified)" * bool(row["modified"]) + " (published)" * bool(row.get("shipped"))
+    marks = seen_mark(row) + " (modified)" * bool(row["modified"]) + " (published)" * bool(row.get("shipped"))
     gaps = [f"{row[what]} {what}" for what in ("unfinished", "missing") if row[what]]
     reached = f"{row['n']}" if reference or not row["n"] else f"{round(row['reached'] * row['n'])} of {row['n']}"
     seeds = reached + (f" ({', '.join(gaps)})" if gaps else "")

@@ -8,7 +8,7 @@ from bench.analysis.studies.decision import Candidate, Decision
 from bench.execution.preflight import ClassCount, Preflight
 from bench.reporting.layout import Cells, Column
 from bench.reporting.numbers import counted
-from bench.scenario import Scenario
+from bench.scenario import HELD_OUT, Scenario
 
 _CHANNELS = {1: "grey", 3: "RGB"}
 _WORST = 3  # classes
@@ -33,16 +33,14 @@ def preflight_cells(scenario: Scenario, found: Preflight) -> Cells:
     channels, height, width = found.image_shape
     size = f"{width} x {height} px, {_CHANNELS.get(channels, f'{channels} channels')}"
     notes = [
-        f"Arrives: {found.arrives}. Old and new: images to train on; validation and test are held out of both.",
-        f"Images: {size}. Each channel minus {_numbers(found.mean)}, divided by {_numbers(found.std)} (pixels from 0 to 1).",
+        f"Arrives: {found.arrives}. Old and new: images to train on; {_held_out(scenario)}.",
+        f"Images: {size}{_geometry(found.resizing)}. Each channel minus {_numbers(found.mean)}, divided by "
+        f"{_numbers(found.std)} (pixels from 0 to 1).",
     ]
     if found.old_model is not None:
         notes += [f"{line[0].upper()}{line[1:]}." for line in found.old_model.lines()]
         worst = sorted(found.old_model.by_class.items(), key=lambda each: each[1])[:_WORST]
-        notes.append(
-            f"Its worst classes: {', '.join(f'{name} {accuracy:.2f}' for name, accuracy in worst)}. If it was trained on some of "
-            "these validation images, its accuracy is too high, and so is that of whatever continues it."
-        )
+        notes.append(f"Its worst classes: {', '.join(f'{name} {accuracy:.2f}' for name, accuracy in worst)}.")
     elif scenario.model.checkpoint is None:
         notes.append(f"Old model: none given, so a base model ({scenario.model.name}) is trained on the old images.")
     return Cells(scenario.title, columns, tuple(rows), tuple(notes))
@@ -54,6 +52,15 @@ def decision_lines(decision: Decision) -> tuple[str, ...]:
 
 
 def _sentence(decision: Decision) -> str:
+    if not decision.may_have_seen:
+        return _answer(decision)
+    return (
+        f"{_answer(decision)}; but the old model may have been trained on {decision.may_have_seen} images, which favours "
+        "continuing: name images of their own with --validation, or those that it was trained on with --trained-on"
+    )
+
+
+def _answer(decision: Decision) -> str:
     margin, seeds = f"a margin of {100 * decision.margin:g} points", counted(decision.n, "seed")
     if decision.answer == "continue" and decision.chosen:
         chosen = decision.chosen
@@ -84,6 +91,21 @@ def _difference(candidate: Candidate) -> str:
     if math.isnan(candidate.low):
         return text
     return f"{text} (95 % interval {100 * candidate.low:+.1f} to {100 * candidate.high:+.1f})"
+
+
+def _held_out(scenario: Scenario) -> str:
+    """Return where validation and test images come from."""
+    said = {}
+    for use in HELD_OUT:
+        folders = [scenario.held_out(use, place) for place in range(len(scenario.stages))]
+        said[use] = " and ".join(dict.fromkeys(folder or "cut off" for folder in folders))
+    if set(said.values()) == {"cut off"}:
+        return "validation and test are held out of both"
+    return "; ".join(f"{use}: {where}" for use, where in said.items())
+
+
+def _geometry(resizing: tuple[int, int] | None) -> str:
+    return f": the shorter side resized to {resizing[0]}, {resizing[1]} cut from the centre" if resizing else ""
 
 
 def _arrives(each: ClassCount) -> str:

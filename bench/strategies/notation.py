@@ -94,12 +94,15 @@ def read_value(text: str) -> Any:
             raise StrategyError(f"{text.strip()}: a field is given twice. Remove one of them.")
         return Call(node.func.id, arguments)
     try:
-        return ast.literal_eval(node)
+        return _argument(node)
     except (ValueError, TypeError, MemoryError, RecursionError):
         return text.strip()
 
 
 def _argument(node: ast.expr) -> Any:
+    """Return a literal, a Word, or a tuple of literals and of strings without quotes."""
+    if isinstance(node, ast.Tuple):
+        return tuple(each.id if isinstance(each, ast.Name) else ast.literal_eval(each) for each in node.elts)
     return Word(node.id) if isinstance(node, ast.Name) else ast.literal_eval(node)
 
 

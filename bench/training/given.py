@@ -17,7 +17,7 @@ from bench.models.build import build_model, head_keys
 from bench.models.checkpoint import checkpoint_sha256, fit_checkpoint
 from bench.models.stages import find_stages
 from bench.records.schema import GivenModel
-from bench.scenario import Scenario
+from bench.scenario import Scenario, Use
 from bench.strategies.strategy import Entrant
 from bench.training.evaluate import measure_classes
 from bench.training.learner import Base
@@ -33,7 +33,8 @@ class OldModel:
     file: its name. read: how its weights were taken from the file, in words. normalization: what it is fed, in words.
     right, images: of each old class, how many validation images it predicts correctly, and how many there are.
     chance: the accuracy of always answering the most frequent class. p: the probability that guessing with this accuracy gets at
-    least as many right (exact, binomial).
+    least as many right (exact, binomial). may_have_seen: for which uses old images were held out of a folder that it may have
+    been trained on whole.
     """
 
     file: str
@@ -44,6 +45,7 @@ class OldModel:
     images: tuple[int, ...]
     chance: float
     p: float
+    may_have_seen: tuple[Use, ...] = ()
 
     @property
     def accuracy(self) -> float:
@@ -58,19 +60,28 @@ class OldModel:
     def lines(self) -> list[str]:
         """Return what to tell the user, in words."""
         read = f"{self.file}: {self.read}" if self.read else f"{self.file}: taken as it is"
-        return [
+        lines = [
             f"old model: {read}",
             f"old model: pixels are {self.normalization}",
             f"old model: accuracy {self.accuracy:.4f} on {sum(self.images)} validation images of the old classes "
             f"(guessing: {self.chance:.4f})",
         ]
+        if self.may_have_seen:
+            uses = " and ".join(self.may_have_seen)
+            lines.append(
+                f"old model: it may have been trained on {uses} images, which were cut off the old ones: its accuracy may be too "
+                "high, and so may that of what continues it. Name images of their own (data.validation and data.test, or "
+                "--validation and --test), or list those that it was trained on (model.trained_on, or --trained-on)"
+            )
+        return lines
 
 
 @dataclass(frozen=True)
 class GivenCheckpoint:
     """A scenario's `model.checkpoint`.
 
-    image_shape: (channels, height, width). old, classes: number of classes in stage 0, and in all stages.
+    image_shape: (channels, height, width). old, classes: number of classes in stage 0, and in all stages. may_have_seen: as in
+    OldModel.
     """
 
     path: Path
@@ -80,6 +91,7 @@ class GivenCheckpoint:
     old: int
     classes: int
     weights: str | None = None
+    may_have_seen: tuple[Use, ...] = ()
 
     def base(self, seed: int) -> Base:
         """Return it as the base model of a seed, from which the head's rows for new classes are drawn.
@@ -87,15 +99,22 @@ class GivenCheckpoint:
         What it cost, and how fast it learned each image, is unknown. Raises ScenarioError if it does not fit.
         """
         fitted = fit_checkpoint(self.path, self.model, self.image_shape, self.old, self.classes, seed, self.weights)
-        given = GivenModel(file=self.path.name, sha256=self.sha256, read=fitted.done)
+        given = GivenModel(file=self.path.name, sha256=self.sha256, read=fitted.done, may_have_seen=self.may_have_seen)
         return Base(weights=fitted.weights, learning_speed=None, cost=None, given=given)
 
 
 def find_given(
-    scenario: Scenario, image_shape: tuple[int, int, int], old: int, classes: int, entrants: Sequence[Entrant]
+    scenario: Scenario,
+    image_shape: tuple[int, int, int],
+    old: int,
+    classes: int,
+    entrants: Sequence[Entrant],
+    cut_off: tuple[Use, ...],
 ) -> GivenCheckpoint | None:
     """Return a scenario's checkpoint, read and checked; None if it names none.
 
+    cut_off: for which uses old images were cut off: the model may have been trained on them unless the scenario lists what it was
+    trained on.
     Raises ScenarioError if it cannot be read or does not fit, StrategyError if an entrant needs learning speeds.
     """
     if scenario.model.checkpoint is None:
@@ -107,8 +126,9 @@ def find_given(
                 "given checkpoint does not have. Choose another, such as optimized, or drop the checkpoint."
             )
     path = (scenario.root or Path()) / scenario.model.checkpoint
+    seen = cut_off if scenario.model.trained_on is None else ()
     given = GivenCheckpoint(
-        path, checkpoint_sha256(path), scenario.model.name, image_shape, old, classes, scenario.model.weights
+        path, checkpoint_sha256(path), scenario.model.name, image_shape, old, classes, scenario.model.weights, seen
     )
     given.base(0)
     return given
@@ -145,6 +165,7 @@ def assess(
         images=tuple(images),
         chance=chance,
         p=p,
+        may_have_seen=given.may_have_seen,
     )
     if p > _SIGNIFICANCE and not scenario.model.untrained_is_fine:
         raise ScenarioError(

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bench.data.feed.augment import PaddedCrop
+from bench.data.feed.augment import Augmentation, PaddedCrop
 from bench.data.feed.batches import TrainingImages
 from bench.data.feed.features import FeatureShape, KeptFeatures
 from bench.errors import StrategyError
@@ -20,6 +20,14 @@ from bench.strategies.strategy import running
 from bench.training.device import autocast
 
 Inputs = TrainingImages | KeptFeatures
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """What phases depend on of training images. image_shape: (channels, height, width)."""
+
+    augmentation: Augmentation
+    image_shape: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,12 @@ class _BehindFrozen(nn.Module):
 
 
 def plan_phases(
-    freezing: Freezing, steps: int, parts: Parts, images: TrainingImages, whole_step: StepFlops, compiled: bool
+    freezing: Freezing,
+    steps: int,
+    parts: Parts,
+    images: TrainingImages | Augmented,
+    whole_step: StepFlops,
+    compiled: bool,
 ) -> list[Phase]:
     """Return the phases of a trial of `steps` steps.
 
@@ -103,7 +116,7 @@ def _frozen_phase(
     through: str | None,
     frozen: int,
     parts: Parts,
-    images: TrainingImages,
+    images: TrainingImages | Augmented,
     before: Phase | None,
     keeps: bool,
     padded: bool,

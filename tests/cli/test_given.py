@@ -110,7 +110,13 @@ def test_the_default_strategies_continue_a_model_that_plain_pytorch_trained(mine
         "(model.preprocessing 'imagenet')"
     )
     assert lines[2] == "old model: accuracy 1.0000 on 12 validation images of the old classes (guessing: 0.3333)"
-    assert result.stdout.count("old model:") == 3
+    assert lines[3].startswith(
+        "old model: it may have been trained on validation and test images, which were cut off the old ones"
+    )
+    assert (
+        "--validation and --test), or list those that it was trained on (model.trained_on, or --trained-on)" in lines[3]
+    )
+    assert result.stdout.count("old model:") == 4
     records = [read_trial(path.parent) for path in mine.glob("results/**/trial.json")]
     found = {record.strategy["name"]: record for record in records}
     assert found.keys() == {"scratch", "naive", "optimized"}
@@ -120,8 +126,41 @@ def test_the_default_strategies_continue_a_model_that_plain_pytorch_trained(mine
         assert (given.validation_accuracy, given.validation_images) == (1.0, 12)
         assert given.read == "weights of model; module. removed from keys; head grown from 3 to 5 rows"
         assert given.normalization in lines[1]
+        assert given.may_have_seen == ("validation", "test")
     again = run(mine, mine / "mine.toml")
     assert "old model:" not in again.stdout  # nothing is due
+
+
+@pytest.mark.parametrize(
+    ("data", "model", "seen"),
+    [
+        ("validation_share = 0.3, test_share = 0.2", "", ("validation", "test")),
+        ('validation = "val", test_share = 0.2', "", ("test",)),
+        ('validation = "val", test = "tst"', "", ()),
+        ("validation_share = 0.3, test_share = 0.2", ', trained_on = "seen.txt"', ()),
+    ],
+)
+def test_who_may_have_seen_held_out_images_is_known_before_anything_is_trained(
+    mine: Path, trees: Path, data: str, model: str, seen: tuple[str, ...]
+):
+    import bench as package
+
+    for number, use in enumerate(("val", "tst")):
+        for name, colour in COLOURS.items():
+            (mine / use / name).mkdir(parents=True)
+            for place in (1, 3):
+                shade = tuple(each - number - place for each in colour)
+                Image.new("RGB", (SIZE, SIZE), shade).save(mine / use / name / f"{place}.png")
+    (mine / "seen.txt").write_text("".join(f"{name}/{n}.png\n" for name in ("ash", "elm", "fir") for n in range(10)))
+    path = scenario(mine, f', preprocessing = "imagenet"{model}')
+    path.write_text(path.read_text().replace("validation_share = 0.3, test_share = 0.2", data))
+    package.prepare(str(path), data_root=mine / "root")
+    plan = package.plan(str(path), ["scratch", "naive"], [0], data_root=mine / "root", results=mine / "results",
+                        cache=mine / "cache", device="cpu")  # fmt: skip
+    old = plan.old_model()
+    assert old is not None
+    assert old.may_have_seen == seen
+    assert plan._local._given.base(0).given.may_have_seen == seen
 
 
 def test_an_untrained_model_is_refused_before_anything_is_written(mine: Path, trees: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from torchvision.datasets import ImageFolder
 from bench.api.updates import update_scenario, write_scenario
 from bench.data.stages.splits import cut
 from bench.models.build import build_model
-from bench.scenario import load_scenario
+from bench.scenario import load_scenario, parse_scenario
 from tests.cli.test_main import bench, refused
 
 
@@ -153,6 +154,49 @@ def test_only_one_strategy_continues_a_torchvision_model_without_scratch(
     assert said.stdout.strip() in card["classes"]
 
 
+def test_resize_and_crop_are_shown_used_and_written_on_the_card_for_the_next_update(
+    folders: list[str], where: list[str], tmp_path: Path
+):
+    old, new = folders[1], folders[3]
+    scenario = update_scenario(old, new, image_size=16, epochs=1, batch_size=32, architecture="resnet8-narrow")
+    made = scenario.model_dump(mode="json")
+    made["model"] |= {"resize": 20, "crop": 16, "preprocessing": "imagenet"}
+    write_scenario(parse_scenario(made, "made"), tmp_path / "mine.toml")
+    done = bench("update", "--scenario", tmp_path / "mine.toml", *where, "--only", "scratch")
+    assert done.exit_code == 0, done.output
+    assert "16 x 16 px, RGB: the shorter side resized to 20, 16 cut from the centre" in " ".join(done.stdout.split())
+    card = json.loads((tmp_path / "up" / "model.json").read_text())
+    assert (card["resize"], card["crop"], card["image_size"]) == (20, 16, 16)
+    read = load_scenario(tmp_path / "mine.toml")
+    from bench.data.sources.find import load_images, trees_of
+
+    images = load_images(read, tmp_path / "data")
+    steps = transforms.Compose([transforms.Resize(20), transforms.CenterCrop(16)])
+    files = [tree.listing.folder / name for tree in trees_of(read, tmp_path / "data") for name in tree.listing.files]
+    expected = {np.asarray(steps(Image.open(path))).tobytes() for path in files}
+    found = {np.asarray(image).tobytes() for part in (images.x_train, images.x_test) for image in part[:]}
+    assert found == expected
+    again = update_scenario(old, new, model=tmp_path / "up" / "model.safetensors")
+    assert again.model.resizing == (20, 16)
+    assert again.data.image_size == 16
+    assert update_scenario(old, new, preprocessing="imagenet-224").data.image_size == 224
+
+
+def test_images_above_the_limit_are_refused_with_the_option_that_allows_them(where: list[str], tmp_path: Path):
+    old, new = paint(tmp_path / "old", "ab", 0), paint(tmp_path / "new", "c", 1)
+    Image.new("L", (1001, 1000)).save(new / "c" / "0.png")
+    options = ["--old", old, "--new", new, *SMALL, *where, "--dry-run", "--max-megapixels"]
+    line = refused(bench("update", *options, "1"))
+    assert (
+        "c/0.png: 1,001 x 1,000 pixels, expected at most 1 megapixels; data.max_megapixels or --max-megapixels" in line
+    )
+    assert bench("update", *options, "2").exit_code == 0
+    assert update_scenario(old, new, max_megapixels=2).data.max_megapixels == 2
+    prepare = ["data", "prepare", "--folder", new, "--size", "8", "--data-root", tmp_path / "data", "--max-megapixels"]
+    assert "expected at most 1 megapixels" in refused(bench(*prepare, "1"))
+    assert bench(*prepare, "2").exit_code == 0
+
+
 def test_an_earlier_comparison_in_the_same_folder_does_not_decide(folders: list[str], where: list[str], tmp_path: Path):
     options = [*folders, *SMALL, *where, "--seeds", "0", "--strategy"]
     for strategy in ("naive[horizon=0.3]", "naive[horizon=0.6]"):
@@ -228,3 +272,44 @@ def test_finished_trials_without_their_weights_are_named(folders: list[str], whe
     assert done.exit_code == 2
     assert "no weights of naive, seed 0, though its record is finished" in done.stderr.splitlines()[-1]
     assert bench("update", *options, "--fresh").exit_code == 0
+
+
+def test_held_out_folders_of_ones_own_are_all_that_is_held_out(folders: list[str], where: list[str], tmp_path: Path):
+    """Also where an update brings known classes alone, none of which the whole folder gives to the new images."""
+    validation, test = paint(tmp_path / "val", "abcde", 2), paint(tmp_path / "tst", "abcde", 3)
+    options = ["--validation", validation, "--test", test]
+    done = bench("update", *folders, *options, *SMALL, *where, "--dry-run")
+    assert done.exit_code == 0, done.output
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["a", "30", "0", "30", "30"] in lines
+    assert ["b", "30", "30", "30", "30", "more", "of", "it"] in lines
+    assert f"validation: {validation}; test: {test}." in " ".join(done.stdout.split())
+    shutil.copy(validation / "a" / "0.png", test / "a" / "copy.png")
+    assert (
+        "1 validation images are test images too"
+        in bench("update", *folders, *options, *SMALL, *where, "--dry-run").stderr
+    )
+    line = refused(bench("update", *folders, *options, *SMALL, *where, "--duplicates", "refuse", "--dry-run"))
+    assert "1 validation images are test images too, such as" in line
+    for name in "de":
+        shutil.rmtree(tmp_path / "new" / name)
+        shutil.rmtree(validation / name)
+        shutil.rmtree(test / name)
+    done = bench("update", *folders, *options, *SMALL, *where, "--only", "naive[horizon=0.5]")
+    assert done.exit_code == 0, done.output
+    (found,) = (tmp_path / "up" / "runs").rglob("evals.jsonl")
+    row = json.loads(found.read_text().splitlines()[-1])
+    assert row["validation_accuracy"] == row["validation_accuracy_old"]
+    assert row["validation_accuracy_new"] is None
+    assert load_scenario(tmp_path / "up" / "scenario.toml").data.validation == str(validation)
+
+
+def test_what_a_strategy_runs_without_is_printed(folders: list[str], where: list[str]):
+    asked = "optimized[freezing.through=(stage1,stage9)]"
+    done = bench("update", *folders, *SMALL, *where, "--only", asked, "--dry-run")
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(f"{asked} cannot run as it is; optimized[freezing.through=")
+    assert lines[1] == (
+        "  freezing: the model has no stage 'stage9' before its head, expected one of stem, stage1, stage2, stage3"
+    )

@@ -77,6 +77,12 @@ def test_a_variants_name_names_it_again(four_aspects: Entrant):
     assert named(variant.name).hash() == variant.hash()
 
 
+def test_a_name_with_a_tuple_of_words_names_it_again():
+    written = named("optimized[freezing.through=('stem', 'stage1')]")
+    assert written.name == "optimized[freezing.through=(stem,stage1)]"
+    assert named(written.name).hash() == written.hash()
+
+
 def test_values_of_the_file_and_the_horizon_are_no_part_of_the_name(four_aspects: Entrant):
     same = vary(four_aspects, {"start.shrink": four_aspects.strategy.start.shrink, "horizon": 0.3})
     assert (same.name, same.strategy.horizon) == ("four-aspects", 0.3)

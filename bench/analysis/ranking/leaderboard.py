@@ -10,6 +10,7 @@ import pandas as pd
 
 from bench.analysis.guards.guard import untrained
 from bench.analysis.guards.honesty import convergence_columns, scratch_columns
+from bench.analysis.guards.seen import mark_seen
 from bench.analysis.published import Published, published_of, scored, span
 from bench.analysis.speedup.curves import ACCURACIES, CURRENCIES, Curves, Measured, positions
 from bench.analysis.speedup.speedup import (
@@ -58,8 +59,9 @@ def leaderboard(
     validation_accuracy, test_accuracy and their _std at the end, of all, and as _old and _new; validation_at_crossing, and
     test_at_crossing at the next evaluation that took it, both of all and as _old and _new, empty without a crossing;
     base_<c> (of the first update only: life.py has the later ones of a chain); device, commit, modified, rules_version;
-    shipped (whether the records came with bench; only where such records were added). Where a target is published, also the
-    columns of honesty.py.
+    shipped (whether the records came with bench; only where such records were added); may_have_seen (which held-out images a
+    given old model may have been trained on; only where there are any). Where a target is published, also the columns of
+    honesty.py.
 
     Raises RecordError where there is no scratch to compare with, or trials that must not be compared.
     """
@@ -94,7 +96,7 @@ def leaderboard(
             f"{trials['scenario'].iloc[0]}: no {currency} to compare: not measured, or on different machines. "
             "Choose another currency."
         )
-    return _ranked(table, currency)
+    return mark_seen(_ranked(table, currency), trials)
 
 
 def mean_curves(trials: pd.DataFrame, evals: pd.DataFrame, currency: str) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.analysis.guards.seen import mark_seen
 from bench.analysis.ranking.aggregate import aggregate_speedups
 from bench.catalog import REFERENCE
 
@@ -43,7 +44,9 @@ def pool(boards: Sequence[pd.DataFrame], by_seed: Sequence[pd.DataFrame] = ()) -
         found.append({**row, "score": score})
     columns = ["strategy", "title", "horizon", "scenarios", "reached", "geometric_mean", "score"]
     table = pd.DataFrame(found, columns=columns).sort_values("score", ascending=False, kind="stable", ignore_index=True)
-    return table.merge(aggregate_speedups(by_seed), on=["strategy", "horizon"], how="left") if by_seed else table
+    if by_seed:
+        table = table.merge(aggregate_speedups(by_seed), on=["strategy", "horizon"], how="left")
+    return mark_seen(table, *boards)
 
 
 def cost_ratios(costs: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from bench.analysis.guards.seen import seen_by_strategy
 from bench.analysis.published import scored
 from bench.analysis.ranking.leaderboard import refuse_mixtures, require_scratch
 from bench.analysis.speedup.curves import Measured
@@ -50,7 +51,8 @@ class Decision:
 
     chosen: the strategy to use, None where that is scratch. margin: how much accuracy may be lost, as a fraction.
     scratch_accuracy: the mean over seeds, with its 95 % interval. remedy: what would decide it, "" unless undecided.
-    candidates: all that were compared, the cheapest first.
+    candidates: all that were compared, the cheapest first. may_have_seen: which held-out images a given old model may have been
+    trained on, in words; "" for none.
     """
 
     answer: Answer
@@ -62,6 +64,7 @@ class Decision:
     n: int
     candidates: tuple[Candidate, ...]
     remedy: str
+    may_have_seen: str = ""
 
 
 def decide(trials: pd.DataFrame, evals: pd.DataFrame, margin: float = MARGIN) -> Decision:
@@ -95,7 +98,8 @@ def decide(trials: pd.DataFrame, evals: pd.DataFrame, margin: float = MARGIN) ->
     ends = measured.curves(key).values["validation_accuracy"][-1]
     mean, low, high = _mean(ends)
     remedy = _remedy(cheaper, margin) if answer == "undecided" else ""
-    return Decision(answer, equal, margin, mean, low, high, len(ends), candidates, remedy)
+    seen = max(seen_by_strategy(trials).values(), key=len, default="")
+    return Decision(answer, equal, margin, mean, low, high, len(ends), candidates, remedy, seen)
 
 
 def _candidate(measured: Measured, key: tuple[str, float], seeds: frozenset[int]) -> Candidate:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
+from bench.analysis.guards.seen import seen_by_strategy
 from bench.analysis.published import published_of, scored
 from bench.analysis.ranking.leaderboard import ONE_DEVICE, refuse_mixtures, require_scratch
 from bench.analysis.speedup.curves import ACCURACIES, Measured
@@ -46,7 +47,8 @@ class Duel:
 class Comparison:
     """Two strategies, each (strategy, horizon). costs: at scratch's target, or None, and then `reason` says why there are none.
 
-    accuracies: as returned by final_differences.
+    accuracies: as returned by final_differences. seen: of the two, those whose old model may have been trained on held-out
+    images, and which images, in words.
     """
 
     one: tuple[str, float]
@@ -54,6 +56,7 @@ class Comparison:
     costs: Duel | None
     reason: str | None
     accuracies: pd.DataFrame
+    seen: dict[str, str] = field(default_factory=dict)
 
 
 def compare(
@@ -72,9 +75,11 @@ def compare(
     refuse_mixtures(trials)
     accuracies = final_differences(trials, evals, one, other)
     try:
-        return Comparison(one, other, duel(trials, evals, one, other, currency=currency, share=share), None, accuracies)
-    except RecordError as reason:  # no scratch, or not in this currency: there is no target, but there are accuracies
-        return Comparison(one, other, None, str(reason), accuracies)
+        costs, reason = duel(trials, evals, one, other, currency=currency, share=share), None
+    except RecordError as cause:  # no scratch, or not in this currency: there is no target, but there are accuracies
+        costs, reason = None, str(cause)
+    seen = {name: uses for name, uses in seen_by_strategy(trials).items() if name in (one[0], other[0])}
+    return Comparison(one, other, costs, reason, accuracies, seen)
 
 
 def final_differences(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.analysis.guards.seen import mark_seen
 from bench.analysis.ranking.leaderboard import refuse_mixtures
 from bench.analysis.speedup.student import holm, mean_of_means
 
@@ -88,7 +89,7 @@ def equal_cost_ablation(studies: Sequence[Study]) -> pd.DataFrame:
         row | about | {"p_holm": p, "verdict": verdict(row["change"], row["difference"], p)}
         for row, p in zip(rows, corrected, strict=True)
     ]
-    return pd.DataFrame(told, columns=COLUMNS)
+    return mark_seen(pd.DataFrame(told, columns=COLUMNS), *(study.trials for study in studies))
 
 
 def verdict(change: str, difference: float, p_holm: float) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.analysis.guards.seen import mark_seen
 from bench.analysis.published import published_of, scored
 from bench.analysis.ranking.leaderboard import ONE_DEVICE
 from bench.analysis.speedup.crossing import ROUNDING
@@ -99,7 +100,7 @@ def frontiers(
                 "relation_inside": inside.relation,
             }
         )
-    return _attributed(pd.DataFrame(rows, columns=_COLUMNS))
+    return mark_seen(_attributed(pd.DataFrame(rows, columns=_COLUMNS)), trials)
 
 
 def _attributed(rows: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from collections.abc import Hashable
 import numpy as np
 import pandas as pd
 
+from bench.analysis.guards.seen import mark_seen
 from bench.analysis.published import scored
 from bench.analysis.ranking.leaderboard import ONE_DEVICE, by_strategy, leaderboard
 from bench.analysis.speedup.curves import CURRENCIES, positions
@@ -50,7 +51,7 @@ def whole_life(trials: pd.DataFrame, evals: pd.DataFrame, *, share: float = 1.0)
             rows.append(row)
     costs = [*(f"update_{update}" for update in range(1, updates + 1)), "total"]
     columns = ["scenario_title", "strategy", "title", "horizon", "currency", "n", "updates", "base", *costs]
-    return pd.DataFrame(rows, columns=[*columns, "held", "value", "relation"])
+    return mark_seen(pd.DataFrame(rows, columns=[*columns, "held", "value", "relation"]), trials)
 
 
 def _figures(mine: pd.Series, theirs: pd.Series, base: float, held: int) -> dict[str, object]:

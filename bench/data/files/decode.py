@@ -11,7 +11,8 @@ import stat
 import struct
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -21,14 +22,15 @@ from PIL import Image
 
 # Raised when the same file would give different pixels.
 METHOD_VERSION = 2
+_COLOURS = "RGB, upright by EXIF, on white, 16-bit grey scaled; "
 METHOD = (
-    "RGB, upright by EXIF, on white, 16-bit grey scaled; centre square resampled to size x size, bilinear with "
-    "antialiasing; JPEG decoded at 2 x size or more"
+    f"{_COLOURS}centre square resampled to size x size, bilinear with antialiasing; JPEG decoded at 2 x size or more"
 )
+RESIZED = f"{_COLOURS}shorter side resampled to {{resize}}, bilinear with antialiasing; size x size cut from the centre"
 CHANNELS = 3
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-_MAX_PIXELS = 64_000_000  # of one image; as RGB in memory, 192 MB
+MEGAPIXELS = 64  # of one image, unless more are allowed; as RGB in memory, 192 MB
 _UPRIGHT = {  # EXIF orientation -> what turns the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -44,7 +46,8 @@ _UPRIGHT = {  # EXIF orientation -> what turns the image upright
 class Chunk:
     """Consecutive images of a tree, and where their pixels go.
 
-    target: the array file. offset: where the first image starts in it, in bytes.
+    target: the array file. offset: where the first image starts in it, in bytes. size, resize, megapixels: as for
+    decode_content.
     """
 
     number: int
@@ -53,6 +56,8 @@ class Chunk:
     size: int
     target: Path
     offset: int
+    resize: int | None = None
+    megapixels: int = MEGAPIXELS
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def decode_chunk(chunk: Chunk) -> Decoded:
             files.append("")
             continue
         try:
-            pixels[place] = decode_content(content, chunk.size)
+            pixels[place] = decode_content(content, chunk.size, chunk.resize, chunk.megapixels)
         except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as cause:
             broken[name] = _reason(content, cause)
     keys = ["" if name in broken else pixel_key(image) for name, image in zip(chunk.files, pixels, strict=True)]
@@ -117,31 +122,43 @@ def pixel_key(image: np.ndarray) -> str:
     return hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).hexdigest()
 
 
-def decode_image(path: Path, size: int) -> np.ndarray:
+def decode_image(path: Path, size: int, resize: int | None = None, megapixels: int = MEGAPIXELS) -> np.ndarray:
     """Return one file's centre square as uint8 (size, size, 3); see decode_content."""
-    return decode_content(read_file(path), size)
+    return decode_content(read_file(path), size, resize, megapixels)
 
 
-def decode_content(content: bytes, size: int) -> np.ndarray:
+def decode_content(content: bytes, size: int, resize: int | None = None, megapixels: int = MEGAPIXELS) -> np.ndarray:
     """Return the centre square of an image file's bytes as uint8 (size, size, 3).
 
     Equivalent to resizing the shorter side to `size` and cropping the centre. An image that already has that size keeps
     its pixels. It is turned upright as its EXIF orientation says; what is transparent shows white; 16-bit grey v becomes
     v / 257, rounded; CMYK becomes RGB without a colour profile.
-    Raises OSError or ValueError for anything but a complete image of at most 64 megapixels.
+    resize: the shorter side is resized to it before `size` pixels are cropped, as torchvision's Resize and CenterCrop do it, to
+    the bit; at least `size`.
+    Raises OSError or ValueError for anything but a complete image of at most `megapixels`.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns about large images and odd metadata
+    with warnings.catch_warnings(), _images_of_any_size():
+        warnings.simplefilter("ignore")  # Pillow warns about odd metadata
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             width, height = image.size
-            if width * height > _MAX_PIXELS:
-                raise ValueError(f"{width:,} x {height:,} pixels, expected at most {_MAX_PIXELS // 10**6} megapixels")
-            # Twice the size leaves the resampling filter enough pixels to average. Only JPEG has a draft mode.
-            image.draft("RGB", (2 * size, 2 * size))
+            if width * height > megapixels * 10**6:
+                raise ValueError(
+                    f"{width:,} x {height:,} pixels, expected at most {megapixels} megapixels; data.max_megapixels or "
+                    "--max-megapixels allows more"
+                )
+            if resize is None:
+                # Twice the size leaves the resampling filter enough pixels to average. Only JPEG has a draft mode.
+                image.draft("RGB", (2 * size, 2 * size))
+            elif resize**2 * max(width, height) > megapixels * 10**6 * min(width, height):
+                raise ValueError(
+                    f"{width:,} x {height:,} pixels, expected at most {megapixels} megapixels once resized to {resize}"
+                )
             picture = _to_rgb(image)
             turn = _UPRIGHT.get(_orientation(image))
     if turn is not None:
         picture = picture.transpose(turn)
+    if resize is not None:
+        return np.asarray(_resized_and_cropped(picture, resize, size))
     width, height = picture.size
     side = min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
@@ -149,6 +166,27 @@ def decode_content(content: bytes, size: int) -> np.ndarray:
         box = (left, top, left + side, top + side)
         picture = picture.resize((size, size), Image.Resampling.BILINEAR, box=box)
     return np.asarray(picture)
+
+
+@contextmanager
+def _images_of_any_size() -> Iterator[None]:
+    """Turn Pillow's own limit off, which is one for the whole process, and put it back."""
+    limit = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _resized_and_cropped(picture: Image.Image, resize: int, size: int) -> Image.Image:
+    """Return what torchvision's Resize(resize) and CenterCrop(size) make of an image, with their rounding."""
+    width, height = picture.size
+    short, long = min(width, height), max(width, height)
+    other = int(resize * long / short)
+    resized = picture.resize((resize, other) if width <= height else (other, resize), Image.Resampling.BILINEAR)
+    left, top = round((resized.width - size) / 2), round((resized.height - size) / 2)
+    return resized.crop((left, top, left + size, top + size))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

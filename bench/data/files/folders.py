@@ -87,6 +87,22 @@ def list_class_folders(folder: Path, classes: Sequence[str] | None = None, inner
     return _listing(folder, entries, names, left_out, passed_over)
 
 
+def of_classes(listing: Listing, names: Sequence[str]) -> Listing:
+    """Return the part of a listing with some of its classes, in this order."""
+    if tuple(names) == listing.class_names:
+        return listing
+    place = {listing.class_names.index(name): number for number, name in enumerate(names)}
+    chosen = [
+        (place[label], file)
+        for label, file in zip(listing.labels.tolist(), listing.files, strict=True)
+        if label in place
+    ]
+    chosen.sort(key=lambda each: each[0])
+    digest = hashlib.sha256("\n".join((listing.digest, *names)).encode()).hexdigest()[:16]
+    labels = np.array([label for label, _ in chosen], dtype=np.int64)
+    return Listing(listing.folder, tuple(file for _, file in chosen), labels, tuple(names), (), digest)
+
+
 def list_annotated(folder: Path, classes: Sequence[str] | None = None) -> Listing:
     """List Tiny-ImageNet's validation part: <folder>/images, and the class of each image in val_annotations.txt.
 

@@ -25,23 +25,25 @@ _NUMBERED = re.compile(r"[-_ .]*\d+$")
 
 
 def list_tree(
-    folder: Path, classes: Sequence[str] | None = None, layout: ReadAs | None = None
+    folder: Path, classes: Sequence[str] | None = None, layout: ReadAs | None = None, *, tested: bool = False
 ) -> list[tuple[Use, Listing]]:
     """List a user's own folder: class folders, or training and held-out parts that hold class folders.
 
     A folder whose only content is one folder of folders is gone through. Parts are known by name, in any case, with or
     without a number: train, val, valid, dev, test, holdout and the like; one held-out part alone is the test part.
-    Tiny-ImageNet's validation folder is recognized too. layout: how to read it where it could be two things.
+    Tiny-ImageNet's validation folder is recognized too. layout: how to read it where it could be two things. tested: whether
+    its test images are elsewhere: then nothing is to be cut off, and one held-out part alone is what its name says.
     Raises DataError as list_class_folders does, if the folder could be read in two ways, and if parts have different classes.
     """
+    alone: Use = "train" if tested else "cut"
     if (folder / "val_annotations.txt").is_file():
-        return [("cut", list_annotated(folder, classes))]
+        return [(alone, list_annotated(folder, classes))]
     if layout == "classes":
-        return [("cut", list_class_folders(folder, classes))]
+        return [(alone, list_class_folders(folder, classes))]
     inside = look(folder)
     within = _wrapped(folder, inside)
     if within is not None:
-        return list_tree(within, classes, layout)
+        return list_tree(within, classes, layout, tested=tested)
     if not any(_base(name) in _ROLES for name in inside.folders):
         if layout == "splits":
             raise DataError(
@@ -49,10 +51,10 @@ def list_tree(
                 "expected train and test or the like. Rename them, or remove layout."
             )
         _refuse_groups(folder, inside)
-        return [("cut", list_class_folders(folder, classes))]
+        return [(alone, list_class_folders(folder, classes))]
     if layout is None and not _holds_splits(folder, inside):
-        return [("cut", list_class_folders(folder, classes))]
-    return _list_splits(folder, inside, classes)
+        return [(alone, list_class_folders(folder, classes))]
+    return _list_splits(folder, inside, classes, tested)
 
 
 def wrappers(folder: Path, listing: Listing) -> tuple[str, ...]:
@@ -102,7 +104,9 @@ def _holds_splits(folder: Path, inside: Inside) -> bool:
     return True
 
 
-def _list_splits(folder: Path, inside: Inside, classes: Sequence[str] | None) -> list[tuple[Use, Listing]]:
+def _list_splits(
+    folder: Path, inside: Inside, classes: Sequence[str] | None, tested: bool
+) -> list[tuple[Use, Listing]]:
     """List the parts. Raises DataError if there is none to train on, if one is named in two ways, or if classes differ."""
     parts: dict[Use, list[str]] = {}
     passed_over = list(inside.system)
@@ -124,10 +128,10 @@ def _list_splits(folder: Path, inside: Inside, classes: Sequence[str] | None) ->
             raise DataError(
                 f"{folder}: {' and '.join(names)} are both named like the {use} part, expected one. Move one away."
             )
-    if "test" not in parts and "validation" in parts:
+    if not tested and "test" not in parts and "validation" in parts:
         parts["test"] = parts.pop("validation")
     if list(parts) == ["train"] and len(parts["train"]) == 1:
-        parts = {"cut": parts["train"]}
+        parts = {"train" if tested else "cut": parts["train"]}
     elif list(parts) == ["train"]:
         raise _two_readings(
             folder,

@@ -16,7 +16,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +25,10 @@ from numpy.lib.format import open_memmap
 
 from bench.data.files.decode import (
     CHANNELS,
+    MEGAPIXELS,
     METHOD,
     METHOD_VERSION,
+    RESIZED,
     Chunk,
     Decoded,
     decode_chunk,
@@ -92,17 +94,23 @@ class Prepared:
         return found
 
 
-def prepared_folder(listing: Listing, size: int, root: Path) -> Path:
-    """Return the folder for a tree's pixels: the same for every scenario with that tree and resolution."""
-    return root / "prepared" / f"{listing.digest}-{size}-v{METHOD_VERSION}"
+def prepared_folder(
+    listing: Listing, size: int, root: Path, resize: int | None = None, megapixels: int = MEGAPIXELS
+) -> Path:
+    """Return the folder for a tree's pixels: the same for every scenario with that tree, resolution and limit."""
+    geometry = f"{size}" if resize is None else f"{size}of{resize}"
+    limit = "" if megapixels == MEGAPIXELS else f"-{megapixels}mp"
+    return root / "prepared" / f"{listing.digest}-{geometry}{limit}-v{METHOD_VERSION}"
 
 
-def find_prepared(listing: Listing, size: int, root: Path) -> Prepared | None:
+def find_prepared(
+    listing: Listing, size: int, root: Path, resize: int | None = None, megapixels: int = MEGAPIXELS
+) -> Prepared | None:
     """Return the prepared tree, or None if it is not prepared. Reads no pixels.
 
     Raises DataError if the array is unreadable or of the wrong shape.
     """
-    folder = prepared_folder(listing, size, root)
+    folder = prepared_folder(listing, size, root, resize, megapixels)
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -129,35 +137,38 @@ def prepare(
     root: Path,
     *,
     workers: int,
+    resize: int | None = None,
+    megapixels: int = MEGAPIXELS,
     skip_broken: bool = False,
     progress: Progress | None = None,
 ) -> Prepared:
     """Decode what is not decoded yet, in `workers` processes, and return the prepared tree.
 
-    skip_broken: leave broken images out, keeping their names in the manifest; otherwise a DataError names them, once all
-    others are decoded.
+    size, resize, megapixels: as for decode_content. skip_broken: leave broken images out, keeping their names in the manifest;
+    otherwise a DataError names them, once all others are decoded.
     """
-    folder, there = prepared_folder(listing, size, root), find_prepared(listing, size, root)
+    folder = prepared_folder(listing, size, root, resize, megapixels)
+    there = find_prepared(listing, size, root, resize, megapixels)
     if there is not None:
         return there
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
-            there = find_prepared(listing, size, root)
+            there = find_prepared(listing, size, root, resize, megapixels)
             if there is not None:
                 return there
-            chunks = _chunks(listing, size, folder)
+            chunks = [replace(each, resize=resize, megapixels=megapixels) for each in _chunks(listing, size, folder)]
             done = _decode(chunks, folder, workers, progress or (lambda images: None))
             broken = {name: why for part in done for name, why in part.broken.items()}
             if broken and not skip_broken:
                 raise _refusal(listing, broken, folder)
-            _close(listing, size, done, broken, folder)
+            _close(listing, size, resize, done, broken, folder)
     except OSError as cause:
         raise DataError(
             f"{folder}: cannot be written ({cause.strerror}), expected space for {len(listing.files):,} images of {size} "
             "pixels. Free some space, or name another folder with --data-root."
         ) from cause
-    prepared = find_prepared(listing, size, root)
+    prepared = find_prepared(listing, size, root, resize, megapixels)
     assert prepared is not None
     return prepared
 
@@ -258,7 +269,14 @@ def _refusal(listing: Listing, broken: dict[str, str], folder: Path) -> DataErro
     )
 
 
-def _close(listing: Listing, size: int, done: Sequence[Decoded], broken: dict[str, str], folder: Path) -> None:
+def _close(
+    listing: Listing,
+    size: int,
+    resize: int | None,
+    done: Sequence[Decoded],
+    broken: dict[str, str],
+    folder: Path,
+) -> None:
     kept = [row for row, name in enumerate(listing.files) if name not in broken]
     _check_classes(listing, np.array(kept, dtype=np.int64))
     sums = [part.sha256 for part in done]
@@ -266,7 +284,7 @@ def _close(listing: Listing, size: int, done: Sequence[Decoded], broken: dict[st
     lines = [f"{digest} {key} {shown(name)}\n" for (digest, key), name in zip(digests, listing.files, strict=True)]
     write_atomically(folder / "files.txt", "".join(lines).encode())
     manifest = {
-        "method": METHOD,
+        "method": METHOD if resize is None else RESIZED.format(resize=resize),
         "method_version": METHOD_VERSION,
         "size": size,
         "files": len(listing.files),

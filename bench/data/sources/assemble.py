@@ -11,7 +11,7 @@ import numpy as np
 from bench.data.files.decode import pixel_key
 from bench.data.files.folders import Listing, Use
 from bench.data.files.prepare import Prepared
-from bench.data.images import ImageRows, ImageSet, MappedPixels, Pixels
+from bench.data.images import ImageRows, ImageSet, MappedPixels, Pixels, too_few_unseen
 from bench.errors import DataError
 from bench.streams import numpy_stream
 
@@ -30,7 +30,8 @@ class Part:
     """Images of one origin and use. labels: int64 (images,), index into class_names.
 
     pixels: uint8 (images, height, width, channels), or mapped pixels, of which only `rows` are images of the part.
-    where: their location, for error messages. keys: bytes (images,), digests of their pixels. names: their files.
+    where: their location, for error messages. keys: bytes (images,), digests of their pixels. names: their files. seen: bool
+    (images,), those that the user's own old model was trained on; None if they are not listed.
     """
 
     pixels: np.ndarray | MappedPixels
@@ -42,6 +43,7 @@ class Part:
     rows: np.ndarray | None = None
     keys: np.ndarray | None = None
     names: tuple[str, ...] = ()
+    seen: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -70,8 +72,10 @@ def assemble(
 ) -> ImageSet:
     """Combine all parts into one set, labelled by position in `class_names`; images of other classes are left out.
 
-    test_share: the test share of every class of every part that comes without a test part, drawn with `split_seed`.
-    Raises DataError if shapes differ, a test_share is needed but missing, or a class has no training or test images.
+    test_share: the test share of every class of every part that comes without a test part, drawn with `split_seed` from the
+    images that are not `seen`.
+    Raises DataError if shapes differ, a test_share is needed but missing, a class has no training or test images, or too few that
+    are not seen.
     """
     first = parts[0]
     for part in parts[1:]:
@@ -88,9 +92,12 @@ def assemble(
         domain = domains.index(part.domain) if part.domain is not None else -1
         for use, members in _sides(part, labels, class_names, test_share, split_seed):
             _check_whole(part, labels[members], class_names, use)
-            found["test" if use == "test" else "train"].add(number, members, labels[members], domain, use)
+            found["test" if use == "test" else "train"].add(
+                number, members, labels[members], domain, use, part.use == "cut"
+            )
     train, test = (side.collect(parts) for side in found.values())
-    held = found["train"].held
+    held, cut = found["train"].held, found["test"].of_cut
+    listed = any(part.seen is not None for part in parts)
     return ImageSet(
         x_train=train[0],
         y_train=train[1],
@@ -102,6 +109,8 @@ def assemble(
         domain_train=train[2] if domains else None,
         domain_test=test[2] if domains else None,
         held=held if held.any() else None,
+        seen=found["train"].seen(parts) if listed else None,
+        cut_test=cut if cut.any() else None,
         keys_train=found["train"].keys(parts) if kept_names else None,
         keys_test=found["test"].keys(parts) if kept_names else None,
         names_train=found["train"].names(parts) if kept_names else (),
@@ -117,11 +126,21 @@ class _Side:
         self._labels: list[np.ndarray] = []
         self._domains: list[np.ndarray] = []
         self._held: list[np.ndarray] = []
+        self._cut: list[np.ndarray] = []
 
     @property
     def held(self) -> np.ndarray:
         """bool (images,): those of validation parts."""
         return np.concatenate(self._held)
+
+    @property
+    def of_cut(self) -> np.ndarray:
+        """bool (images,): those of parts that test images are cut off."""
+        return np.concatenate(self._cut)
+
+    def seen(self, parts: Sequence[Part]) -> np.ndarray:
+        """bool (images,): those that the old model was trained on."""
+        return np.concatenate([np.asarray(parts[number].seen)[members] for number, members in self._chosen])
 
     def keys(self, parts: Sequence[Part]) -> np.ndarray:
         return np.concatenate([np.asarray(parts[number].keys)[members] for number, members in self._chosen])
@@ -129,8 +148,9 @@ class _Side:
     def names(self, parts: Sequence[Part]) -> tuple[str, ...]:
         return tuple(parts[number].names[place] for number, members in self._chosen for place in members)
 
-    def add(self, part: int, members: np.ndarray, labels: np.ndarray, domain: int, use: str) -> None:
+    def add(self, part: int, members: np.ndarray, labels: np.ndarray, domain: int, use: str, cut: bool) -> None:
         self._held.append(np.full(len(members), use == "validation"))
+        self._cut.append(np.full(len(members), cut))
         self._chosen.append((part, members))
         self._labels.append(labels)
         self._domains.append(np.full(len(labels), domain, dtype=np.int64))
@@ -181,8 +201,11 @@ def _sides(
                 f"{part.where}: class {name!r} has {len(members)} images, too few for a test share of {test_share}. "
                 "Raise data.test_share, or add images."
             )
+        free = members if part.seen is None else members[~part.seen[members]]
+        if len(free) < count:
+            raise too_few_unseen(part.where, name, "test", len(free), count)
         # By name, not by position: another choice or order of classes does not change any class's own split.
-        test[numpy_stream(split_seed, "test", part.domain or "", name).permutation(members)[:count]] = True
+        test[numpy_stream(split_seed, "test", part.domain or "", name).permutation(free)[:count]] = True
     yield "train", known[~test[known]]
     yield "test", known[test[known]]
 

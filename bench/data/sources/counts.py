@@ -40,7 +40,7 @@ def expected_size(scenario: Scenario) -> tuple[int | None, int | None]:
     if not counts or any(domain not in counts for domain in domains):
         return None, classes
     images = sum(counts[domain] for domain in domains) * classes / every
-    images *= (1 - (data.test_share or 0)) * (1 - data.validation_share)
+    images *= (1 - (data.test_share or 0)) * (1 - (data.validation_share or 0))
     if scenario.kind == "data-incremental":
         images *= sum(stage.share or 0 for stage in stages)
     return round(images), classes

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from bench.data.sources.arrays import (
 from bench.data.sources.assemble import Part, Tree, assemble, part_of, with_keys
 from bench.data.sources.known import SETS, TORCHVISION_FILES, SetFacts
 from bench.data.sources.own import own_class_names, own_parts
+from bench.data.sources.seen import mark_seen
 from bench.errors import BenchError, DataError, ScenarioError
 from bench.scenario import Scenario
 
@@ -38,14 +39,20 @@ def load_images(scenario: Scenario, root: Path, *, download: bool = True) -> Ima
         facts = _facts(data.set)
         if not facts.comes_in_parts:
             _check_no_test_share(scenario, facts)
+            _refuse_resizing(scenario, data.set)
             images = _load_arrays(data.set, facts, root, scenario, download)
             return images if data.classes is None else _only(images, data.classes)
     parts = list_parts(scenario, root)
+    for part in parts:
+        if isinstance(part, Part):
+            _refuse_resizing(scenario, part.where)
     trees = {number: _prepared(part, scenario, root) for number, part in enumerate(parts) if isinstance(part, Tree)}
     ready = [part if isinstance(part, Part) else part_of(part, trees[number]) for number, part in enumerate(parts)]
     if scenario.own_folders:
         names, source = own_class_names(scenario, parts), "folders of the user's own"
         ready = [with_keys(part, trees.get(number)) for number, part in enumerate(ready)]
+        if scenario.model.trained_on is not None:
+            ready = mark_seen(scenario, ready, trees)
     else:
         facts = _facts(data.set or "")
         _check_no_test_share(scenario, facts)
@@ -77,9 +84,8 @@ def prepare_images(
     """Decode those of a scenario's image files that are not decoded yet; do nothing if it has none."""
     trees = trees_of(scenario, root)
     size = image_size(scenario) if trees else 0
-    return [
-        prepare(tree.listing, size, root, workers=workers, skip_broken=skip_broken, progress=progress) for tree in trees
-    ]
+    options = {"workers": workers, "skip_broken": skip_broken, "progress": progress, **_decoding(scenario)}
+    return [prepare(tree.listing, size, root, **options) for tree in trees]
 
 
 def trees_of(scenario: Scenario, root: Path) -> list[Tree]:
@@ -111,7 +117,7 @@ def data_ready(scenario: Scenario, root: Path) -> str:
             return arrays_ready(name, root)
         trees = trees_of(scenario, root)
         size = image_size(scenario) if trees else 0
-        lacking = sum(find_prepared(tree.listing, size, root) is None for tree in trees)
+        lacking = sum(find_prepared(tree.listing, size, root, **_decoding(scenario)) is None for tree in trees)
     except BenchError as cause:
         there = name is not None and _facts(name).tree_folder(root) is not None
         return f"incomplete: {cause}" if name is None or there else f"missing: {name}, see bench data status"
@@ -212,13 +218,29 @@ def _check_no_test_share(scenario: Scenario, facts: SetFacts) -> None:
 
 
 def _prepared(tree: Tree, scenario: Scenario, root: Path) -> Prepared:
-    prepared = find_prepared(tree.listing, image_size(scenario), root)
+    prepared = find_prepared(tree.listing, image_size(scenario), root, **_decoding(scenario))
     if prepared is None:
         raise DataError(
             f"{tree.listing.folder}: {len(tree.listing.files):,} image files, not prepared yet. "
             "Run: bench data prepare, with the same --scenario and --data-root."
         )
     return prepared
+
+
+def _decoding(scenario: Scenario) -> dict[str, Any]:
+    """Return how image files are decoded, besides their size."""
+    resizing = scenario.model.resizing
+    return {"resize": resizing[0] if resizing else None, "megapixels": scenario.data.max_megapixels}
+
+
+def _refuse_resizing(scenario: Scenario, where: str) -> None:
+    """Raise ScenarioError where images are to be resized and cropped, and come as arrays, which are taken as they are."""
+    if scenario.model.resizing is not None:
+        key = "resize" if scenario.model.resize else "preprocessing"
+        raise ScenarioError(
+            f"{scenario.name}: model.{key}: found, but {where} comes as arrays, which are not resized or cropped. "
+            "Remove it, or use image files."
+        )
 
 
 def _load_arrays(name: str, facts: SetFacts, root: Path, scenario: Scenario, download: bool) -> ImageSet:

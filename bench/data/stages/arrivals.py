@@ -18,7 +18,8 @@ class Arrival:
 
     classes: the set's own labels of all its images. new_classes: those that are in no earlier stage, in order.
     train, test: bool (images,), masks over the set's two parts. domain: its name; "" for a part of a set without domains.
-    stream: names the random stream that holds images out.
+    stream: names the random stream that holds images out. cut: whether validation images are cut off its training images; not
+    where the user names a folder of them.
     """
 
     classes: np.ndarray
@@ -27,6 +28,7 @@ class Arrival:
     test: np.ndarray
     domain: str = ""
     stream: tuple[str, ...] = ()
+    cut: bool = True
 
 
 def arrivals(scenario: Scenario, images: ImageSet) -> list[Arrival]:
@@ -82,8 +84,10 @@ def _by_domain(scenario: Scenario, images: ImageSet) -> list[Arrival]:
         else:
             classes, new = allowed, allowed if place == 0 else allowed[:0]
             _require_all(images, allowed, there, name)
-        _require_tested(images, test, classes, name)
-        found.append(Arrival(classes, new, train, test, name, (name,)))
+        # Of a folder of test images for all stages, a class belongs to the stage that it came with first.
+        _require_tested(images, test, classes, new if scenario.data.test else classes, name)
+        cut = not scenario.own_folders or scenario.held_out("validation", place) is None
+        found.append(Arrival(classes, new, train, test, name, (name,), cut))
     return found
 
 
@@ -124,8 +128,8 @@ def _require_all(images: ImageSet, allowed: np.ndarray, there: np.ndarray, name:
         )
 
 
-def _require_tested(images: ImageSet, test: np.ndarray, classes: np.ndarray, name: str) -> None:
-    untested = classes[~np.isin(classes, images.y_test[test])]
+def _require_tested(images: ImageSet, test: np.ndarray, classes: np.ndarray, needed: np.ndarray, name: str) -> None:
+    untested = needed[~np.isin(needed, images.y_test[test])]
     if len(untested):
         raise DataError(f"{name}: no test images of class {images.class_names[untested[0]]}, expected some. Add some.")
     strange = np.setdiff1d(images.y_test[test], classes)

@@ -65,20 +65,54 @@ def find_twice(
 
 
 def refuse_copies(scenario: Scenario, images: ImageSet, arriving: Sequence[Arrival]) -> None:
-    """Raise DataError if two stages, or a stage's training and test images, are nearly the same images."""
+    """Raise DataError if two stages, or two of a stage's training, validation and test parts, are nearly the same images."""
     if images.keys_train is None or images.keys_test is None:
         return
-    sides = [(arrival.domain, images.keys_train[arrival.train], images.keys_test[arrival.test]) for arrival in arriving]
-    pairs = [(f"{name}: training", train, f"{name}: test", test) for name, train, test in sides]
-    whole = [(name, np.concatenate(both)) for name, *both in sides]
+    held = np.zeros(len(images.y_train), dtype=bool) if images.held is None else images.held
+    pairs: list[tuple[str, np.ndarray, str, np.ndarray]] = []
+    whole: list[tuple[str, np.ndarray]] = []
+    for arrival in arriving:
+        train, validation = (images.keys_train[arrival.train & part] for part in (~held, held))
+        parts = [("training", train), ("validation", validation), ("test", images.keys_test[arrival.test])]
+        named = [(f"{arrival.domain}: {use}", keys) for use, keys in parts]
+        pairs += [(*one, *other) for one, other in combinations(named, 2)]
+        whole.append((arrival.domain, np.concatenate([keys for _, keys in parts])))
     pairs += [(*one, *other) for one, other in combinations(whole, 2)]
     for one, ours, other, theirs in pairs:
         both, either = len(np.intersect1d(ours, theirs)), len(np.union1d(ours, theirs))
-        if both >= _SAME_SHARE * either:
+        if both and both >= _SAME_SHARE * either:
             raise DataError(
                 f"{scenario.name}: {one} and {other}: {both} of {either} different images are in both, expected separate "
                 "images. Change one of the folders."
             )
+
+
+def without_tested(
+    scenario: Scenario,
+    images: ImageSet,
+    validation: Sequence[np.ndarray],
+    twice: Sequence[Twice],
+    test: Sequence[np.ndarray],
+) -> list[np.ndarray]:
+    """Return each stage's validation images, indices, without those that are test images of any stage too.
+
+    Raises DataError if data.duplicates refuses them, or if a class has no validation images left.
+    """
+    if images.keys_train is None or images.keys_test is None:
+        return list(validation)
+    tested = images.keys_test[np.concatenate(test)]
+    kept = [indices[~np.isin(images.keys_train[indices], tested)] for indices in validation]
+    before, after = np.concatenate(validation), np.concatenate(kept)
+    if len(after) < len(before) and scenario.data.duplicates == "refuse":
+        both = next(each for each in twice if _uses(each) == {"validation", "test"})
+        raise _refused(scenario, f"{len(before) - len(after)} validation images are test images too", both)
+    lost = np.setdiff1d(images.y_train[before], images.y_train[after])
+    if len(lost):
+        raise DataError(
+            f"{scenario.name}: class {images.class_names[lost[0]]!r}: all its validation images are test images too, expected "
+            "others. Add some."
+        )
+    return kept
 
 
 def without_held_out(
@@ -94,11 +128,8 @@ def without_held_out(
     kept = [indices[~np.isin(images.keys_train[indices], held)] for indices in train]
     dropped = sum(map(len, train)) - sum(map(len, kept))
     if dropped and scenario.data.duplicates == "refuse":
-        leak = next(each for each in twice if each.one.endswith(": training") != each.other.endswith(": training"))
-        raise DataError(
-            f"{scenario.name}: {dropped} training images are held out too, such as {leak.examples[0][0]} ({leak.one}) = "
-            f'{leak.examples[0][1]} ({leak.other}). Remove one of each, or set data.duplicates = "drop".'
-        )
+        leak = next(each for each in twice if "training" in _uses(each) and len(_uses(each)) == 2)
+        raise _refused(scenario, f"{dropped} training images are held out too", leak)
     for before, after in zip(train, kept, strict=True):
         lost = np.setdiff1d(images.y_train[before], images.y_train[after])
         if len(lost):
@@ -107,3 +138,15 @@ def without_held_out(
                 "others. Add some."
             )
     return kept
+
+
+def _uses(twice: Twice) -> set[str]:
+    return {part.rpartition(": ")[2] for part in (twice.one, twice.other)}
+
+
+def _refused(scenario: Scenario, what: str, twice: Twice) -> DataError:
+    one, other = twice.examples[0]
+    return DataError(
+        f"{scenario.name}: {what}, such as {one} ({twice.one}) = {other} ({twice.other}). Remove one of each, or set "
+        'data.duplicates = "drop".'
+    )

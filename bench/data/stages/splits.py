@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.data.images import ImageSet
+from bench.data.images import ImageSet, too_few_unseen
 from bench.data.stages.arrivals import Arrival, arrivals
-from bench.data.stages.duplicates import Twice, find_twice, refuse_copies, without_held_out
+from bench.data.stages.duplicates import Twice, find_twice, refuse_copies, without_held_out, without_tested
 from bench.errors import DataError
-from bench.scenario import Scenario
+from bench.scenario import HELD_OUT, Scenario, Use
 from bench.streams import numpy_stream
 
 
@@ -26,7 +26,7 @@ class Split:
     scenarios all validation and test images belong to stage 0: every update is measured on the same images.
     at_hand: per update, the parts of stages 0..update that a continuing strategy still has; () if it has everything.
     duplicates: images of the user's own that came in two parts. dropped: how many of these were taken out of training,
-    because they are held out too.
+    because they are held out too. dropped_validation: how many out of validation, because they are test images too.
     """
 
     class_order: np.ndarray
@@ -37,6 +37,7 @@ class Split:
     at_hand: tuple[tuple[np.ndarray, ...], ...] = ()
     duplicates: tuple[Twice, ...] = ()
     dropped: int = 0
+    dropped_validation: int = 0
 
     def training(self, update: int, *, whole: bool = False) -> tuple[np.ndarray, ...]:
         """Return the training images of stages 0..update, one part per stage: those still at hand, or all of them."""
@@ -68,15 +69,19 @@ def cut(scenario: Scenario, images: ImageSet) -> Split:
     order = np.concatenate([arrival.new_classes for arrival in arriving])
     refuse_copies(scenario, images, arriving)
     held_out = [_hold_out(scenario, images, arrival) for arrival in arriving]
-    arrived, validation = [kept for kept, _ in held_out], [held for _, held in held_out]
+    arrived, held = [kept for kept, _ in held_out], [held for _, held in held_out]
     test = [np.flatnonzero(arrival.test) for arrival in arriving]
-    twice = find_twice(images, arriving, arrived, validation, test)
+    twice = find_twice(images, arriving, arrived, held, test)
+    validation = without_tested(scenario, images, held, twice, test)
     train = without_held_out(scenario, images, arrived, twice, _held_keys(images, validation, test))
-    left_over = np.setdiff1d(np.concatenate(arrived), np.concatenate(train))
-    dropped = len(left_over)
+    dropped, dropped_validation = (
+        np.setdiff1d(np.concatenate(before), np.concatenate(after))
+        for before, after in ((arrived, train), (held, validation))
+    )
+    left_over = np.concatenate([dropped, dropped_validation])
     if scenario.kind == "data-incremental":
         if not scenario.own_folders:
-            *train, left_over = _deal(scenario, images, train[0])
+            *train, left_over = _deal(scenario, images, train[0])  # of a known set, nothing was dropped
         nothing = [np.array([], dtype=np.int64)] * (len(train) - 1)
         validation = [np.sort(np.concatenate(validation)), *nothing]
         test = [np.sort(np.concatenate(test)), *nothing]
@@ -89,10 +94,21 @@ def cut(scenario: Scenario, images: ImageSet) -> Split:
         classes_seen=tuple(seen + seen[-1:] * (len(scenario.stages) - len(seen))),
         at_hand=_at_hand(scenario, images, train),
         duplicates=twice,
-        dropped=dropped,
+        dropped=len(dropped),
+        dropped_validation=len(dropped_validation),
     )
     _check(split, left_over, arriving)
     return split
+
+
+def cut_off_old(images: ImageSet, split: Split) -> tuple[Use, ...]:
+    """Return for which uses stage 0's held-out images were cut off images that an old model may have been trained on."""
+    validation, test = split.validation[0], split.test[0]
+    cut = {
+        "validation": images.held is None or not images.held[validation].all(),
+        "test": images.cut_test is not None and images.cut_test[test].any(),
+    }
+    return tuple(use for use in HELD_OUT if cut[use])
 
 
 def _held_keys(images: ImageSet, validation: Sequence[np.ndarray], test: Sequence[np.ndarray]) -> np.ndarray:
@@ -109,10 +125,11 @@ def _hold_out(scenario: Scenario, images: ImageSet, arrival: Arrival) -> tuple[n
     for label in arrival.classes:
         members = np.flatnonzero((images.y_train == label) & arrival.train)
         given = np.zeros(len(members), dtype=bool) if images.held is None else images.held[members]
-        if given.any():  # the user's own validation part
+        if given.any() or not arrival.cut:  # the user's own validation images
             kept.append(members[~given])
             held.append(members[given])
             continue
+        assert scenario.data.validation_share is not None
         count = int(len(members) * scenario.data.validation_share)
         if count == 0:
             where = arrival.domain or scenario.data.set
@@ -120,11 +137,13 @@ def _hold_out(scenario: Scenario, images: ImageSet, arrival: Arrival) -> tuple[n
                 f"{where}: class {images.class_names[label]} has {len(members)} training images, too few for a validation "
                 f"share of {scenario.data.validation_share}. Raise data.validation_share in {scenario.name}."
             )
-        shuffled = numpy_stream(scenario.data.split_seed, "validation", *arrival.stream, int(label)).permutation(
-            members
-        )
+        free = members if images.seen is None else members[~images.seen[members]]
+        if len(free) < count:
+            name = images.class_names[label]
+            raise too_few_unseen(arrival.domain, name, "validation", len(free), count)
+        shuffled = numpy_stream(scenario.data.split_seed, "validation", *arrival.stream, int(label)).permutation(free)
         held.append(shuffled[:count])
-        kept.append(shuffled[count:])
+        kept.append(np.setdiff1d(members, shuffled[:count]))
     return np.sort(np.concatenate(kept)), np.sort(np.concatenate(held))
 
 

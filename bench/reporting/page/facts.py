@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from bench.analysis.guards.seen import SEEN
+from bench.reporting.guards import seen_mark
 from bench.reporting.page.repeat import seeds_text
 
 Row = dict[str, Any]
@@ -20,6 +22,7 @@ def facts_of(row: Row, trials: Sequence[Row], scored: Sequence[int]) -> tuple[tu
     facts = [
         ("Strategy", f"{row['strategy']}: {row['title']}"),
         ("Pieces", _pieces(first.get("pieces"))),
+        ("Seen?", seen_mark(row) and f"the old model may have been trained on {row[SEEN]} images"),
         ("Memory", "" if first["old_share"] == 1 else f"{first['old_share']:.1%} of the older images available"),
         ("Seeds in the row", ", ".join([f"{seeds_text(scored) or 'none'} (n = {row['n']})", *gaps])),
         ("Commit", _each(trials, "commit")),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
+from torchvision import transforms
 
 from bench.data.files.decode import decode_image, pixel_key, read_file
 
@@ -107,8 +108,38 @@ def test_an_image_of_more_than_64_megapixels_is_refused_before_it_is_decoded(tmp
     Image.new("1", (8000, 8000)).save(tmp_path / "limit.png")
     assert not decode_image(tmp_path / "limit.png", 2).any()
     Image.new("1", (8000, 8001)).save(tmp_path / "above.png")
-    with pytest.raises(ValueError, match="8,000 x 8,001 pixels, expected at most 64 megapixels"):
+    with pytest.raises(ValueError, match=r"8,000 x 8,001 pixels, expected at most 64 megapixels.*max_megapixels"):
         decode_image(tmp_path / "above.png", 2)
+
+
+def test_more_megapixels_are_read_where_they_are_allowed_also_beyond_pillows_own_limit(tmp_path: Path):
+    limit = Image.MAX_IMAGE_PIXELS
+    assert limit is not None
+    Image.new("1", (20_000, 9_000)).save(tmp_path / "a.png")  # Pillow refuses more than twice its limit: 178,956,970
+    assert 2 * limit < 20_000 * 9_000
+    with pytest.raises(ValueError, match="20,000 x 9,000 pixels, expected at most 179 megapixels"):
+        decode_image(tmp_path / "a.png", 2, megapixels=179)
+    assert decode_image(tmp_path / "a.png", 2, megapixels=180).shape == (2, 2, 3)
+    assert limit == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+@pytest.mark.parametrize(("resize", "crop"), [(16, 12), (17, 12), (40, 33), (20, 20), (256, 224)])
+@pytest.mark.parametrize("shape", [(31, 20), (20, 31), (33, 33), (301, 207), (500, 256)])
+def test_resize_and_crop_are_torchvisions_to_the_bit(
+    tmp_path: Path, shape: tuple[int, int], resize: int, crop: int, ending: str
+):
+    Image.fromarray(noise(*shape)).save(tmp_path / f"a.{ending}")
+    with Image.open(tmp_path / f"a.{ending}") as image:
+        steps = transforms.Compose([transforms.Resize(resize), transforms.CenterCrop(crop)])
+        expected = np.asarray(steps(image.convert("RGB")))
+    assert (decode_image(tmp_path / f"a.{ending}", crop, resize) == expected).all()
+
+
+def test_a_strip_that_resizing_would_blow_up_is_refused(tmp_path: Path):
+    Image.new("L", (50_000, 2)).save(tmp_path / "a.png")  # at 256: 256 x 6,400,000 pixels
+    with pytest.raises(ValueError, match="50,000 x 2 pixels, expected at most 64 megapixels once resized to 256"):
+        decode_image(tmp_path / "a.png", 224, 256)
 
 
 def test_a_text_of_a_file_is_not_taken_for_pixels(tmp_path: Path):

@@ -54,6 +54,16 @@ def test_a_prepared_tree_holds_every_image_in_the_listings_order(listing: Listin
     assert prepared.rows.tolist() == list(range(14))
 
 
+def test_another_resize_or_limit_is_another_prepared_tree(listing: Listing, tmp_path: Path):
+    whole, cut = (prepare(listing, SIZE, tmp_path, workers=1, resize=resize) for resize in (None, 10))
+    assert whole.folder != cut.folder
+    assert (pixels_of(cut)[3] == decode_image(listing.folder / listing.files[3], SIZE, 10)).all()
+    assert (pixels_of(cut) != pixels_of(whole)).any()
+    assert find_prepared(listing, SIZE, tmp_path, 10) is not None
+    assert find_prepared(listing, SIZE, tmp_path, megapixels=65) is None
+    assert "shorter side resampled to 10" in json.loads((cut.folder / "manifest.json").read_text())["method"]
+
+
 def test_a_second_call_decodes_nothing(listing: Listing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     first, _ = done_in(listing, tmp_path)
     monkeypatch.setattr(preparing, "decode_chunk", None)

@@ -13,7 +13,7 @@ from bench.data.images import ImageSet
 from bench.data.sources.find import load_images, prepare_images, trees_of
 from bench.data.stages.splits import Split, cut
 from bench.errors import BenchError, DataError, ScenarioError
-from bench.scenario import Scenario
+from bench.scenario import Scenario, parse_scenario
 from tests.data.trees import class_folders, own, scenario_of, write_image
 
 CLASSES = ("ant", "bee")
@@ -155,6 +155,17 @@ def test_a_test_part_that_links_to_the_training_part_is_refused(folders: Path):
         trees_of(own("domain-incremental", folders), folders)
 
 
+def test_archives_cannot_be_resized_and_cropped(tmp_path: Path):
+    class_folders(tmp_path / "old", ("ant", "bee"), each=10)
+    pixels = np.random.default_rng(0).integers(256, size=(20, 8, 8, 3), dtype=np.uint8)
+    np.savez(tmp_path / "new.npz", x_train=pixels, y_train=np.arange(20) % 2, classes=["cat", "dog"])
+    content = own("class-incremental", tmp_path, ("old", "new.npz")).model_dump(mode="json")
+    content["model"] |= {"resize": 10, "crop": 8}
+    asked = parse_scenario(content, "test").model_copy(update={"root": tmp_path})
+    with pytest.raises(ScenarioError, match=r"model\.resize: found, but .*new\.npz comes as arrays"):
+        prepared(asked, tmp_path)
+
+
 def test_a_validation_part_of_the_users_own_is_the_validation_part(tmp_path: Path):
     for place, name in enumerate(("old", "new")):
         for number, (part, each) in enumerate((("train", 8), ("validation", 3), ("test", 4))):
@@ -235,3 +246,140 @@ def test_the_new_keys_leave_hashes_as_they_were_and_are_checked(tmp_path: Path):
         scenario_of("class-incremental", [{"classes": 7}, {"classes": 3}], set="digits", duplicates="refuse")
     with pytest.raises(ScenarioError, match="layout: found in a stage that is not a folder of images"):
         scenario_of("class-incremental", [{"classes": 7, "layout": "classes"}, {"classes": 3}], set="digits")
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Path:
+    """old/ with ants and bees, new/ with bees and cats, and val/ and tst/ with three images of each, all different."""
+    class_folders(tmp_path / "old", ("ant", "bee"), each=5)
+    class_folders(tmp_path / "new", ("bee", "cat"), each=5, first=100)
+    class_folders(tmp_path / "val", ("ant", "bee", "cat"), each=3, first=200)
+    class_folders(tmp_path / "tst", ("ant", "bee", "cat"), each=3, first=300)
+    return tmp_path
+
+
+WHOLE = {"validation_share": None, "test_share": None, "validation": "val", "test": "tst"}
+
+
+def files_of(names: tuple[str, ...], parts: tuple[np.ndarray, ...], root: Path) -> list[list[str]]:
+    return [sorted(str(Path(names[place]).relative_to(root)) for place in part) for part in parts]
+
+
+@pytest.mark.parametrize("kind", ["mixed", "class-incremental"])
+def test_nothing_is_cut_off_for_held_out_images_of_ones_own(held: Path, kind: str):
+    if kind == "class-incremental":
+        shutil.rmtree(held / "new" / "bee")
+    scenario = own(kind, held, **WHOLE)
+    images = prepared(scenario, held)
+    split = cut(scenario, images)
+    assert [len(part) for part in split.train] == [10, 10 if kind == "mixed" else 5]
+    assert {Path(images.names_train[place]).parts[-3] for part in split.train for place in part} == {"old", "new"}
+    # Bees came with the old images first.
+    for names, parts, folder in (
+        (images.names_train, split.validation, "val"),
+        (images.names_test, split.test, "tst"),
+    ):
+        assert files_of(names, parts, held) == [
+            [f"{folder}/{name}/{number}.png" for name in ("ant", "bee") for number in range(3)],
+            [f"{folder}/cat/{number}.png" for number in range(3)],
+        ]
+
+
+def test_held_out_images_are_named_stage_by_stage_or_for_one_use_alone(held: Path):
+    class_folders(held / "val-old", ("ant", "bee"), each=2, first=400)
+    stages = [{"folder": "old", "validation": "val-old"}, {"folder": "new"}]
+    scenario = scenario_of("mixed", stages, held, validation_share=0.3, test_share=0.2, image_size=8)
+    images = prepared(scenario, held)
+    split = cut(scenario, images)
+    names = [[images.names_train[place] for place in part] for part in split.validation]
+    assert {Path(name).parts[-3] for name in names[0]} == {"val-old"}
+    assert {Path(name).parts[-3] for name in names[1]} == {"new"}
+    assert [len(part) for part in split.test] == [2, 2]  # a fifth of five images of two classes each, cut off
+    assert [len(part) for part in split.train] == [8, 8 - len(names[1])]
+
+
+def test_with_tests_of_their_own_a_lone_held_out_part_is_what_its_name_says(held: Path):
+    class_folders(held / "split" / "train", ("ant", "bee"), each=5, first=500)
+    class_folders(held / "split" / "val", ("ant", "bee"), each=2, first=600)
+    stages = [{"folder": "split", "test": "tst"}, {"folder": "new"}]
+    shutil.rmtree(held / "tst" / "cat")
+    scenario = scenario_of("mixed", stages, held, validation_share=0.3, test_share=0.2, image_size=8)
+    images = prepared(scenario, held)
+    split = cut(scenario, images)
+    assert [len(part) for part in (split.train[0], split.validation[0], split.test[0])] == [10, 4, 6]
+    assert {Path(images.names_train[place]).parts[-3] for place in split.validation[0]} == {"val"}
+
+
+def test_a_training_image_among_held_out_images_of_ones_own_is_left_out_of_training(held: Path):
+    shutil.copy(held / "old" / "ant" / "0.png", held / "val" / "ant" / "copy.png")
+    shutil.copy(held / "new" / "cat" / "1.png", held / "tst" / "cat" / "copy.png")
+    scenario = own("mixed", held, **WHOLE)
+    split = cut(scenario, prepared(scenario, held))
+    assert (split.dropped, split.dropped_validation) == (2, 0)
+    assert [len(part) for part in split.train] == [9, 9]
+    assert [len(part) for part in split.validation] == [7, 3]
+
+
+def test_an_image_of_both_validation_and_test_is_left_out_of_validation(held: Path):
+    shutil.copy(held / "tst" / "bee" / "0.png", held / "val" / "bee" / "copy.png")
+    scenario = own("mixed", held, **WHOLE)
+    images = prepared(scenario, held)
+    split = cut(scenario, images)
+    assert (split.dropped, split.dropped_validation) == (0, 1)
+    assert str(held / "val/bee/copy.png") not in {images.names_train[place] for place in split.validation[0]}
+    assert [len(part) for part in (*split.validation, *split.test)] == [6, 3, 6, 3]
+    line = refused(own("mixed", held, **WHOLE, duplicates="refuse"), held)
+    assert "1 validation images are test images too, such as" in line
+    assert "val/bee/copy.png" in line
+    assert "tst/bee/0.png" in line
+
+
+def test_validation_images_that_are_all_test_images_are_refused(held: Path):
+    for number in range(3):
+        shutil.copy(held / "tst" / "bee" / f"{number}.png", held / "val" / "bee" / f"{number}.png")
+    line = refused(own("mixed", held, **WHOLE), held)
+    assert "class 'bee': all its validation images are test images too" in line
+    shutil.rmtree(held / "val")
+    shutil.copytree(held / "tst", held / "val")
+    assert "validation and old: test: 6 of 6 different images are in both" in refused(own("mixed", held, **WHOLE), held)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "complaint"),
+    [
+        (
+            lambda root: (root / "val" / "ant").rename(root / "val" / "dog"),
+            "val: class 'dog' is not among the classes of",
+        ),
+        (
+            lambda root: shutil.rmtree(root / "tst" / "cat"),
+            "tst: no test images of class 'cat', expected some of every",
+        ),
+        (lambda root: shutil.rmtree(root / "val"), "val: not a folder of validation images"),
+        (
+            lambda root: (root / "val").rename(root / "v") and (root / "val" / "in").mkdir(parents=True),
+            "without images",
+        ),
+        (
+            lambda root: shutil.rmtree(root / "tst") or (root / "tst").symlink_to(root / "val"),
+            "val and .*tst are the same, expected separate images",
+        ),
+        (
+            lambda root: shutil.rmtree(root / "val") or (root / "val").symlink_to(root / "old"),
+            "old and .*val are the same, expected separate images",
+        ),
+        (
+            lambda root: (
+                ((root / "o").mkdir() or (root / "old").rename(root / "o" / "train") or True)
+                and (root / "o").rename(root / "old")
+                and class_folders(root / "old" / "test", ("ant", "bee"), first=700)
+            ),
+            "old has test images of its own, and tst holds others",
+        ),
+    ],
+)
+def test_held_out_images_that_do_not_fit_are_one_line(held: Path, break_it, complaint: str):
+    import re
+
+    break_it(held)
+    assert re.search(complaint, refused(own("mixed", held, **WHOLE), held))
