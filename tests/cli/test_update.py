@@ -228,3 +228,31 @@ def test_finished_trials_without_their_weights_are_named(folders: list[str], whe
     assert done.exit_code == 2
     assert "no weights of naive, seed 0, though its record is finished" in done.stderr.splitlines()[-1]
     assert bench("update", *options, "--fresh").exit_code == 0
+
+
+def test_a_pilot_points_somewhere_and_leaves_no_model(folders: list[str], where: list[str], tmp_path: Path):
+    size = [*SMALL[:2], "--epochs", "6", "--batch-size", "16", *SMALL[-2:]]
+    done = bench("update", *folders, *size, *where, "--strategy", "naive[horizon=0.5]", "--pilot", "0.5")
+    assert done.exit_code == 0, done.output
+    assert "2 trials: 2 to run" in done.stderr  # one seed, unless it is told otherwise
+    folder = tmp_path / "up"
+    verdict = json.loads((folder / "pilot" / "verdict.json").read_text())
+    assert verdict["sentence"] in done.stdout
+    assert (verdict["answer"], verdict["share"], verdict["seeds"]) == ("pilot", 0.5, [0])
+    assert f"{verdict['cost_percent']:.1f} % of one full retraining's FLOPs" in verdict["sentence"]
+    assert verdict["points_to"] in ("continue", "retrain")
+    assert sorted(path.name for path in folder.iterdir()) == ["pilot", "scenario.toml"]
+    assert not list(folder.rglob("*.safetensors"))
+    # The whole comparison takes the pilot's old model, and none of its records.
+    whole = bench("update", *folders, *size, *where, "--strategy", "naive[horizon=0.5]", "--seeds", "0")
+    assert whole.exit_code == 0, whole.output
+    assert "2 trials: 2 to run" in whole.stderr
+    assert "base seed 0" not in whole.stderr
+    assert json.loads((folder / "verdict.json").read_text())["scenario_hash"] != verdict["scenario_hash"]
+
+
+@pytest.mark.parametrize("option", [["--only", "naive"], ["--keep-model", "naive"]])
+def test_a_pilot_leaves_no_model_to_ask_for(option: list[str], folders: list[str], where: list[str], tmp_path: Path):
+    line = refused(bench("update", *folders, *SMALL, *where, "--pilot", *option))
+    assert f"--pilot: given together with {option[0]}" in line
+    assert not (tmp_path / "up").exists()
