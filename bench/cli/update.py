@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from bench.cli.data import prepare_and_tell
+from bench.cli.data import prepare_and_tell_files
 from bench.cli.options import output_options, pilot_option
 from bench.cli.show import show
 from bench.errors import BenchError
@@ -116,7 +116,7 @@ def update_command(
     else:
         known = load_scenario(scenario)
     options = {"fresh": asked.pop("fresh"), **asked}
-    prepare_and_tell(known, asked["data_root"])
+    prepare_and_tell_files(known, asked["data_root"])
     ways = (only,) if only else (REFERENCE, *strategies)
     named_seeds = click.get_current_context().get_parameter_source("seeds") is not ParameterSource.DEFAULT
     numbers = seeds[:1] if only or (pilot and not named_seeds) else seeds

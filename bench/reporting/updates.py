@@ -7,6 +7,7 @@ import math
 from bench.analysis.studies.decision import Candidate, Decision
 from bench.analysis.studies.pilots import Pilot
 from bench.execution.preflight import ClassCount, Preflight
+from bench.reporting.duplicates import twice_in_words
 from bench.reporting.layout import Cells, Column
 from bench.reporting.numbers import counted
 from bench.scenario import Scenario
@@ -42,6 +43,7 @@ def preflight_cells(scenario: Scenario, found: Preflight) -> Cells:
         f"Arrives: {found.arrives}. Old and new: images to train on; validation and test are held out of both.",
         f"Images: {size}. Each channel minus {_numbers(found.mean)}, divided by {_numbers(found.std)} (pixels from 0 to 1).",
     ]
+    notes += [f"{line}." for line in twice_in_words(found.split)]
     if found.old_model is not None:
         notes += [f"{line[0].upper()}{line[1:]}." for line in found.old_model.lines()]
         worst = sorted(found.old_model.by_class.items(), key=lambda each: each[1])[:_WORST]

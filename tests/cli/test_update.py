@@ -256,3 +256,18 @@ def test_a_pilot_leaves_no_model_to_ask_for(option: list[str], folders: list[str
     line = refused(bench("update", *folders, *SMALL, *where, "--pilot", *option))
     assert f"--pilot: given together with {option[0]}" in line
     assert not (tmp_path / "up").exists()
+
+
+def test_the_folders_are_listed_once_to_prepare_and_once_to_run(
+    folders: list[str], where: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Of 100,000 small files, each listing takes seconds."""
+    from bench.data.sources import own
+
+    listed, list_tree = [], own.list_tree
+    monkeypatch.setattr(own, "list_tree", lambda folder, *how: (listed.append(folder.name), list_tree(folder, *how))[1])
+    (tmp_path / "new" / "d" / "copy.png").write_bytes((tmp_path / "old" / "a" / "0.png").read_bytes())
+    done = bench("update", *folders, *SMALL, *where, "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert sorted(listed) == ["new", "new", "old", "old"]
+    assert " too, such as " in " ".join(done.stdout.split())

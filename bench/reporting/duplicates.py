@@ -1,0 +1,17 @@
+"""Images that occur twice, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bench.data.files.names import shown
+from bench.data.stages.splits import Split
+
+
+def twice_in_words(split: Split) -> Iterator[str]:
+    """Say which parts of a split have images in common, and how many training images are left out because of that."""
+    for twice in split.duplicates:
+        one, other = twice.examples[0]
+        yield f"{twice.count} images of {twice.other} are in {twice.one} too, such as {shown(other)} = {shown(one)}"
+    if split.dropped:
+        yield f"{split.dropped} training images are held out too, and left out of training"
