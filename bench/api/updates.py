@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.analysis.studies.decision import MARGIN
 from bench.catalog import REFERENCE
-from bench.errors import BenchError, RecordError, ScenarioError, TrialError
+from bench.errors import BenchError, NothingToCompareError, RecordError, ScenarioError, TrialError
 
 if TYPE_CHECKING:
     from bench.analysis.studies.decision import Decision
@@ -235,7 +235,9 @@ def update(
 def _run_pilot(
     plan: Plan, share: float, output: Path, margin: float, keep: Sequence[str], jobs: int, listener: Listener | None
 ) -> Updated:
-    """Run a pilot, and write what it points to. Raises BenchError where it has nothing to compare, or is to leave a model."""
+    """Run a pilot, and write what it points to. Raises BenchError where it has nothing to compare, or is to leave a model,
+    NothingToCompareError where its scratch learned nothing.
+    """
     from bench.analysis.studies.decision import decide
     from bench.analysis.studies.pilots import read_pilot
     from bench.api.plans import run
@@ -249,7 +251,13 @@ def _run_pilot(
         )
     results = run(plan, jobs=jobs, listener=listener)
     part = _asked(plan, results)
-    decision = decide(part.trials, part.evals, margin)
+    try:
+        decision = decide(part.trials, part.evals, margin)
+    except NothingToCompareError as cause:
+        reason = str(cause).split(", so there is no target", 1)[0]
+        raise NothingToCompareError(
+            f"{reason}: this pilot says nothing. Give a larger share, or compare as a whole."
+        ) from cause
     pilot = read_pilot(part.trials, decision, share, plan._local.whole_budget)
     content = {
         "answer": "pilot",

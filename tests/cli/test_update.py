@@ -271,3 +271,12 @@ def test_the_folders_are_listed_once_to_prepare_and_once_to_run(
     assert done.exit_code == 0, done.output
     assert sorted(listed) == ["new", "new", "old", "old"]
     assert " too, such as " in " ".join(done.stdout.split())
+
+
+def test_a_pilot_whose_scratch_learned_nothing_says_nothing(folders: list[str], where: list[str], tmp_path: Path):
+    done = bench("update", *folders, *SMALL, *where, "--strategy", "naive[horizon=0.5]", "--pilot", "0.3")
+    assert done.exit_code == 2
+    line = done.stderr.splitlines()[-1]
+    assert "scratch ends at" in line
+    assert line.endswith("this pilot says nothing. Give a larger share, or compare as a whole.")
+    assert not list((tmp_path / "up").rglob("verdict.json"))

@@ -14,7 +14,7 @@ torch.manual_seed(0)
 mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 fixed = [transforms.Resize(size), transforms.CenterCrop(size), transforms.ToTensor(), transforms.Normalize(mean, std)]
 images = torchvision.datasets.ImageFolder(folder, transforms.Compose([transforms.RandomHorizontalFlip(), *fixed]))
-batches = torch.utils.data.DataLoader(images, batch_size=64, shuffle=True, drop_last=True)
+batches = torch.utils.data.DataLoader(images, batch_size=32, shuffle=True, drop_last=True)
 model = torchvision.models.get_model(architecture, num_classes=len(images.classes))
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
 steps = epochs * len(batches)

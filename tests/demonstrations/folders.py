@@ -1,10 +1,11 @@
 """From folders on disk and a checkpoint of plain torchvision to an answer and a model, as a transcript.
 
-    python -m tests.demonstrations.folders photo-art --data FOLDER > docs/transcripts/photo-art.md
+    python -m tests.demonstrations.folders photo-art --each 40 --data FOLDER > docs/transcripts/photo-art.md
 
 Writes images of real sets (pacs.npz, or tiny-imagenet-200 with its validation half) as files into a temporary folder, trains an
 old model there without bench (elsewhere.py), runs the two commands of the README, and then its code on one new image. The
-transcript holds every command and what it printed, but for progress. Takes minutes on one core.
+transcript holds every command and what it printed, but for progress. With --each, fewer images of each class: what the committed
+transcripts do, so that they take minutes on a slow core.
 """
 
 from __future__ import annotations
@@ -29,26 +30,31 @@ _ROOT = Path(__file__).resolve().parents[2]
 _SIZE, _MODEL = 32, "shufflenet_v2_x0_5"
 
 
+Write = Callable[[Path, Path, int], None]
+
+
 def _write(pixels: np.ndarray, folder: Path, begin: int = 0) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for number, image in enumerate(pixels):
         Image.fromarray(image).save(folder / f"{begin + number:04d}.png")
 
 
-def photo_art(data: Path, folder: Path) -> None:
+def photo_art(data: Path, folder: Path, each: int) -> None:
     """Photos of seven classes, then art paintings of the same."""
     pacs = np.load(data / "pacs.npz")
     for domain, place in (("photo", "photo"), ("art_painting", "art")):
         pixels, labels = pacs[f"x_{domain}"], pacs[f"y_{domain}"]
         for number, name in enumerate(pacs["classes"]):
-            _write(pixels[labels == number], folder / place / str(name))
+            _write(pixels[labels == number][:each], folder / place / str(name))
 
 
-def photo_mixed(data: Path, folder: Path) -> None:
+def photo_mixed(data: Path, folder: Path, each: int) -> None:
     """Most photos of five classes; then the other photos of these, and art paintings of the other two."""
     pacs = np.load(data / "pacs.npz")
     for number, name in enumerate(map(str, pacs["classes"])):
-        photos, art = (pacs[f"x_{domain}"][pacs[f"y_{domain}"] == number] for domain in ("photo", "art_painting"))
+        photos, art = (
+            pacs[f"x_{domain}"][pacs[f"y_{domain}"] == number][:each] for domain in ("photo", "art_painting")
+        )
         if number < 5:
             kept = 3 * len(photos) // 4
             _write(photos[:kept], folder / "old" / name)
@@ -57,22 +63,22 @@ def photo_mixed(data: Path, folder: Path) -> None:
             _write(art, folder / "new" / name)
 
 
-def tiny_imagenet(data: Path, folder: Path) -> None:
+def tiny_imagenet(data: Path, folder: Path, each: int) -> None:
     """A hundred classes of Tiny-ImageNet's validation half, in their JPEG files, then the other hundred."""
     half = data / "tiny-imagenet-200" / "val"
     rows = [line.split("\t")[:2] for line in (half / "val_annotations.txt").read_text().splitlines()]
     names = sorted({name for _, name in rows})
-    for file, name in rows:
+    for file, name in (row for name in names for row in [row for row in rows if row[1] == name][:each]):
         place = folder / ("old" if names.index(name) < 100 else "new") / name
         place.mkdir(parents=True, exist_ok=True)
         shutil.copy(half / "images" / file, place / file)
 
 
 # What to write, the folders of old and new images, epochs of the old model and of scratch.
-DEMONSTRATIONS: dict[str, tuple[Callable[[Path, Path], None], str, str, int, int]] = {
-    "photo-art": (photo_art, "photo", "art", 12, 8),
-    "photo-mixed": (photo_mixed, "old", "new", 15, 15),
-    "tiny-imagenet": (tiny_imagenet, "old", "new", 6, 5),
+DEMONSTRATIONS: dict[str, tuple[Write, str, str, int, int]] = {
+    "photo-art": (photo_art, "photo", "art", 25, 24),
+    "photo-mixed": (photo_mixed, "old", "new", 30, 30),
+    "tiny-imagenet": (tiny_imagenet, "old", "new", 10, 6),
 }
 
 
@@ -88,18 +94,20 @@ def told(words: list[str], folder: Path) -> None:
         raise SystemExit(done.stderr)
 
 
-def demonstrate(name: str, data: Path, folder: Path) -> None:
+def demonstrate(name: str, data: Path, folder: Path, each: int) -> None:
     """Print one transcript. Raises DataError where the set is not in `data`."""
     write, old, new, before, epochs = DEMONSTRATIONS[name]
     try:
-        write(data, folder)
+        write(data, folder, each)
     except FileNotFoundError as cause:
         raise DataError(f"{cause.filename}: not found, expected the set of {name}. Put it there.") from cause
-    print(f"# {write.__doc__}\n\nMade by `python -m tests.demonstrations.folders {name} --data FOLDER`.\n\n```text")
+    command = f"python -m tests.demonstrations.folders {name} --each {each} --data FOLDER"
+    print(f"# {(write.__doc__ or '').rstrip('.')}\n\nMade by `{command}`.\n\n```text")
     elsewhere = Path(__file__).with_name("elsewhere.py")
     told([sys.executable, str(elsewhere), old, _MODEL, str(_SIZE), str(before), "model.pt"], folder)
     given = ["--old", old, "--new", new, "--model", "model.pt", "--architecture", _MODEL, "--preprocessing", "imagenet"]
     words = [sys.executable, "-m", "bench", "update", *given, "--image-size", str(_SIZE), "--epochs", str(epochs)]
+    words += ["--batch-size", "32"]
     places = ["--output", "updated", "--cache", "cache", "--data-root", "data", "--device", "cpu", "--threads", "1"]
     told([*words, *places, "--dry-run"], folder)
     told([*words, *places], folder)
@@ -119,10 +127,11 @@ def demonstrate(name: str, data: Path, folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("name", choices=DEMONSTRATIONS)
+    parser.add_argument("--each", type=int, default=1000, help="images of each class and folder, at most")
     parser.add_argument("--data", type=Path, required=True, help="folder of the sets")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        demonstrate(arguments.name, arguments.data, Path(folder))
+        demonstrate(arguments.name, arguments.data, Path(folder), arguments.each)
 
 
 if __name__ == "__main__":
