@@ -269,6 +269,24 @@ class EvaluationPart(_Part):
     test_every: int = Field(gt=0)  # test accuracy is measured at every n-th point, and at the end
 
 
+class PilotPart(_Part):
+    """That a scenario is a pilot of another: Scenario.as_pilot writes it.
+
+    of: the other's name. share: of each stage's training images, class by class. passes: of scratch's passes over them. held_out:
+    the most validation images, and the most test images, as a share of the images that scratch trains on, each time counted.
+    """
+
+    of: str = Field(min_length=1)
+    share: float = Field(gt=0, lt=1)
+    passes: float = Field(gt=0, le=1)
+    held_out: float = Field(gt=0)
+
+
+# What as_pilot sets: with it, scratch, naive at half and optimized cost 0.9 of the share in training and 0.25 in evaluating.
+_PILOT = {"passes": 0.5, "held_out": 0.1}
+_PILOT_POINTS = 6
+
+
 class Scenario(_Part):
     """One question, the same for every strategy. Frozen; two scenarios with equal `hash()` ask the same question.
 
@@ -284,10 +302,11 @@ class Scenario(_Part):
     training: TrainingPart
     evaluation: EvaluationPart
     target: tuple[TargetPart, ...] | None = Field(default=None, strict=False)  # None: provisional, from a run itself
+    pilot: PilotPart | None = None
     # The scenario file's folder, which `folder` and `checkpoint` are relative to. Not part of the hash.
     root: Path | None = Field(default=None, exclude=True, repr=False)
 
-    unhashed_defaults = frozenset({"target"})
+    unhashed_defaults = frozenset({"target", "pilot"})
 
     @field_validator("target", mode="before")
     @classmethod
@@ -388,6 +407,35 @@ class Scenario(_Part):
     def updates(self) -> int:
         """How many updates follow stage 0: 1, or more in a chain."""
         return len(self.stages) - 1
+
+    @property
+    def whole(self) -> Scenario:
+        """The scenario that a pilot is of; of any other, itself. Its title and evaluations remain the pilot's."""
+        return self.model_copy(update={"name": self.pilot.of, "pilot": None}) if self.pilot else self
+
+    def as_pilot(self, share: float) -> Scenario:
+        """Return a pilot of this scenario: the same comparison on a share of its training images and of its steps.
+
+        The old model stays that of the whole scenario. Its results are those of another scenario, with another name and hash.
+        Raises ScenarioError for a chain, for a pilot, and for a share that is not between 0 and 1.
+        """
+        if self.updates > 1 or self.pilot:
+            what = "a pilot itself" if self.pilot else f"a chain of {self.updates} updates"
+            raise ScenarioError(
+                f"{self.name}: {what}, expected a whole scenario of one update for a pilot. Run it whole."
+            )
+        if not isinstance(share, int | float) or not 0 < share < 1:
+            raise ScenarioError(
+                f"{self.name}: pilot {share!r}: expected a share between 0 and 1, such as 0.1. Change it."
+            )
+        changes = {
+            "name": f"{self.name}-pilot-{share:g}",
+            "title": f"A pilot of {share:g}: {self.title}",
+            "evaluation": EvaluationPart(points=_PILOT_POINTS, test_every=_PILOT_POINTS),
+            "target": None,
+            "pilot": PilotPart(of=self.name, share=float(share), **_PILOT),
+        }
+        return self.model_copy(update=changes)
 
     def hash(self) -> str:
         """Return 16 hex digits over all fields but title and target, which change no trial."""

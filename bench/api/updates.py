@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from bench.analysis.studies.decision import MARGIN
 from bench.catalog import REFERENCE
-from bench.errors import BenchError, RecordError, ScenarioError, TrialError
+from bench.errors import BenchError, NothingToCompareError, RecordError, ScenarioError, TrialError
 
 if TYPE_CHECKING:
     from bench.analysis.studies.decision import Decision
+    from bench.analysis.studies.pilots import Pilot
     from bench.api.named import ScenarioLike, StrategyLike
     from bench.api.plans import Plan
     from bench.api.results import Results
@@ -38,13 +39,14 @@ class Updated:
     """What bench.update leaves behind.
 
     decision: None where scratch was not run. models: strategy -> folder of its model.safetensors and model.json; the first is
-    the one to use. results: the records.
+    the one to use. results: the records. pilot: what it points to, where it was a pilot, which leaves no models.
     """
 
     output: Path
     decision: Decision | None
     models: dict[str, Path]
     results: Results
+    pilot: Pilot | None = None
 
 
 def update_scenario(
@@ -156,12 +158,16 @@ def plan_update(
     scenario: ScenarioLike,
     output: str | os.PathLike[str],
     strategies: Iterable[StrategyLike] = COMPARED,
-    seeds: Iterable[int] = range(3),
+    seeds: Iterable[int] | None = None,
+    *,
+    pilot: float | None = None,
     **options: Any,
 ) -> Plan:
     """Return the plan of an update: its records go to <output>/runs, the weights of its trials to <output>/weights.
 
     A strategy runs without those of its pieces that cannot run here, which are then in Plan.left_out.
+    seeds: None for 0, 1 and 2, in a pilot for 0. pilot: a share of the training images, such as 0.1, to compare on instead of all
+    (experimental); its records go to <output>/pilot/runs, and no weights are kept.
     options: as for plan(). Raises ScenarioError for a chain of several updates, and a BenchError as plan() does.
 
     >>> import bench
@@ -178,7 +184,11 @@ def plan_update(
             f"{asked.name}: a chain of {asked.updates} updates, expected one update: two stages. Use bench run for a chain."
         )
     folder = Path(output)
-    return plan(asked, strategies, seeds, results=folder / "runs", models=folder / "weights", adapt=True, **options)
+    if pilot is not None:
+        asked, folder = asked.as_pilot(pilot), folder / "pilot"
+    numbers = seeds if seeds is not None else range(1 if pilot else 3)
+    weights = None if pilot else folder / "weights"
+    return plan(asked, strategies, numbers, results=folder / "runs", models=weights, adapt=True, **options)
 
 
 def preflight(plan: Plan) -> Preflight:
@@ -205,7 +215,7 @@ def update(
     Writes verdict.json, where scratch is among the strategies, and model.safetensors with model.json: of the cheapest strategy
     that is shown to lose less than `margin` of scratch's accuracy (a fraction), else of scratch; where scratch was not
     run, of the first strategy. keep: further strategies whose models are written, to models/<strategy>/. Each model is that of
-    the first seed. jobs, listener: as for run().
+    the first seed. jobs, listener: as for run(). Of a pilot, verdict.json is all that is written, to <output>/pilot.
     Raises BenchError for a margin that is not between 0 and 1 or a strategy that was not run, TrialError where a trial fails,
     RecordError where a finished trial's weights are not in <output>/weights.
     """
@@ -223,6 +233,8 @@ def update(
         raise BenchError(
             f"keep {unknown[0]!r}: not among the strategies, expected one of {', '.join(names)}. Change it."
         )
+    if plan.scenario.pilot:
+        return _run_pilot(plan, plan.scenario.pilot.share, Path(output), margin, keep, jobs, listener)
     folder, results = Path(output), run(plan, jobs=jobs, listener=listener)
     trials = {trial.spec.entrant.name: trial for trial in reversed(plan._local.look())}  # of each, the first seed
     decision = None
@@ -241,6 +253,48 @@ def update(
     if decision:
         write_json(folder / "verdict.json", _verdict(plan, decision, chosen))
     return Updated(folder, decision, models, results)
+
+
+def _run_pilot(
+    plan: Plan, share: float, output: Path, margin: float, keep: Sequence[str], jobs: int, listener: Listener | None
+) -> Updated:
+    """Run a pilot, and write what it points to. Raises BenchError where it has nothing to compare, or is to leave a model,
+    NothingToCompareError where its scratch learned nothing.
+    """
+    from bench.analysis.studies.decision import decide
+    from bench.analysis.studies.pilots import read_pilot
+    from bench.api.plans import run
+    from bench.models.export import write_json
+    from bench.reporting.updates import pilot_lines
+
+    if keep or len(plan.strategies) == 1 or REFERENCE not in [each.name for each in plan.strategies]:
+        found = f"keep {keep[0]!r}" if keep else f"strategy {plan.strategies[0].name!r} alone"
+        raise BenchError(
+            f"pilot: found {found}, but a pilot compares with {REFERENCE} and leaves no model. Remove one."
+        )
+    results = run(plan, jobs=jobs, listener=listener)
+    part = _asked(plan, results)
+    try:
+        decision = decide(part.trials, part.evals, margin)
+    except NothingToCompareError as cause:
+        reason = str(cause).split(", so there is no target", 1)[0]
+        raise NothingToCompareError(
+            f"{reason}: this pilot says nothing. Give a larger share, or compare as a whole."
+        ) from cause
+    pilot = read_pilot(part.trials, decision, share, plan._local.whole_budget)
+    content = {
+        "answer": "pilot",
+        "sentence": pilot_lines(pilot, decision)[0],
+        "points_to": pilot.points_to,
+        "share": share,
+        "cost_percent": 100 * pilot.cost,
+        "scenario": plan.scenario.name,
+        "scenario_hash": plan.scenario.hash(),
+        "seeds": list(plan.seeds),
+        "by_rule": _plain(asdict(decision)),
+    }
+    write_json(output / "pilot" / "verdict.json", content)
+    return Updated(output, decision, {}, results, pilot)
 
 
 def _asked(plan: Plan, results: Results) -> Records:

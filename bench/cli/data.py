@@ -16,7 +16,6 @@ from bench.errors import DataError
 
 if TYPE_CHECKING:
     from bench.data.files.prepare import Prepared
-    from bench.data.stages.splits import Split
     from bench.scenario import Scenario
 
 
@@ -117,6 +116,7 @@ def verify(scenario: str, data_root: Path) -> None:
     from bench.data.sources.find import find_trees, load_images
     from bench.data.sources.verify import broken_chunks, count_images, find_duplicates
     from bench.data.stages.splits import cut
+    from bench.reporting.duplicates import twice_in_words
 
     asked = load_scenario(scenario)
     images = load_images(asked, data_root, download=False)
@@ -141,7 +141,7 @@ def verify(scenario: str, data_root: Path) -> None:
     click.echo(
         f"{twice.count} test images are identical to a training image, {twice.unlike} of them with a different class"
     )
-    for line in _twice_in_words(cut(asked, images)):
+    for line in twice_in_words(cut(asked, images)):
         click.echo(line)
     if twice.pairs:
         click.echo("test and training place: " + ", ".join(f"{a} = {b}" for a, b in twice.pairs))
@@ -171,14 +171,21 @@ def prepare_for(
     scenario: Scenario, data_root: Path, workers: int | None = None, *, skip_broken: bool = False
 ) -> list[Prepared]:
     """Decode what a scenario needs and is not decoded yet, with a bar on the terminal."""
-    from bench.api.plans import prepare as prepare_scenario
-    from bench.data.sources.find import trees_of
+    from bench.data.sources.find import prepare_images, trees_of
+    from bench.processors import usable_processors
 
-    trees = trees_of(scenario, data_root)
+    trees, workers = trees_of(scenario, data_root), workers or usable_processors()
     with _bar(sum(len(tree.listing.files) for tree in trees)) as advance:
-        return prepare_scenario(
-            scenario, data_root=data_root, workers=workers, skip_broken=skip_broken, progress=advance
+        return prepare_images(
+            scenario, data_root, workers=workers, skip_broken=skip_broken, progress=advance, trees=trees
         )
+
+
+def prepare_and_tell_files(scenario: Scenario, data_root: Path) -> None:
+    """Decode what a scenario needs, and say on stderr which files a run goes without."""
+    for tree in prepare_for(scenario, data_root):
+        if tree.skipped or tree.listing.left_out or tree.listing.passed_over:
+            click.echo(_in_words(tree), err=True)
 
 
 def prepare_and_tell(scenario: Scenario, data_root: Path) -> None:
@@ -188,12 +195,11 @@ def prepare_and_tell(scenario: Scenario, data_root: Path) -> None:
     """
     from bench.data.sources.find import load_images
     from bench.data.stages.splits import cut
+    from bench.reporting.duplicates import twice_in_words
 
-    for tree in prepare_for(scenario, data_root):
-        if tree.skipped or tree.listing.left_out or tree.listing.passed_over:
-            click.echo(_in_words(tree), err=True)
+    prepare_and_tell_files(scenario, data_root)
     if scenario.own_folders:
-        for line in _twice_in_words(cut(scenario, load_images(scenario, data_root))):
+        for line in twice_in_words(cut(scenario, load_images(scenario, data_root))):
             click.echo(line, err=True)
 
 
@@ -207,16 +213,6 @@ def _bar(images: int) -> Iterator[Callable[[int], None]]:
 
     with decoding_bar(images) as advance:
         yield advance
-
-
-def _twice_in_words(split: Split) -> Iterator[str]:
-    for twice in split.duplicates:
-        one, other = twice.examples[0]
-        yield f"{twice.count} images of {twice.other} are in {twice.one} too, such as {shown(other)} = {shown(one)}"
-    if split.dropped_validation:
-        yield f"{split.dropped_validation} validation images are test images too, and left out of validation"
-    if split.dropped:
-        yield f"{split.dropped} training images are held out too, and left out of training"
 
 
 def _in_words(tree: Prepared) -> str:

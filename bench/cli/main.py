@@ -17,6 +17,7 @@ from bench.cli.merge import merge_command
 from bench.cli.meters import check_command, flops_command
 from bench.cli.options import (
     entrants_of,
+    pilot_option,
     plan_of,
     published_option,
     results_option,
@@ -83,8 +84,9 @@ def main() -> None:
     help="All on the device, or batch by batch. auto: resident where that takes at most half of a GPU's memory; on a CPU, "
     "image files are streamed and arrays are not. Results are bit-identical either way.",
 )
+@pilot_option
 @click.option("--fresh", is_flag=True, help="Run finished trials again, replacing their records.")
-def run(images: Residence, fresh: bool, jobs: int, **asked: Any) -> None:
+def run(images: Residence, fresh: bool, jobs: int, pilot: float | None, **asked: Any) -> None:
     """Train strategies on a scenario, and print the leaderboard.
 
     Finished trials are kept; interrupted ones resume from their last checkpoint.
@@ -95,6 +97,8 @@ def run(images: Residence, fresh: bool, jobs: int, **asked: Any) -> None:
 
     check_names(asked["strategies"])
     scenario, entrants = load_scenario(asked["scenario"]), entrants_of(jobs=jobs, **asked)
+    if pilot is not None:
+        asked["scenario"] = scenario = scenario.as_pilot(pilot)
     # All that can be refused is refused before images are decoded, which may take hours.
     prepare_and_tell(scenario, asked["data_root"])
     plan = plan_of(entrants, images=images, fresh=fresh, **asked)

@@ -13,6 +13,7 @@ from bench.errors import BenchError
 from bench.places import RUNS, cache_folder, data_folder
 
 if TYPE_CHECKING:
+    from bench.api.named import ScenarioLike
     from bench.api.plans import Plan
     from bench.data.feed.streaming import Residence
     from bench.strategies.notation import Setting
@@ -114,6 +115,16 @@ target_option = click.option(
     default=1.0,
     show_default=True,
     help="Share of scratch's final accuracy to reach.",
+)
+pilot_option = click.option(
+    "--pilot",
+    type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
+    is_flag=False,
+    flag_value=0.1,
+    default=None,
+    metavar="[SHARE]",
+    help="Experimental: compare on this share of the training images and of the steps, 0.1 unless it is given. Favours "
+    "continuing; see docs/own-data.md.",
 )
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 data_root_option = click.option(
@@ -252,7 +263,7 @@ def entrants_of(
 def plan_of(
     entrants: list[Entrant],
     *,
-    scenario: str,
+    scenario: ScenarioLike,
     seeds: tuple[int, ...],
     device: str,
     data_root: Path,

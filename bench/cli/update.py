@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from bench.cli.data import prepare_and_tell
-from bench.cli.options import output_options
+from bench.cli.data import prepare_and_tell_files
+from bench.cli.options import output_options, pilot_option
 from bench.cli.show import show
 from bench.errors import BenchError
 
@@ -96,6 +97,7 @@ _PATH = click.Path(path_type=Path)
     show_default=True,
     help="Percentage points of accuracy that may be lost.",
 )
+@pilot_option
 @click.option("--keep-model", "keep", multiple=True, metavar="STRATEGY", help="Write this one's model as well.")
 @click.option("--dry-run", is_flag=True, help="Show what would be trained on, and how long it takes; train nothing.")
 @click.option("--fresh", is_flag=True, help="Run finished trials again, replacing their records.")
@@ -105,6 +107,7 @@ def update_command(
     output: Path,
     strategies: tuple[str, ...],
     only: str | None,
+    pilot: float | None,
     margin: float,
     keep: tuple[str, ...],
     dry_run: bool,
@@ -122,8 +125,13 @@ def update_command(
     from bench.catalog import REFERENCE
     from bench.reporting.plans import plan_cells
     from bench.reporting.progress import progress_on_terminal
-    from bench.reporting.updates import decision_lines, preflight_cells
+    from bench.reporting.updates import decision_lines, pilot_lines, preflight_cells
 
+    if pilot and (only or keep):
+        raise BenchError(
+            f"--pilot: given together with {'--only' if only else '--keep-model'}, but a pilot compares, and leaves no model. "
+            "Remove one."
+        )
     given = {name: asked.pop(name) for name in _FOLDERS}
     named = {name: value for name, value in given.items() if value is not None}
     if scenario is not None and named:
@@ -137,15 +145,17 @@ def update_command(
     else:
         known = load_scenario(scenario)
     options = {"fresh": asked.pop("fresh"), **asked}
-    prepare_and_tell(known, asked["data_root"])
+    prepare_and_tell_files(known, asked["data_root"])
     ways = (only,) if only else (REFERENCE, *strategies)
-    plan = plan_update(known, output, ways, seeds[:1] if only else seeds, **options)
+    named_seeds = click.get_current_context().get_parameter_source("seeds") is not ParameterSource.DEFAULT
+    numbers = seeds[:1] if only or (pilot and not named_seeds) else seeds
+    plan = plan_update(known, output, ways, numbers, pilot=pilot, **options)
     for left_out in plan.left_out:
         for line in left_out.lines():
             click.echo(line)
-    show(preflight_cells(known, preflight(plan)))
+    show(preflight_cells(plan.scenario, preflight(plan)))
     click.echo()
-    show(plan_cells(known, plan.costs(jobs).estimates))
+    show(plan_cells(plan.scenario, plan.costs(jobs).estimates))
     if dry_run:
         return
     click.echo()
@@ -153,7 +163,10 @@ def update_command(
         write_scenario(known, output / "scenario.toml")
     with progress_on_terminal() as listener:
         done = update(plan, output, margin=margin / 100, keep=keep, jobs=jobs, listener=listener)
-    if done.decision:
+    if done.decision and done.pilot:
+        for line in pilot_lines(done.pilot, done.decision):
+            click.echo(line)
+    elif done.decision:
         for line in decision_lines(done.decision):
             click.echo(line)
     for name, folder in done.models.items():

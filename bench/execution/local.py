@@ -15,7 +15,7 @@ import torch
 from bench.data.feed.streaming import Residence
 from bench.data.feed.update import Update, build_update, check_channels
 from bench.data.sources.find import load_images
-from bench.data.stages.splits import cut, cut_off_old
+from bench.data.stages.splits import Split, cut, cut_off_old
 from bench.errors import MeterError, StrategyError, TakenError, TrialError
 from bench.execution.listener import Listener
 from bench.execution.plan import PlannedTrial, check_chains, plan_trial, plan_trials
@@ -122,13 +122,18 @@ class LocalRun:
         old, every = self.split.classes_seen[0], len(self.split.class_order)
         cut_off = cut_off_old(self.images, self.split)
         given = find_given(scenario, self.images.image_shape, old, every, self.entrants, cut_off)
-        hashes = [self.images.hash(), self.split.hash()]
-        self._data_hash = digest([*hashes, given.sha256] if given else hashes)
+        pixels = self.images.hash()
+
+        def data_hash(split: Split) -> str:
+            return digest([pixels, split.hash(), *([given.sha256] if given else [])])
+
+        self._whole = self.split.whole or self.split
+        self._data_hash, whole_hash = data_hash(self.split), data_hash(self._whole)
         self._specs = specs
         self.trials = self.look()
         self._given = given
         self._assessed: OldModel | None = None
-        self._bases = BaseStore(cache, scenario, self.device, self._data_hash, given)
+        self._bases = BaseStore(cache, scenario.whole, self.device, whole_hash, given)
         self._chain = ChainStore(cache, self._bases.key)
         check_chains(self.trials, self._chain)
         # By (update, whole), see build_update. Two are kept: stage 0 and an update, or one update both ways.
@@ -253,11 +258,18 @@ class LocalRun:
 
     def budget(self, update: int) -> int:
         """Return scratch's optimizer steps on an update; for update 0, a base model's."""
-        return scratch_steps(self.scenario, sum(map(len, self.split.training(update, whole=True))))
+        scenario, split = (self.scenario, self.split) if update else (self.scenario.whole, self._whole)
+        return scratch_steps(scenario, sum(map(len, split.training(update, whole=True))))
+
+    @property
+    def whole_budget(self) -> int:
+        """Scratch's optimizer steps on the first update; in a pilot, of the whole scenario."""
+        return scratch_steps(self.scenario.whole, sum(map(len, self._whole.training(1, whole=True))))
 
     def _build_update(self, number: int, whole: bool) -> Update:
+        split = self.split if number else self._whole
         return build_update(
-            self.scenario, self.images, self.split, number, self.device, whole=whole, residence=self._residence
+            self.scenario, self.images, split, number, self.device, whole=whole, residence=self._residence
         )
 
     def _run_trial(self, trial: PlannedTrial, listener: Listener) -> None:
@@ -286,7 +298,15 @@ class LocalRun:
                     keep_model(self._models, spec, finished)
 
             finished = Trial(
-                spec, update, base, self._provenance(), trial.folder, checkpoint, self.device, observer, keep
+                spec,
+                update,
+                base,
+                self._provenance(self._data_hash),
+                trial.folder,
+                checkpoint,
+                self.device,
+                observer,
+                keep,
             ).run()
             checkpoint.unlink(missing_ok=True)
         listener.ended(label, finished.record)
@@ -295,7 +315,7 @@ class LocalRun:
         """Return the model that a trial starts from, and the images that its learning speeds belong to."""
         spec = trial.spec
         if spec.update == 1:
-            return self._base(spec.seed, listener), self.split.train[0]
+            return self._base(spec.seed, listener), self.split.old
         before = replace(spec, update=spec.update - 1)
         found, record = self._chain.load(before), read_trial(trial.folder.with_name(f"update-{before.update}"))
         if found is None or record is None or record.summary is None:
@@ -313,7 +333,10 @@ class LocalRun:
             label = base_label(seed)
             try:
                 base = self._bases.obtain(
-                    seed, lambda: self.data_of(0, False), self._provenance(), _Labelled(listener, label)
+                    seed,
+                    lambda: self.data_of(0, False),
+                    self._provenance(self._bases.data_hash),
+                    _Labelled(listener, label),
                 )
             except Exception:
                 listener.ended(label, None)
@@ -345,10 +368,10 @@ class LocalRun:
         ]
         return self._cache / "checkpoints" / f"{digest(identity)}.pt"
 
-    def _provenance(self) -> Provenance:
+    def _provenance(self, data_hash: str) -> Provenance:
         source = self.images.source
         return describe_run(
-            self.scenario, source, self._data_hash, self.device, self.compiled, self.step, self._allocator, self._jobs
+            self.scenario, source, data_hash, self.device, self.compiled, self.step, self._allocator, self._jobs
         )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from bench.data.stages.splits import Split
 from bench.execution.local import LocalRun
 from bench.training.given import OldModel
 
@@ -26,14 +27,16 @@ class Preflight:
     """What a run's first update would train on.
 
     classes: in the order of the head's rows. image_shape: (channels, height, width). mean, std: of each channel, of pixels in
-    0..1. resizing: what each file's shorter side was resized to, and the square cut from its centre; None: the whole centre
-    square. old_model: what a given old model is like; None where bench trains it, or where no trial that is due needs it.
+    0..1. split: which images are used for what. resizing: what each file's shorter side was resized to, and the square cut from
+    its centre; None: the whole centre square. old_model: what a given old model is like; None where bench trains it, or where
+    no trial that is due needs it.
     """
 
     classes: tuple[ClassCount, ...]
     image_shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    split: Split
     old_model: OldModel | None
     resizing: tuple[int, int] | None = None
 
@@ -77,6 +80,7 @@ def look_at(run: LocalRun) -> Preflight:
         image_shape=images.image_shape,
         mean=normalize.unit_mean,
         std=normalize.unit_std,
+        split=split,
         old_model=run.old_model(),
         resizing=run.scenario.model.resizing,
     )

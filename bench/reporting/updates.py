@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 from bench.analysis.studies.decision import Candidate, Decision
+from bench.analysis.studies.pilots import Pilot
 from bench.execution.preflight import ClassCount, Preflight
+from bench.reporting.duplicates import twice_in_words
 from bench.reporting.layout import Cells, Column
 from bench.reporting.numbers import counted
 from bench.scenario import HELD_OUT, Scenario
@@ -30,13 +32,19 @@ def preflight_cells(scenario: Scenario, found: Preflight) -> Cells:
     ]
     sums = [sum(getattr(each, part) for each in found.classes) for part in ("old", "new", "validation", "test")]
     rows.append(("all", *(f"{number:,}" for number in sums), ""))
+    notes = []
+    if scenario.pilot:
+        notes.append(
+            f"A pilot: {scenario.pilot.share:g} of the images to train on. Its old model is that of all old images."
+        )
     channels, height, width = found.image_shape
     size = f"{width} x {height} px, {_CHANNELS.get(channels, f'{channels} channels')}"
-    notes = [
+    notes += [
         f"Arrives: {found.arrives}. Old and new: images to train on; {_held_out(scenario)}.",
         f"Images: {size}{_geometry(found.resizing)}. Each channel minus {_numbers(found.mean)}, divided by "
         f"{_numbers(found.std)} (pixels from 0 to 1).",
     ]
+    notes += [f"{line}." for line in twice_in_words(found.split)]
     if found.old_model is not None:
         notes += [f"{line[0].upper()}{line[1:]}." for line in found.old_model.lines()]
         worst = sorted(found.old_model.by_class.items(), key=lambda each: each[1])[:_WORST]
@@ -49,6 +57,18 @@ def preflight_cells(scenario: Scenario, found: Preflight) -> Cells:
 def decision_lines(decision: Decision) -> tuple[str, ...]:
     """Return the answer as one sentence, and below it each way to continue that was compared."""
     return (_sentence(decision), *(f"  {_compared(each)}" for each in decision.candidates))
+
+
+def pilot_lines(pilot: Pilot, decision: Decision) -> tuple[str, ...]:
+    """Return what a pilot points to as one sentence, and below it each way to continue that was compared."""
+    seeds, cost = counted(decision.n, "seed"), f"{100 * pilot.cost:.1f} % of one full retraining's FLOPs"
+    best = pilot.way or max(decision.candidates, key=lambda each: each.difference)
+    said = (
+        f"pilot of {pilot.share:g} ({seeds}, {cost}; experimental): points to {pilot.points_to}: {_name(best)} ends "
+        f"{_difference(best)} from its scratch's accuracy of {decision.scratch_accuracy:.4f}, for {best.cost:.2f} of its FLOPs; "
+        "nothing is decided, and no model is written"
+    )
+    return (said, *(f"  {_compared(each)}" for each in decision.candidates))
 
 
 def _sentence(decision: Decision) -> str:

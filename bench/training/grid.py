@@ -20,15 +20,18 @@ class Grid:
 def scratch_steps(scenario: Scenario, images: int) -> int:
     """Return scratch's budget in optimizer steps on `images` training images; a partial last batch is dropped.
 
+    In a pilot, it is the pilot's share of these passes.
+
     Raises ScenarioError if the images do not fill one batch.
     """
     batches = images // scenario.training.batch_size
     if batches == 0:
         raise ScenarioError(
             f"{scenario.name}: training.batch_size: found {scenario.training.batch_size}, but {images} training images "
-            "do not fill one batch. Lower it."
+            f"do not fill one batch. {'Raise the share of the pilot' if scenario.pilot else 'Lower it'}."
         )
-    return scenario.training.epochs * batches
+    steps = scenario.training.epochs * batches
+    return max(1, round(scenario.pilot.passes * steps)) if scenario.pilot else steps
 
 
 def trial_steps(budget: int, horizon: float) -> int:

@@ -285,10 +285,8 @@ def test_held_out_folders_of_ones_own_are_all_that_is_held_out(folders: list[str
     assert ["b", "30", "30", "30", "30", "more", "of", "it"] in lines
     assert f"validation: {validation}; test: {test}." in " ".join(done.stdout.split())
     shutil.copy(validation / "a" / "0.png", test / "a" / "copy.png")
-    assert (
-        "1 validation images are test images too"
-        in bench("update", *folders, *options, *SMALL, *where, "--dry-run").stderr
-    )
+    said = bench("update", *folders, *options, *SMALL, *where, "--dry-run").stdout
+    assert "1 validation images are test images too" in " ".join(said.split())
     line = refused(bench("update", *folders, *options, *SMALL, *where, "--duplicates", "refuse", "--dry-run"))
     assert "1 validation images are test images too, such as" in line
     for name in "de":
@@ -313,3 +311,55 @@ def test_what_a_strategy_runs_without_is_printed(folders: list[str], where: list
     assert lines[1] == (
         "  freezing: the model has no stage 'stage9' before its head, expected one of stem, stage1, stage2, stage3"
     )
+
+
+def test_a_pilot_points_somewhere_and_leaves_no_model(folders: list[str], where: list[str], tmp_path: Path):
+    size = [*SMALL[:2], "--epochs", "6", "--batch-size", "16", *SMALL[-2:]]
+    done = bench("update", *folders, *size, *where, "--strategy", "naive[horizon=0.5]", "--pilot", "0.5")
+    assert done.exit_code == 0, done.output
+    assert "2 trials: 2 to run" in done.stderr  # one seed, unless it is told otherwise
+    folder = tmp_path / "up"
+    verdict = json.loads((folder / "pilot" / "verdict.json").read_text())
+    assert verdict["sentence"] in done.stdout
+    assert (verdict["answer"], verdict["share"], verdict["seeds"]) == ("pilot", 0.5, [0])
+    assert f"{verdict['cost_percent']:.1f} % of one full retraining's FLOPs" in verdict["sentence"]
+    assert verdict["points_to"] in ("continue", "retrain")
+    assert sorted(path.name for path in folder.iterdir()) == ["pilot", "scenario.toml"]
+    assert not list(folder.rglob("*.safetensors"))
+    # The whole comparison takes the pilot's old model, and none of its records.
+    whole = bench("update", *folders, *size, *where, "--strategy", "naive[horizon=0.5]", "--seeds", "0")
+    assert whole.exit_code == 0, whole.output
+    assert "2 trials: 2 to run" in whole.stderr
+    assert "base seed 0" not in whole.stderr
+    assert json.loads((folder / "verdict.json").read_text())["scenario_hash"] != verdict["scenario_hash"]
+
+
+@pytest.mark.parametrize("option", [["--only", "naive"], ["--keep-model", "naive"]])
+def test_a_pilot_leaves_no_model_to_ask_for(option: list[str], folders: list[str], where: list[str], tmp_path: Path):
+    line = refused(bench("update", *folders, *SMALL, *where, "--pilot", *option))
+    assert f"--pilot: given together with {option[0]}" in line
+    assert not (tmp_path / "up").exists()
+
+
+def test_the_folders_are_listed_once_to_prepare_and_once_to_run(
+    folders: list[str], where: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Of 100,000 small files, each listing takes seconds."""
+    from bench.data.sources import own
+
+    listed, list_tree = [], own.list_tree
+    monkeypatch.setattr(own, "list_tree", lambda folder, *how: (listed.append(folder.name), list_tree(folder, *how))[1])
+    (tmp_path / "new" / "d" / "copy.png").write_bytes((tmp_path / "old" / "a" / "0.png").read_bytes())
+    done = bench("update", *folders, *SMALL, *where, "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert sorted(listed) == ["new", "new", "old", "old"]
+    assert " too, such as " in " ".join(done.stdout.split())
+
+
+def test_a_pilot_whose_scratch_learned_nothing_says_nothing(folders: list[str], where: list[str], tmp_path: Path):
+    done = bench("update", *folders, *SMALL, *where, "--strategy", "naive[horizon=0.5]", "--pilot", "0.3")
+    assert done.exit_code == 2
+    line = done.stderr.splitlines()[-1]
+    assert "scratch ends at" in line
+    assert line.endswith("this pilot says nothing. Give a larger share, or compare as a whole.")
+    assert not list((tmp_path / "up").rglob("verdict.json"))

@@ -109,7 +109,7 @@ def _normalization(scenario: Scenario, images: ImageSet, split: Split) -> tuple[
     """Return each channel's mean and standard deviation in 0..255, both float32 (channels,)."""
     named = scenario.model.normalization
     if named is None:
-        return pixel_statistics(map(torch.from_numpy, in_chunks(images.x_train, split.train[0])))
+        return pixel_statistics(map(torch.from_numpy, in_chunks(images.x_train, split.old)))
     check_channels(scenario, images.image_shape[0])
     mean, std = (255 * torch.tensor(values, dtype=torch.float64) for values in named)
     return mean.float(), std.float()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from bench.data.images import ImageSet, too_few_unseen
 from bench.data.stages.arrivals import Arrival, arrivals
 from bench.data.stages.duplicates import Twice, find_twice, refuse_copies, without_held_out, without_tested
 from bench.errors import DataError
-from bench.scenario import HELD_OUT, Scenario, Use
+from bench.scenario import HELD_OUT, PilotPart, Scenario, Use
 from bench.streams import numpy_stream
 
 
@@ -25,6 +25,7 @@ class Split:
     train, validation: per stage, indices into x_train. test: per stage, indices into x_test. In data-incremental
     scenarios all validation and test images belong to stage 0: every update is measured on the same images.
     at_hand: per update, the parts of stages 0..update that a continuing strategy still has; () if it has everything.
+    whole: in a pilot, the split that it takes its shares from; stage 0 of that is what the old model was trained on.
     duplicates: images of the user's own that came in two parts. dropped: how many of these were taken out of training,
     because they are held out too. dropped_validation: how many out of validation, because they are test images too.
     """
@@ -38,6 +39,12 @@ class Split:
     duplicates: tuple[Twice, ...] = ()
     dropped: int = 0
     dropped_validation: int = 0
+    whole: Split | None = None
+
+    @property
+    def old(self) -> np.ndarray:
+        """The training images of stage 0, all of them in a pilot too: the old model's."""
+        return (self.whole or self).train[0]
 
     def training(self, update: int, *, whole: bool = False) -> tuple[np.ndarray, ...]:
         """Return the training images of stages 0..update, one part per stage: those still at hand, or all of them."""
@@ -60,7 +67,7 @@ class Split:
 
 
 def cut(scenario: Scenario, images: ImageSet) -> Split:
-    """Split `images` as `scenario` says, and check that the parts are disjoint and complete.
+    """Split `images` as `scenario` says, and check that the parts are disjoint and complete; of a pilot, those it takes from.
 
     Raises ScenarioError if it asks for classes or domains that do not exist, DataError if a class is too small to be
     split.
@@ -98,7 +105,7 @@ def cut(scenario: Scenario, images: ImageSet) -> Split:
         dropped_validation=len(dropped_validation),
     )
     _check(split, left_over, arriving)
-    return split
+    return _thinned(scenario, scenario.pilot, images, split) if scenario.pilot else split
 
 
 def cut_off_old(images: ImageSet, split: Split) -> tuple[Use, ...]:
@@ -174,18 +181,38 @@ def _at_hand(scenario: Scenario, images: ImageSet, train: Sequence[np.ndarray]) 
     parts = []
     for update in range(len(train)):
         least = [min(shares[stage + 1 : update + 1], default=1.0) for stage in range(update + 1)]
-        parts.append(
-            tuple(_remember(scenario, images, train[stage], stage, share) for stage, share in enumerate(least))
-        )
+        remembered = [
+            _some(scenario, images.y_train, train[stage], share, "at hand", stage) for stage, share in enumerate(least)
+        ]
+        parts.append(tuple(remembered))
     return tuple(parts)
 
 
-def _remember(scenario: Scenario, images: ImageSet, indices: np.ndarray, stage: int, share: float) -> np.ndarray:
-    """Return `share` of each class of a stage's training images, at least one, sorted; smaller shares are subsets."""
-    kept = []
-    for label in np.unique(images.y_train[indices]):
-        members = indices[images.y_train[indices] == label]
-        shuffled = numpy_stream(scenario.data.split_seed, "at hand", stage, int(label)).permutation(members)
+def _thinned(scenario: Scenario, pilot: PilotPart, images: ImageSet, split: Split) -> Split:
+    """Return a pilot's split: a share of the training images, and no more held-out ones than evaluating them may cost."""
+
+    def thin(parts: Sequence[np.ndarray], labels: np.ndarray, share: float, use: str) -> tuple[np.ndarray, ...]:
+        return tuple(_some(scenario, labels, part, share, "pilot", use, stage) for stage, part in enumerate(parts))
+
+    train = thin(split.train, images.y_train, pilot.share, "training")
+    most = pilot.held_out * pilot.passes * scenario.training.epochs * sum(map(len, train))
+    held = [min(1.0, most / sum(map(len, parts))) for parts in (split.validation, split.test)]
+    return replace(
+        split,
+        train=train,
+        validation=thin(split.validation, images.y_train, held[0], "validation"),
+        test=thin(split.test, images.y_test, held[1], "test"),
+        at_hand=_at_hand(scenario, images, train),
+        whole=split,
+    )
+
+
+def _some(scenario: Scenario, labels: np.ndarray, indices: np.ndarray, share: float, *stream: str | int) -> np.ndarray:
+    """Return `share` of each class of `indices`, at least one, sorted; smaller shares are subsets. stream: names the draw."""
+    kept = [indices[:0]]
+    for label in np.unique(labels[indices]):
+        members = indices[labels[indices] == label]
+        shuffled = numpy_stream(scenario.data.split_seed, *stream, int(label)).permutation(members)
         kept.append(shuffled[: max(1, round(share * len(members)))])
     return np.sort(np.concatenate(kept))
 
