@@ -348,7 +348,9 @@ def test_the_folders_are_listed_once_to_prepare_and_once_to_run(
     from bench.data.sources import own
 
     listed, list_tree = [], own.list_tree
-    monkeypatch.setattr(own, "list_tree", lambda folder, *how: (listed.append(folder.name), list_tree(folder, *how))[1])
+    monkeypatch.setattr(
+        own, "list_tree", lambda folder, *how, **more: (listed.append(folder.name), list_tree(folder, *how, **more))[1]
+    )
     (tmp_path / "new" / "d" / "copy.png").write_bytes((tmp_path / "old" / "a" / "0.png").read_bytes())
     done = bench("update", *folders, *SMALL, *where, "--dry-run")
     assert done.exit_code == 0, done.output
