@@ -107,7 +107,8 @@ def _ended(record: TrialRecord, summary: Summary) -> dict[str, object]:
 def _pieces(strategy: dict[str, Any]) -> str:
     """Return the aspects, and the hash of a strategy's own code, as JSON with sorted keys."""
     source = strategy.get("source")
-    own = hashlib.sha256(source.encode()).hexdigest()[:16] if source else None
+    text = source + json.dumps(strategy["modules"], sort_keys=True) if source and strategy.get("modules") else source
+    own = hashlib.sha256(text.encode()).hexdigest()[:16] if text else None
     aspects = {name: strategy.get(name) for name in ("start", "regularizer", "selection", "schedule")}
     aspects |= {name: strategy[name] for name in ("freezing", "head") if name in strategy}
     return json.dumps({**aspects, "source": own}, sort_keys=True)
