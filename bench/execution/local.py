@@ -176,8 +176,8 @@ class LocalRun:
         Raises RecordError if nothing can be written, and what old_model does.
         """
         self.old_model()
-        require_writable(self._results)
-        require_writable(self._cache)
+        require_writable(self._results, "--results")
+        require_writable(self._cache, "--cache")
         due = [trial for trial in self.trials if trial.due]
         listener.planned(len(self.trials), len(due), self._steps(due))
         return due

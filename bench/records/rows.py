@@ -71,6 +71,7 @@ def _trial_row(record: TrialRecord) -> dict[str, object]:
         "data_hash": origin.data_hash,
         "commit": origin.commit,
         "modified": origin.modified,
+        "commit_reason": origin.commit_reason,
         "command": origin.command,
         "started": origin.started,
         "python": origin.python,

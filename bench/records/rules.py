@@ -154,7 +154,10 @@ def _commit(trial: CheckedTrial) -> Iterator[str]:
     """The code was that of a commit, unmodified."""
     origin = trial.record.provenance
     if origin.modified is not False:
-        yield "not run from a checkout" if origin.commit is None else f"modified since commit {origin.commit[:10]}"
+        if origin.commit_reason or origin.commit is None:
+            yield f"its commit is unknown: {origin.commit_reason or 'not run from a checkout'}"
+        else:
+            yield f"modified since commit {origin.commit[:10]}"
 
 
 def _place(trial: CheckedTrial) -> Iterator[str]:

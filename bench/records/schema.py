@@ -177,8 +177,9 @@ class Provenance(_Record):
     """Where a record came from. Holds no absolute path and no host name."""
 
     bench_version: str
-    commit: str | None  # None if bench was not run from a checkout
+    commit: str | None  # None if it is unknown
     modified: bool | None  # whether code, scenarios or baselines differed from that commit
+    commit_reason: str | None = None  # why either is None
     command: str
     started: str  # UTC, ISO 8601
     python: str

@@ -247,7 +247,7 @@ def test_a_file_that_lacks_a_column_is_not_used(results: Path):
 def test_columns_of_trials_match_the_version_of_the_format(results: Path):
     """Changing these columns requires incrementing parquet.FORMAT: existing collected files have the old ones."""
     columns = """scenario strategy horizon seed update updates title scenario_title status reason scenario_hash strategy_hash
-    rules_version training_version device machine data_hash commit modified
+    rules_version training_version device machine data_hash commit modified commit_reason
     command started python packages threads precision compiled own_code
     published_accuracy published_std published_source published_seeds published_steps chance validation_images points
     total_steps scratch_steps old_share previous_sha256 pieces
@@ -257,7 +257,7 @@ def test_columns_of_trials_match_the_version_of_the_format(results: Path):
     evaluate_gpu_joules gpu_use cpu_seconds cpu_joules cpu_joules_reason other_cpu_seconds load_average sittings
     validation_accuracy test_accuracy weights_sha256 selection_seconds regularizer_flops
     feature_flops head_flops feature_bytes"""
-    assert (parquet.FORMAT, sorted(collect(results).trials)) == (4, sorted(columns.split()))
+    assert (parquet.FORMAT, sorted(collect(results).trials)) == (5, sorted(columns.split()))
 
 
 @pytest.mark.parametrize(
