@@ -96,7 +96,7 @@ def _ended(record: TrialRecord, summary: Summary) -> dict[str, object]:
 
     Before schema 3, the regularizer's FLOPs are derived from its type. Before schema 4, no features were kept, nor heads fitted.
     """
-    fields: dict[str, object] = summary.model_dump()
+    fields: dict[str, object] = summary.model_dump(exclude={"gpu_power"})  # a list of every segment
     passes = _REGULARIZER_PASSES.get(str((record.strategy.get("regularizer") or {}).get("type")))
     if summary.regularizer_flops is None and passes is not None:
         fields["regularizer_flops"] = passes * summary.steps * record.parameters

@@ -39,7 +39,7 @@ from bench.training.learner import Base, Learner, TrialSpec
 from bench.training.step import recorder_for
 
 # Increment when the content of a checkpoint changes.
-_CHECKPOINT_FORMAT = 6
+_CHECKPOINT_FORMAT = 7
 # Saving checkpoints takes at most this share of a trial's time, unless they would then lie further apart than these seconds.
 # One of ResNet-18 is 90 MB, and a GPU trains for less than a second between two evaluations.
 SAVING_SHARE = 0.01
