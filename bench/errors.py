@@ -41,6 +41,12 @@ class DeviceError(BenchError):
     """A device that is not available."""
 
 
+class DeadDeviceError(DeviceError):
+    """A device that has stopped working: no trial can go on in this process."""
+
+    exit_code = 1
+
+
 class MeterError(BenchError):
     """A model whose cost cannot be counted, or counters that disagree."""
 

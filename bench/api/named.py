@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.catalog import BASELINES, LARGEST_SEED, REFERENCE, find_scenario, find_strategy
+from bench.catalog import LARGEST_SEED, REFERENCE, find_scenario, find_strategy, strategy_names
 from bench.errors import BenchError, ScenarioError, StrategyError
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def scenario_in_results(scenario: ScenarioLike) -> tuple[str, str | None]:
 def _name_of(strategy: Strategy) -> str:
     """Return a strategy's title as a name: lower case, with hyphens."""
     name = re.sub(r"[^a-z0-9]+", "-", strategy.title.lower()).strip("-")
-    if not name or name in BASELINES:
+    if not name or name in strategy_names():
         raise StrategyError(
             f"Strategy: title {strategy.title!r} gives the name {name!r}, which is taken. Change the title."
         )

@@ -16,7 +16,7 @@ from bench.data.feed.streaming import Residence
 from bench.data.feed.update import Update, build_update, check_channels
 from bench.data.sources.find import load_images
 from bench.data.stages.splits import Split, cut, cut_off_old
-from bench.errors import MeterError, StrategyError, TakenError, TrialError
+from bench.errors import DeadDeviceError, MeterError, StrategyError, TakenError, TrialError
 from bench.execution.listener import Listener
 from bench.execution.plan import PlannedTrial, check_chains, plan_trial, plan_trials
 from bench.locks import locked
@@ -31,6 +31,7 @@ from bench.training.allocator import keep_freed_memory
 from bench.training.base import BaseStore
 from bench.training.chain import ChainStore, align
 from bench.training.device import choose_device, device_name, fix_threads
+from bench.training.faults import explained, release_memory
 from bench.training.given import OldModel, assess, find_given
 from bench.training.grid import scratch_steps, trial_steps
 from bench.training.kept import keep_model
@@ -158,7 +159,8 @@ class LocalRun:
     def run(self, listener: Listener) -> None:
         """Run what is due. A failed trial is recorded and the others continue; so they do where another process runs one.
 
-        Raises TrialError at the end if any failed. Raises at once what is not one trial's fault: anything that is a bug.
+        Raises TrialError at the end if any failed. Raises at once what is not one trial's fault: anything that is a bug, and
+        DeadDeviceError if the device stops working.
         """
         due, failed = self.begin(listener), list[str]()
         while due:
@@ -196,8 +198,8 @@ class LocalRun:
         Raises RecordError if nothing can be written, and what old_model does.
         """
         self.old_model()
-        require_writable(self._results)
-        require_writable(self._cache)
+        require_writable(self._results, "--results")
+        require_writable(self._cache, "--cache")
         due = [trial for trial in self.trials if trial.due]
         listener.planned(len(self.trials), len(due), self._steps(due))
         return due
@@ -205,15 +207,30 @@ class LocalRun:
     def attempt(self, trial: PlannedTrial, listener: Listener) -> str | None:
         """Run a trial, and the base model that it lacks. Returns None, or which trial failed and why.
 
-        Raises TakenError if another process runs it, and what is not the trial's fault, as `run` does.
+        Raises TakenError if another process runs it, DeadDeviceError if the device stops working, and what is not the trial's
+        fault, as `run` does.
         """
         try:
             self._run_trial(trial, listener)
-        except (RuntimeError, ArithmeticError, MemoryError, TrialError, MeterError, StrategyError) as cause:
-            reason = (str(cause).splitlines() or ["no reason given"])[0]
+            return None
+        except (
+            RuntimeError,
+            ArithmeticError,
+            MemoryError,
+            TrialError,
+            MeterError,
+            StrategyError,
+            DeadDeviceError,
+        ) as cause:
+            known = explained(cause, self.scenario.training.batch_size) or cause
+            if isinstance(known, DeadDeviceError):
+                raise DeadDeviceError(f"{self.label_of(trial)}: {known}") from cause
+            reason = (str(known).splitlines() or ["no reason given"])[0]
             listener.ended(self.label_of(trial), None)
-            return f"{self.label_of(trial)} ({type(cause).__name__}: {reason})"
-        return None
+            failure = f"{self.label_of(trial)} ({type(known).__name__}: {reason})"
+            del known
+        release_memory(self.device)  # the exception, whose frames hold the trial's tensors, is gone only here
+        return failure
 
     def require_all_ran(self, failed: Sequence[str]) -> None:
         """Raise TrialError if any trial failed. failed: as `attempt` returns it."""

@@ -1,17 +1,13 @@
-"""Sending a run to another process, with strategies whose code lies in files of the user's own."""
+"""Sending a run to another process, with the code of strategies from files of the user's own as it was read here."""
 
 from __future__ import annotations
 
-import io
 import pickle
-import sys
 from functools import partial
-from operator import attrgetter
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.errors import StrategyError
-from bench.strategies.strategy import in_a_line, load_strategy, module_name, source_of
+from bench.strategies.strategy import in_a_line, own_code
 
 if TYPE_CHECKING:
     from bench.execution.local import LocalRun
@@ -19,48 +15,30 @@ if TYPE_CHECKING:
 
 def pack(run: LocalRun) -> bytes:
     """Return what `unpack` makes the same run from. Raises StrategyError if a strategy cannot be sent."""
-    origins = {module_name(each.origin): each.origin for each in run.entrants if each.origin}
-    content = io.BytesIO()
+    # The code comes first: it makes the modules that the strategies' pieces are then looked up in.
+    codes = [each.code for each in run.entrants]
     try:
-        _Pickler(content, origins).dump((run.entrants, run.again))
-        pickle.loads(content.getvalue())
+        packed = pickle.dumps((codes, run.entrants, run.again))
+        pickle.loads(packed)
     except (pickle.PicklingError, AttributeError, TypeError) as cause:
         raise _cannot_be_sent(cause) from cause
-    return content.getvalue()
+    return packed
 
 
 def unpack(packed: bytes) -> partial[LocalRun]:
-    """Return what makes the run, given threads and jobs. Loads the files of strategies, and checks that they are unchanged.
+    """Return what makes the run, given threads and jobs. Runs the code of strategies as it was read when the run began.
 
-    Raises StrategyError.
+    Raises StrategyError, also where pieces come from no strategy's file and their code has changed since.
     """
     try:
-        entrants, again = pickle.loads(packed)
+        _, entrants, again = pickle.loads(packed)
     except (AttributeError, ImportError) as cause:  # a class of a notebook's cell, for example
         raise _cannot_be_sent(cause) from cause
     for entrant in entrants:
-        if source_of(entrant.strategy, entrant.plain or entrant) != entrant.source:
+        found = own_code(entrant.strategy, entrant.plain or entrant)
+        if (found["source"], found["modules"]) != (entrant.source, entrant.modules):
             raise StrategyError(f"{entrant.name}: its code has changed since the run began. Run the command again.")
     return again
-
-
-class _Pickler(pickle.Pickler):
-    """Sends a class that a strategy's file defines as the file and its name: there is no module to import it from."""
-
-    def __init__(self, file: io.BytesIO, origins: dict[str, Path]) -> None:
-        super().__init__(file)
-        self._origins = origins
-
-    def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, type) and obj.__module__ in self._origins:
-            return _class_in, (self._origins[obj.__module__], obj.__qualname__)
-        return NotImplemented
-
-
-def _class_in(path: Path, name: str) -> type:
-    if module_name(path) not in sys.modules:
-        load_strategy(path)
-    return attrgetter(name)(sys.modules[module_name(path)])
 
 
 def _cannot_be_sent(cause: Exception) -> StrategyError:

@@ -26,6 +26,8 @@ class Meters:
         self.packages = PackageEnergy()
         self.energy = GpuEnergy(gpu) if gpu else None
         self.watch = GpuWatch(gpu) if gpu else None
+        if self.energy:
+            self.energy.calibrate()
         self._gpu = gpu
         self._gpu_reason = gpu_reason
 
@@ -51,6 +53,7 @@ class Meters:
             "gpu_joules_reason": energy.reason if energy else self._gpu_reason,
             "gpu_joules_source": energy.source if energy else None,
             "gpu_short_share": energy.short_share() if energy else None,
+            "gpu_power": energy.power() if energy else None,
             "cpu_joules_reason": self.packages.reason,
             "other_cpu_seconds": self.cpu.others("train"),
             "gpu_use": self.watch.summary() if self.watch else None,

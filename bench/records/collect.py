@@ -30,8 +30,8 @@ class Records:
     """Every trial under a results folder.
 
     trials: one row per trial: scenario, strategy, horizon, seed, update, updates (of the scenario), title, status,
-    reason, hashes, versions, device, commit, modified, command, started, python, packages (as text), threads, precision,
-    compiled, own_code (whether the strategy has pieces of the user's own), total_steps, scratch_steps, old_share,
+    reason, hashes, versions, device, commit, modified, commit_reason, command, started, python, packages (as text), threads,
+    precision, compiled, own_code (whether the strategy has pieces of the user's own), total_steps, scratch_steps, old_share,
     previous_sha256, pieces (the strategy's aspects as JSON), base_<currency>, the scenario's published target
     (published_accuracy, published_std, published_source, and as text with spaces published_seeds and published_steps; None where
     there is none), and the summary's fields where it is finished.

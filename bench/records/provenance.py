@@ -6,12 +6,14 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
 _OPTIONAL = ("timm", "scikit-learn")
 _PACKAGES = ("torch", "torchvision", "numpy", "fvcore")
@@ -29,6 +31,8 @@ _THREAD_VARIABLES = (
     "NVIDIA_TF32_OVERRIDE",
 )
 _CODE = ("bench", "scenarios", "baselines", "pyproject.toml")
+_OF_ANOTHER_CHECKOUT = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+_GIT_SECONDS = 30
 # At the root of a tree that was copied without .git: {"commit": ..., "digest": code_digest of that commit}.
 COPIED_FROM = "copied-from.json"
 
@@ -47,8 +51,16 @@ def packages() -> dict[str, str]:
     return found
 
 
-def code_state(root: Path | None = None) -> tuple[str | None, bool | None]:
-    """Return (commit, whether bench, scenarios or baselines differ from it); (None, None) if the commit is unknown.
+class CodeState(NamedTuple):
+    """The code's commit, whether bench, scenarios or baselines differ from it, and, where either is None, why."""
+
+    commit: str | None
+    modified: bool | None
+    reason: str | None = None
+
+
+def code_state(root: Path | None = None) -> CodeState:
+    """Return what is known of the code that runs.
 
     root: of the tree; None for this one. A tree without .git is compared with what COPIED_FROM says it was copied from.
     Records themselves do not count as a change, so a run does not mark its own next trial as modified.
@@ -56,9 +68,14 @@ def code_state(root: Path | None = None) -> tuple[str | None, bool | None]:
     root = root or Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return _copied_state(root)
-    commit = _git(root, "rev-parse", "HEAD")
-    changes = _git(root, "status", "--porcelain", "--", *_CODE)
-    return commit, None if changes is None else bool(changes)
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+    except _UnknownError as cause:
+        return CodeState(None, None, str(cause))
+    try:
+        return CodeState(commit, bool(_git(root, "status", "--porcelain", "--", *_CODE)))
+    except _UnknownError as cause:
+        return CodeState(commit, None, str(cause))
 
 
 def code_digest(root: Path) -> str:
@@ -126,17 +143,34 @@ def load_average() -> float | None:
         return None
 
 
-def _copied_state(root: Path) -> tuple[str | None, bool | None]:
+def _copied_state(root: Path) -> CodeState:
     try:
         copied = json.loads((root / COPIED_FROM).read_text(encoding="utf-8"))
-        return str(copied["commit"]), copied["digest"] != code_digest(root)
+        return CodeState(str(copied["commit"]), copied["digest"] != code_digest(root))
+    except FileNotFoundError:
+        return CodeState(None, None, "bench was not run from a checkout")
     except (OSError, ValueError, KeyError, TypeError):
-        return None, None
+        return CodeState(None, None, f"{COPIED_FROM} is not readable as a commit and a digest")
 
 
-def _git(root: Path, *arguments: str) -> str | None:
+class _UnknownError(Exception):
+    """Git did not answer; the message says why, without the path of a folder."""
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """Return what git says. The checkout counts as safe, whoever owns it: its code runs already, in this process."""
+    command = ["git", "-c", f"safe.directory={root.resolve()}", "-C", str(root), *arguments]
+    # As a hook sets them, these would name another checkout.
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_ANOTHER_CHECKOUT}
     try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_SECONDS, env=environment)
+    except FileNotFoundError:
+        raise _UnknownError("git is not installed") from None
+    except subprocess.TimeoutExpired:
+        raise _UnknownError(f"git took longer than {_GIT_SECONDS} s") from None
+    except OSError as cause:
+        raise _UnknownError(f"git cannot be run ({cause.strerror})") from None
+    if done.returncode:
+        said = (done.stderr.splitlines() or [f"exit code {done.returncode}"])[0].removeprefix("fatal: ")
+        raise _UnknownError("git: " + re.sub(r"/[^\s'\"]*/", "", said)[:200])
+    return done.stdout.strip()

@@ -71,6 +71,7 @@ def _trial_row(record: TrialRecord) -> dict[str, object]:
         "data_hash": origin.data_hash,
         "commit": origin.commit,
         "modified": origin.modified,
+        "commit_reason": origin.commit_reason,
         "command": origin.command,
         "started": origin.started,
         "python": origin.python,
@@ -96,7 +97,7 @@ def _ended(record: TrialRecord, summary: Summary) -> dict[str, object]:
 
     Before schema 3, the regularizer's FLOPs are derived from its type. Before schema 4, no features were kept, nor heads fitted.
     """
-    fields: dict[str, object] = summary.model_dump()
+    fields: dict[str, object] = summary.model_dump(exclude={"gpu_power"})  # a list of every segment
     passes = _REGULARIZER_PASSES.get(str((record.strategy.get("regularizer") or {}).get("type")))
     if summary.regularizer_flops is None and passes is not None:
         fields["regularizer_flops"] = passes * summary.steps * record.parameters
@@ -116,7 +117,8 @@ def _may_have_seen(record: TrialRecord) -> str | None:
 def _pieces(strategy: dict[str, Any]) -> str:
     """Return the aspects, and the hash of a strategy's own code, as JSON with sorted keys."""
     source = strategy.get("source")
-    own = hashlib.sha256(source.encode()).hexdigest()[:16] if source else None
+    text = source + json.dumps(strategy["modules"], sort_keys=True) if source and strategy.get("modules") else source
+    own = hashlib.sha256(text.encode()).hexdigest()[:16] if text else None
     aspects = {name: strategy.get(name) for name in ("start", "regularizer", "selection", "schedule")}
     aspects |= {name: strategy[name] for name in ("freezing", "head") if name in strategy}
     return json.dumps({**aspects, "source": own}, sort_keys=True)

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from bench.catalog import REFERENCE, TUNING_FROM
 from bench.errors import RecordError
 from bench.records.published import PublishedTargets
-from bench.records.schema import UNACCOUNTED_SECONDS, UNACCOUNTED_SHARE, EvalRow, TrialRecord
+from bench.records.schema import POWER_DISAGREEMENT, UNACCOUNTED_SECONDS, UNACCOUNTED_SHARE, EvalRow, TrialRecord
 from bench.records.store import find_trials, read_evals
 from bench.target import TargetPart
 
@@ -144,8 +144,11 @@ _TOTALS = ("step", "images", "train_flops", "aux_flops", "train_seconds")
 
 
 def _energy(trial: CheckedTrial) -> Iterator[str]:
-    """Missing joules have a reason."""
+    """Missing joules have a reason, and sampled power gives the counter's joules to within 10 %."""
     summary = trial.record.summary
+    ratio = summary.gpu_power.sampled_over_counted if summary and summary.gpu_power else None
+    if ratio is not None and abs(ratio - 1) > POWER_DISAGREEMENT:
+        yield f"sampled power gives {ratio:.2f} times the joules of the energy counter"
     if summary is not None and summary.gpu_joules is None and not summary.gpu_joules_reason:
         yield "gpu_joules is null, and no reason is given"
 
@@ -154,7 +157,10 @@ def _commit(trial: CheckedTrial) -> Iterator[str]:
     """The code was that of a commit, unmodified."""
     origin = trial.record.provenance
     if origin.modified is not False:
-        yield "not run from a checkout" if origin.commit is None else f"modified since commit {origin.commit[:10]}"
+        if origin.commit_reason or origin.commit is None:
+            yield f"its commit is unknown: {origin.commit_reason or 'not run from a checkout'}"
+        else:
+            yield f"modified since commit {origin.commit[:10]}"
 
 
 def _place(trial: CheckedTrial) -> Iterator[str]:

@@ -10,6 +10,8 @@ from bench.records.versions import RULES_VERSION, SCHEMA_VERSION
 
 # RULES 1: phases account for the wall time to within 1 %; in short trials, to within the time a busy machine takes between two.
 UNACCOUNTED_SHARE, UNACCOUNTED_SECONDS = 0.01, 0.25
+# From this share on, sampled power and the energy counter disagree.
+POWER_DISAGREEMENT = 0.1
 
 Status = Literal["running", "finished", "failed", "diverged"]
 
@@ -76,6 +78,35 @@ class GpuUse(_Record):
     slowed_by: tuple[str, ...]
 
 
+class GpuWindow(_Record):
+    """One segment of training, between two evaluations: its energy, and the GPU at its end; None if NVML does not report it.
+
+    sampled_joules: by power, sampled every 100 ms; None if it has gaps. others: other processes that computed on the GPU.
+    """
+
+    seconds: float
+    joules: float
+    sampled_joules: float | None
+    sm_clock_mhz: int | None
+    temperature_celsius: int | None
+    slowed_by: tuple[str, ...] | None
+    others: int | None
+
+
+class GpuPower(_Record):
+    """How joules were measured.
+
+    counter_tick_seconds: between two refreshes of the energy counter. idle_watts_before, idle_watts_after: of the trial.
+    sampled_over_counted: sampled power's joules over the counter's, in the segments that have both.
+    """
+
+    counter_tick_seconds: float | None
+    idle_watts_before: float | None
+    idle_watts_after: float | None
+    sampled_over_counted: float | None
+    windows: tuple[GpuWindow, ...]
+
+
 class GpuFacts(_Record):
     """The GPU's fixed properties from NVML; None if NVML does not report them."""
 
@@ -127,6 +158,7 @@ class Summary(_Record):
     gpu_short_share: float | None = None  # share of training in segments under 10 s, whose joules are off by up to 1 %
     evaluate_gpu_joules: float | None = None
     gpu_use: GpuUse | None = None
+    gpu_power: GpuPower | None = None
     cpu_seconds: float | None = None
     cpu_joules: float | None = None
     selection_seconds: float | None = None  # part of train_seconds: choosing images, by process clock, not device clock
@@ -179,8 +211,9 @@ class Provenance(_Record):
     """Where a record came from. Holds no absolute path and no host name."""
 
     bench_version: str
-    commit: str | None  # None if bench was not run from a checkout
+    commit: str | None  # None if it is unknown
     modified: bool | None  # whether code, scenarios or baselines differed from that commit
+    commit_reason: str | None = None  # why either is None
     command: str
     started: str  # UTC, ISO 8601
     python: str

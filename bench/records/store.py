@@ -27,15 +27,16 @@ def trial_folder(
     return folder if update is None else folder / f"update-{update}"
 
 
-def require_writable(folder: Path) -> None:
-    """Create `folder` and test it. Raises RecordError if nothing can be written there."""
+def require_writable(folder: Path, option: str | None = None) -> None:
+    """Create `folder` and test it. Raises RecordError if nothing can be written there. option: what names another one."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as cause:
         raise RecordError(
-            f"{folder}: cannot be written ({cause.strerror}), expected a writable folder. Name another one."
+            f"{folder}: cannot be written ({cause.strerror}), expected a writable folder. Name another one"
+            f"{f' with {option}' if option else ''}."
         ) from cause
 
 

@@ -305,6 +305,8 @@ def _notes(rows: pd.DataFrame) -> list[str]:
     notes += guard_notes(rows)
     if rows["modified"].any():
         notes.append("Modified: some trials ran on code that differs from its commit, or whose commit is unknown.")
+    if "commit_reason" in rows and (reasons := _each(rows["commit_reason"].dropna())):
+        notes.append(f"Commit unknown: {reasons}.")
     if "shipped" in rows and rows["shipped"].any():
         notes.append("Published: from the records that come with bench, not from this results folder.")
     return notes

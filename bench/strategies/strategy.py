@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import inspect
 import numbers
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +16,7 @@ from typing import Any
 from bench.catalog import find_strategy, strategy_names
 from bench.errors import BenchError, StrategyError
 from bench.scenario import digest
+from bench.strategies.code import OwnCode, code_that_defines, load_code, read_code
 from bench.strategies.fields import canonical
 from bench.strategies.freezing import Freezing, NoFreezing
 from bench.strategies.head import Head, RandomHead
@@ -75,14 +76,17 @@ _UNSAID = {"freezing": NoFreezing(), "head": RandomHead()}
 class Entrant:
     """A loaded strategy: its name (the file's), and what identifies it.
 
-    source: the file's text, where a piece is defined in it rather than in bench; else None. origin: that file, where there is
-    one. plain: for a variant, the strategy as its file has it. Neither is part of what is recorded or hashed.
+    source: the file's text, where a piece is defined in it, or in what it imports, rather than in bench; else None. modules: the
+    texts of what it then imports from outside installed packages, by name; packages: the versions of those. code: what its file
+    was loaded as. plain: for a variant, the strategy as its file has it. The last two are no part of what is recorded or hashed.
     """
 
     name: str
     strategy: Strategy
     source: str | None = None
-    origin: Path | None = field(default=None, compare=False)
+    modules: Mapping[str, str] = field(default_factory=dict)
+    packages: Mapping[str, str] = field(default_factory=dict)
+    code: OwnCode | None = field(default=None, compare=False, repr=False)
     plain: Entrant | None = field(default=None, compare=False, repr=False)
 
     def at(self, horizon: float) -> Entrant:
@@ -103,48 +107,57 @@ class Entrant:
             **pieces,
             "tuned_on": dict(self.strategy.tuned_on),
             "source": self.source,
+            **({"modules": dict(self.modules)} if self.modules else {}),
+            **({"packages": dict(self.packages)} if self.packages else {}),
         }
 
     def hash(self) -> str:
-        """Return 16 hex digits over everything that changes training; title, name and tuning notes do not count."""
+        """Return 16 hex digits over everything that changes training; title, name, tuning notes and versions do not count."""
         content = self.describe()
-        return digest({key: content[key] for key in (*ASPECTS, "horizon", "source") if key in content})
+        return digest({key: content[key] for key in (*ASPECTS, "horizon", "source", "modules") if key in content})
 
 
 def load_strategy(path: Path) -> Entrant:
     """Run a strategy's Python file and return its `strategy`.
 
-    Raises StrategyError if the file fails, has no Strategy of that name, or has the name of a shipped strategy without being it.
-    The file is code and is trusted as such.
+    Raises StrategyError if the file fails, has no Strategy of that name, or has a name that its records cannot have, such as that
+    of a shipped strategy. The file is code and is trusted as such.
     """
-    if path.stem in strategy_names() and path.resolve() != find_strategy(path.stem).resolve():
-        raise StrategyError(f"{path}: {path.stem} is the name of a shipped strategy. Rename the file.")
-    spec = importlib.util.spec_from_file_location(module_name(path), path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name(path)] = module  # dataclasses look up their own module
+    _check_name(path)
     try:
-        spec.loader.exec_module(module)
+        code, module = load_code(path)
     except BenchError as cause:
         raise StrategyError(f"{path}: {cause}") from cause
     except (Exception, SystemExit) as cause:  # anything that a user's file raises is for the user to fix
-        raise StrategyError(f"{path}: cannot be loaded: {in_a_line(cause)}. Fix the file.") from cause
+        said = re.sub(r"bench_strategy_\w+\.", "", in_a_line(cause))
+        raise StrategyError(f"{path}: cannot be loaded: {said}. Fix the file.") from cause
     strategy = getattr(module, "strategy", None)
     if not isinstance(strategy, Strategy):
         found = " ".join(repr(strategy).split())[:100]
         raise StrategyError(f"{path}: strategy is {found}, expected a Strategy. Add: strategy = Strategy(...).")
-    return named(strategy, path.stem, path)
+    return named(strategy, path.stem, code)
 
 
-def named(strategy: Strategy, name: str, origin: Path | None = None) -> Entrant:
+def _check_name(path: Path) -> None:
+    """Raise StrategyError for a file whose name no folder can have, or that a shipped strategy or a variant has."""
+    name = path.stem
+    if name.casefold() in strategy_names() and path.resolve() != find_strategy(name.casefold()).resolve():
+        raise StrategyError(f"{path}: {name.casefold()} is the name of a shipped strategy. Rename the file.")
+    if name.startswith(".") or name != name.strip() or not name.isprintable() or set(name) & set("/\\[]@"):
+        raise StrategyError(
+            f"{path}: {name!r} cannot name a strategy: expected no dot in front, no space around it, and none of [ ] @ \\ in it. "
+            "Rename the file."
+        )
+
+
+def named(strategy: Strategy, name: str, code: OwnCode | None = None) -> Entrant:
     """Return a strategy with its name, with its fields as their types have them, and the code of its own pieces.
 
-    origin: the file that defines them, if any. Raises StrategyError for a field of another type, or that cannot be recorded.
+    code: of the file that defines it, if any. Raises StrategyError for a field of another type, or that cannot be recorded.
     """
     pieces = {aspect: canonical(getattr(strategy, aspect), f"{name}: {aspect}") for aspect in ASPECTS}
-    plain = Entrant(name, dataclasses.replace(strategy, horizon=float(strategy.horizon), **pieces), origin=origin)
-    return require_recordable(dataclasses.replace(plain, source=source_of(plain.strategy, plain)))
+    plain = Entrant(name, dataclasses.replace(strategy, horizon=float(strategy.horizon), **pieces), code=code)
+    return require_recordable(dataclasses.replace(plain, **own_code(plain.strategy, plain)))
 
 
 def require_recordable(entrant: Entrant) -> Entrant:
@@ -164,32 +177,37 @@ def in_a_line(cause: BaseException) -> str:
     return f"{type(cause).__name__}: {said}" if said else type(cause).__name__
 
 
-def module_name(path: Path) -> str:
-    """Return the name of the module that a strategy's file is loaded as: of two files of one name, two."""
-    return f"bench_strategy_{path.stem}_{digest(str(path.resolve()))}"
+def own_code(strategy: Strategy, plain: Entrant) -> dict[str, Any]:
+    """Return the fields source, modules and packages of Entrant: nothing if all pieces are bench's, whose fields say all.
 
-
-def source_of(strategy: Strategy, plain: Entrant) -> str | None:
-    """Return the code of a strategy's own pieces, or None if all are bench's: the text of its file, or else of their classes.
-
-    Pieces that the file imports from elsewhere bring their module's code along. plain: the strategy as it was loaded.
-    Raises StrategyError if there is no code to read: it has to be recorded and hashed.
+    plain: the strategy as it was loaded. Of one that was made in Python rather than loaded from a file, source is the code of the
+    pieces' classes. Raises StrategyError if there is no code to read: it has to be recorded and hashed.
     """
     kinds = {type(getattr(strategy, name)): None for name in ASPECTS}
     own = [kind for kind in kinds if kind.__module__.partition(".")[0] != "bench"]
     if not own:
-        return None
+        return {"source": None, "modules": {}, "packages": {}}
+    codes = {each: None for each in (plain.code, *map(code_that_defines, own)) if each}
     try:
-        if plain.origin is None:
-            return "\n".join(map(inspect.getsource, own))
-        elsewhere = {kind.__module__: None for kind in own if kind.__module__ != module_name(plain.origin)}
-        texts = [plain.origin.read_text(encoding="utf-8")]
-        return "\n".join([*texts, *(inspect.getsource(sys.modules[name]) for name in elsewhere)])
+        others = {kind.__module__: None for kind in own if code_that_defines(kind) is None}
+        files = {name: getattr(sys.modules[name], "__file__", None) for name in others}
+        beside = {name: read_code(Path(file)) for name, file in files.items() if file}
+        source = next(iter(codes)).source if codes else "\n".join(map(inspect.getsource, own))
     except (OSError, TypeError, KeyError) as cause:
         raise StrategyError(
             f"{plain.name}: the code of its pieces cannot be read ({in_a_line(cause)}), and it has to be recorded. "
             "Define them in a file."
         ) from cause
+    modules: dict[str, str] = {}
+    packages: dict[str, str] = {}
+    for place, (name, code) in enumerate([*((code.path.stem, code) for code in codes), *beside.items()]):
+        if place or not codes:  # a script also holds what is no part of the strategy
+            modules |= {f"{name}/{each}": text for each, text in code.modules().items()}
+            modules |= {} if name == "__main__" else {name: code.source}
+        else:
+            modules |= code.modules()
+        packages |= code.packages()
+    return {"source": source, "modules": modules, "packages": packages}
 
 
 @contextmanager

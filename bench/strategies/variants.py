@@ -21,9 +21,8 @@ from bench.strategies.strategy import (
     Entrant,
     in_a_line,
     load_strategy,
-    module_name,
+    own_code,
     require_recordable,
-    source_of,
 )
 
 MOST_VARIANTS = 1000
@@ -80,7 +79,7 @@ def vary(entrant: Entrant, settings: Mapping[str, Any]) -> Entrant:
             f"{name[:60]!r}...: cannot name a folder, expected at most {_LONGEST_NAME} bytes, no slash and no line break. "
             "Write the strategy as a file."
         )
-    return require_recordable(Entrant(name, varied, source_of(varied, plain), plain.origin, plain))
+    return require_recordable(Entrant(name, varied, **own_code(varied, plain), code=plain.code, plain=plain))
 
 
 def expand(entrants: Sequence[tuple[str, Entrant]], settings: Sequence[Setting]) -> list[Entrant]:
@@ -140,12 +139,20 @@ def _concerns(setting: Setting, asked: str, entrant: Entrant) -> bool:
 
 
 def _refuse_one_name(entrants: Sequence[tuple[str, Entrant]]) -> None:
-    """Raise StrategyError for two files of one name: their records would lie in one folder."""
+    """Raise StrategyError for two strategies of one name: their records would lie in one folder."""
     for (_, first), (_, second) in itertools.combinations(entrants, 2):
         one, other = ((each.plain or each) for each in (first, second))
-        if one.name == other.name and one.origin != other.origin:
+        if one.name != other.name:
+            continue
+        paths = [each.code.path if each.code else None for each in (one, other)]
+        if paths[0] and paths[1] and paths[0].resolve() != paths[1].resolve():
+            raise StrategyError(f"--strategy: {paths[0]} and {paths[1]} have the same name. Rename one of the files.")
+        if (
+            one.at(1.0).hash() != other.at(1.0).hash()
+        ):  # one file, changed between being asked for twice, or two objects
             raise StrategyError(
-                f"--strategy: {one.origin} and {other.origin} have the same name. Rename one of the files."
+                f"--strategy: two different strategies are called {one.name}. Rename one; if one file was asked for twice, it "
+                "changed meanwhile: run the command again."
             )
 
 
@@ -203,8 +210,8 @@ def _piece(entrant: Entrant, aspect: str, value: Any) -> Any:
 
 def _pieces(entrant: Entrant, aspect: str) -> dict[str, type]:
     """Return the pieces of an aspect, by name: bench's, and those that the strategy's own file defines."""
-    origin = (entrant.plain or entrant).origin
-    own = vars(sys.modules.get(module_name(origin), type)) if origin else {}
+    code = (entrant.plain or entrant).code
+    own = vars(sys.modules[code.package]) if code else {}
     known = {**vars(_MODULES[aspect]), **own}
     method = next(name for name, value in vars(ASPECTS[aspect]).items() if callable(value) and not name.startswith("_"))
     return {

@@ -27,11 +27,12 @@ def describe_run(
     jobs: int = 1,
 ) -> Provenance:
     """Return the provenance of a trial that starts now. source, data_hash, jobs: see Provenance."""
-    commit, modified = origin.code_state()
+    code = origin.code_state()
     return Provenance(
         bench_version=__version__,
-        commit=commit,
-        modified=modified,
+        commit=code.commit,
+        modified=code.modified,
+        commit_reason=code.reason,
         command=origin.command_line(),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         python=platform.python_version(),

@@ -33,12 +33,13 @@ from bench.records.store import RecordWriter, read_evals
 from bench.training import TRAINING_VERSION
 from bench.training.checkpoint import load_checkpoint, save_checkpoint, weights_sha256
 from bench.training.device import gpu_uuid
+from bench.training.faults import explained
 from bench.training.grid import evaluation_grid
 from bench.training.learner import Base, Learner, TrialSpec
 from bench.training.step import recorder_for
 
 # Increment when the content of a checkpoint changes.
-_CHECKPOINT_FORMAT = 6
+_CHECKPOINT_FORMAT = 7
 # Saving checkpoints takes at most this share of a trial's time, unless they would then lie further apart than these seconds.
 # One of ResNet-18 is 90 MB, and a GPU trains for less than a second between two evaluations.
 SAVING_SHARE = 0.01
@@ -109,7 +110,8 @@ class Trial:
     def run(self) -> Finished:
         """Train to the end of the horizon, from the checkpoint if there is one, and return what the trial leaves behind.
 
-        Once the trial is built, a failure is recorded before it is raised to the caller.
+        Once the trial is built, a failure is recorded before it is raised to the caller. Raises TrialError if memory runs out,
+        and DeadDeviceError if the device stops working.
         """
         with open_meters(gpu_uuid(self._device)) as self._meters:
             self._clock = PhaseClock(self._device, self._meters.all)
@@ -118,10 +120,13 @@ class Trial:
             try:
                 return self._run()
             except Exception as cause:
-                reason = f"{type(cause).__name__}: {cause}"
+                known = explained(cause, self._spec.scenario.training.batch_size)
+                reason = str(known or f"{type(cause).__name__}: {cause}")
                 self._writer.folder.mkdir(parents=True, exist_ok=True)
                 self._writer.save(self._record.model_copy(update={"status": "failed", "reason": reason}))
-                raise
+                if known is None or known is cause:
+                    raise
+                raise known from cause
 
     def _run(self) -> Finished:
         with self._clock.phase("prepare"):

@@ -85,7 +85,7 @@ def pack(
     piece_mib: the most that a piece may hold, in MiB. wheels: the Python that packages are for; None: without packages.
     Raises PackError for a tree that is modified, or an item that no piece can hold; DataError for a set that is not there.
     """
-    commit, modified = code_state(root)
+    commit, modified, _ = code_state(root)
     if commit is None or modified is not False or not (root / ".git").exists():
         raise PackError(
             f"{root}: the code differs from its commit, or has none, expected a clean checkout: records name the commit. "

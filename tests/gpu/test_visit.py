@@ -238,7 +238,7 @@ def test_the_packed_tree_is_its_commit(packed: Packed, tmp_path: Path):
         archive.extractall(tmp_path, filter="data")
     assert (tmp_path / COPIED_FROM).is_file()
     assert (tmp_path / "tests" / "conftest.py").is_file()
-    assert code_state(tmp_path) == (git(packed.root, "rev-parse", "HEAD"), False)
+    assert code_state(tmp_path)[:2] == (git(packed.root, "rev-parse", "HEAD"), False)
 
 
 def test_a_modified_tree_is_not_packed(packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -247,7 +247,7 @@ def test_a_file_that_lacks_a_column_is_not_used(results: Path):
 def test_columns_of_trials_match_the_version_of_the_format(results: Path):
     """Changing these columns requires incrementing parquet.FORMAT: existing collected files have the old ones."""
     columns = """scenario strategy horizon seed update updates title scenario_title status reason scenario_hash strategy_hash
-    rules_version training_version device machine data_hash commit modified
+    rules_version training_version device machine data_hash commit modified commit_reason
     command started python packages threads precision compiled own_code
     published_accuracy published_std published_source published_seeds published_steps chance validation_images points
     total_steps scratch_steps old_share previous_sha256 pieces

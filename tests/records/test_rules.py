@@ -67,6 +67,21 @@ def test_a_broken_rule_is_named_with_its_place(results: Path, rule: str):
     assert all(violation.where.startswith("short/scratch/1") for violation in violations)
 
 
+def test_sampled_power_far_from_the_counter_is_flagged(results: Path):
+    power = {"counter_tick_seconds": 0.1, "idle_watts_before": 70, "idle_watts_after": 71, "windows": []}
+    for ratio, expected in ((1.09, set()), (0.89, {"energy"}), (1.11, {"energy"})):
+        folder = results / "short/scratch/1/seed-1"
+        change(folder, lambda record: record["summary"].update(gpu_power={**power, "sampled_over_counted": ratio}))  # noqa: B023
+        assert broken(results) == expected
+
+
+def test_why_a_commit_is_unknown_is_said(results: Path):
+    unknown = {"commit": None, "modified": None, "commit_reason": "git took longer than 30 s"}
+    change(results / "short/scratch/1/seed-1", lambda record: record["provenance"].update(unknown))
+    (found,) = [each.found for each in check_results(results).violations if each.rule == "commit"]
+    assert found == "its commit is unknown: git took longer than 30 s"
+
+
 def test_two_seeds_with_the_same_weights_are_one(results: Path):
     other = json.loads((results / "short/scratch/1/seed-0/trial.json").read_text())["summary"]["weights_sha256"]
     change(results / "short/scratch/1/seed-1", lambda record: record["summary"].update(weights_sha256=other))

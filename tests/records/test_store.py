@@ -60,7 +60,7 @@ def test_an_unknown_key_in_an_evaluation_is_refused(tmp_path: Path):
 
 def test_another_schema_version_is_refused(tmp_path: Path):
     (tmp_path / "trial.json").write_text('{"schema_version": 99}')
-    with pytest.raises(RecordError, match="schema version 99, expected 1 to 6"):
+    with pytest.raises(RecordError, match="schema version 99, expected 1 to 7"):
         read_trial(tmp_path)
 
 
@@ -106,6 +106,8 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path):
     file.write_text("")
     with pytest.raises(RecordError, match="cannot be written"):
         require_writable(file / "results")
+    with pytest.raises(RecordError, match=r"\(Not a directory\), expected .*\. Name another one with --cache\.$"):
+        require_writable(file / "cache", "--cache")
 
 
 def test_a_record_names_no_path_of_this_machine(run_trial: RunTrial, scratch: Entrant, tmp_path: Path):

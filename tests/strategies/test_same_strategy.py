@@ -87,20 +87,6 @@ def test_a_file_of_ones_own_never_passes_for_a_shipped_strategy(name: str, tmp_p
         load_strategy(own(tmp_path / f"{name}.py"))
 
 
-def test_a_piece_from_another_file_is_part_of_the_strategy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(str(tmp_path))
-    own(tmp_path / "level_helper.py", 0.25)
-    path = tmp_path / "mine.py"
-    path.write_text("from bench import *\nfrom level_helper import Level\nstrategy = Strategy('M', Keep(), Level())\n")
-    before = load_strategy(path)
-    assert before.source is not None
-    assert "class Level" in before.source
-    monkeypatch.delitem(__import__("sys").modules, "level_helper")
-    own(tmp_path / "level_helper.py", 0.5)
-    __import__("linecache").checkcache()
-    assert load_strategy(path).hash() != before.hash()
-
-
 @pytest.mark.parametrize("reference", ["four-aspects[start.shrink=0.9,start.shrink=0.8]", "x[start=A(b=1,b=2)]"])
 def test_a_field_set_twice_is_refused(reference: str):
     with pytest.raises(StrategyError, match=r"(set|given) twice\. Remove one of them"):

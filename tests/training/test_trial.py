@@ -21,6 +21,7 @@ from bench.metering.flops import FlopCount
 from bench.metering.meters import Meters
 from bench.metering.nvml import GpuFacts, GpuSample
 from bench.models import build_model
+from bench.records.provenance import CodeState
 from bench.records.store import read_evals, read_trial
 from bench.scenario import Scenario
 from bench.strategies.strategy import Entrant
@@ -214,7 +215,7 @@ def test_a_trial_resumed_on_other_code_says_so_and_keeps_what_its_record_knew(
         run_trial(scratch, observer=KillAfter(8))
     begun = read_trial(tmp_path / "trial").provenance
     with monkeypatch.context() as patch:
-        patch.setattr("bench.training.provenance.origin.code_state", lambda: ("f" * 40, False))
+        patch.setattr("bench.training.provenance.origin.code_state", lambda: CodeState("f" * 40, False))
         resumed = run_trial(scratch).record.provenance
     assert resumed.modified is True
     assert (resumed.images, resumed.gpu) == (begun.images, begun.gpu) == ("resident", None)

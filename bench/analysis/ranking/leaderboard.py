@@ -36,7 +36,7 @@ _BASE_COSTS = [f"base_{currency}" for currency in CURRENCIES]
 _AT_CROSSING = {name: name.replace("_accuracy", "_at_crossing") for name in ACCURACIES}
 _NOTHING = dict.fromkeys(Speedup.__dataclass_fields__)
 _SCRATCH = (REFERENCE, 1.0)
-_OF_TRIALS = ("status", "machine", "device", "commit", "modified", "rules_version", "shipped")
+_OF_TRIALS = ("status", "machine", "device", "commit", "modified", "commit_reason", "rules_version", "shipped")
 _OF_A_ROW = ("scenario", "scenario_title", "update", "updates", "strategy", "title", "horizon", "old_share")
 
 
@@ -59,6 +59,7 @@ def leaderboard(
     validation_accuracy, test_accuracy and their _std at the end, of all, and as _old and _new; validation_at_crossing, and
     test_at_crossing at the next evaluation that took it, both of all and as _old and _new, empty without a crossing;
     base_<c> (of the first update only: life.py has the later ones of a chain); device, commit, modified, rules_version;
+    commit_reason (why commits are unknown; only where one is);
     shipped (whether the records came with bench; only where such records were added); may_have_seen (which held-out images a
     given old model may have been trained on; only where there are any). Where a target is published, also the columns of
     honesty.py.
@@ -217,10 +218,17 @@ def _facts(trials: dict[str, list[Any]], places: Sequence[int]) -> dict[str, obj
         **(bases if first["update"] == 1 else dict.fromkeys(bases)),
         "device": " / ".join(sorted(set(every("device")))),
         "commit": " / ".join(sorted({str(commit)[:10] for commit in every("commit")})),
+        **_unknown(trials.get("commit_reason", ()), places),
         "modified": not all(modified is False for modified in every("modified")),  # unknown counts as modified
         **({"shipped": any(every("shipped"))} if "shipped" in trials else {}),
         "rules_version": trials["rules_version"][places[0]],  # refuse_mixtures has seen that there is only one
     }
+
+
+def _unknown(reasons: Sequence[Any], places: Sequence[int]) -> dict[str, str]:
+    """Return why commits are unknown, as a column that a table without such a trial does not have."""
+    found = sorted({reasons[place] for place in places if isinstance(reasons[place], str)}) if reasons else []
+    return {"commit_reason": " / ".join(found)} if found else {}
 
 
 def _figures(

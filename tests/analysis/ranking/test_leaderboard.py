@@ -5,6 +5,7 @@ import pytest
 
 from bench.analysis.ranking.leaderboard import leaderboard, mean_curves
 from bench.errors import RecordError
+from bench.reporting.tables import _notes
 
 COSTS = {"images": 64, "train_flops": 1000, "aux_flops": 10, "device_seconds": 0.5}
 
@@ -129,6 +130,16 @@ def test_seeds_measured_at_different_steps_are_refused():
 def test_a_tree_that_is_not_known_to_be_clean_is_marked(modified: bool | None, expected: bool):
     table = leaderboard(*records(SCRATCH, modified=modified))
     assert table["modified"].tolist() == [expected]
+
+
+def test_why_a_commit_is_unknown_is_in_the_table_and_below_it():
+    trials, evals = records(SCRATCH | FAST, modified=None)
+    assert "commit_reason" not in leaderboard(trials.assign(commit_reason=None), evals)
+    reasons = trials.assign(commit_reason=[None, *["git is not installed"] * (len(trials) - 1)])
+    assert leaderboard(reasons, evals)["commit_reason"].tolist() == ["git is not installed"] * 2
+    table = leaderboard(trials.assign(commit_reason=["git is not installed", *[None] * (len(trials) - 1)]), evals)
+    assert table["commit_reason"].fillna("").tolist() == ["git is not installed", ""]
+    assert "Commit unknown: git is not installed." in _notes(table)
 
 
 def test_unfinished_trials_are_counted_not_hidden():
