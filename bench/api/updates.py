@@ -216,7 +216,7 @@ def update(
     for name, place in models.items():
         _write(plan, trials[name], folder / "weights", place)
     if decision:
-        write_json(folder / "verdict.json", _verdict(plan, decision, chosen))
+        write_json(folder / "verdict.json", _verdict(plan, decision, chosen, results))
     return Updated(folder, decision, models, results)
 
 
@@ -289,8 +289,8 @@ def _card(plan: Plan, spec: TrialSpec, record: TrialRecord, summary: Summary) ->
     )
 
 
-def _verdict(plan: Plan, decision: Decision, chosen: str) -> dict[str, Any]:
-    """Return the answer as plain values; what is not known is null."""
+def _verdict(plan: Plan, decision: Decision, chosen: str, results: Results) -> dict[str, Any]:
+    """Return the answer as plain values; what is not known is null. left_out: only where records could not be read."""
     from bench.reporting.updates import decision_lines
 
     horizon = decision.chosen.horizon if decision.chosen else 1.0
@@ -305,6 +305,7 @@ def _verdict(plan: Plan, decision: Decision, chosen: str) -> dict[str, Any]:
         "scenario_hash": plan.scenario.hash(),
         "seeds": list(plan.seeds),
         **_plain(asdict(decision)),
+        **({"left_out": results.unreadable["where"].tolist()} if len(results.unreadable) else {}),
     }
 
 

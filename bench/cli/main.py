@@ -10,7 +10,7 @@ import click
 
 from bench.catalog import TUNING_FROM
 from bench.cli.ablate import ablate_command
-from bench.cli.collect import collect_command, left_out_text, read_results
+from bench.cli.collect import collect_command, left_out_text, read_results, say_unreadable
 from bench.cli.data import data, prepare_and_tell
 from bench.cli.frontier import frontier_command
 from bench.cli.meters import check_command, flops_command
@@ -103,6 +103,7 @@ def run(images: Residence, fresh: bool, jobs: int, **asked: Any) -> None:
     with progress_on_terminal() as listener:
         results = run_plan(plan, jobs=jobs, listener=listener)
     click.echo(f"records: {plan.results / plan.scenario.name}")
+    say_unreadable(results)
     if results.left_out and min(plan.seeds) < TUNING_FROM:
         click.echo(f"bench: {left_out_text(results.left_out)}", err=True)
     try:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from bench.cli.collect import say_unreadable
 from bench.cli.data import prepare_and_tell
 from bench.cli.options import output_options
 from bench.cli.show import show
@@ -121,6 +122,7 @@ def update_command(
         write_scenario(known, output / "scenario.toml")
     with progress_on_terminal() as listener:
         done = update(plan, output, margin=margin / 100, keep=keep, jobs=jobs, listener=listener)
+    say_unreadable(done.results)
     if done.decision:
         for line in decision_lines(done.decision):
             click.echo(line)
