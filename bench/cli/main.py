@@ -23,6 +23,7 @@ from bench.cli.options import (
     training_options,
     tuning_option,
 )
+from bench.cli.plain import plain_where_needed
 from bench.cli.plan import list_command, plan_command
 from bench.cli.rank import compare_command, leaderboard_command
 from bench.cli.show import show_tables
@@ -43,6 +44,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 class _Commands(click.Group):
     """Turns a user's mistake into one line and its exit code; a bug keeps its traceback."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        plain_where_needed()
+        return super().main(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
