@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import tokenize
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -44,6 +45,8 @@ from bench.files import append_line, read_json, write_atomically
 _CHUNK_IMAGES = 1024
 _CHUNK_BYTES = 16 << 20
 _SHOWN = 5
+# What NumPy raises on a header that is none.
+_NO_ARRAY = (OSError, ValueError, EOFError, OverflowError, SyntaxError, TypeError, tokenize.TokenError)
 _LARGEST_MANIFEST = 1 << 30  # bytes: millions of broken files
 
 # Called with the number of images that were just completed.
@@ -113,7 +116,7 @@ def find_prepared(listing: Listing, size: int, root: Path) -> Prepared | None:
     try:
         pixels = np.load(folder / "images.npy", mmap_mode="r")
         found = pixels.shape
-    except (OSError, ValueError, EOFError, OverflowError, SyntaxError, TypeError) as cause:  # as NumPy reads a header
+    except _NO_ARRAY as cause:
         found, pixels = type(cause).__name__, None
     if pixels is not None and pixels.dtype != np.uint8:
         found = pixels.dtype
@@ -219,7 +222,7 @@ def _chunks(listing: Listing, size: int, folder: Path) -> list[Chunk]:
     target, shape = folder / "images.npy", (len(listing.files), size, size, CHANNELS)
     try:
         start = _data_offset(target, shape)
-    except (OSError, ValueError):
+    except _NO_ARRAY:
         (folder / "done.jsonl").unlink(missing_ok=True)  # its entries refer to another array file
         part = folder / "images.part"
         open_memmap(part, mode="w+", dtype=np.uint8, shape=shape).flush()

@@ -7,6 +7,7 @@ import lzma
 import math
 import os
 import struct
+import tokenize
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -57,7 +58,7 @@ def _archive(path: Path) -> Iterator[ZipFile]:
         raise
     # Whatever zipfile, zlib, lzma and NumPy raise on corrupted bytes, on encrypted ones, and on an unknown compression.
     except (
-        *(OSError, ValueError, BadZipFile, EOFError, zlib.error, lzma.LZMAError, struct.error),
+        *(OSError, ValueError, BadZipFile, EOFError, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError),
         *(RuntimeError, KeyError, TypeError, AttributeError, SyntaxError, MemoryError, OverflowError),
     ) as cause:
         reason = (str(cause).splitlines() or [type(cause).__name__])[0]
