@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class BenchError(Exception):
     """A mistake in a request or its input.
@@ -27,6 +32,10 @@ class StrategyError(BenchError):
 
 class RecordError(BenchError):
     """A record that is missing, truncated, from another version, or from another trial."""
+
+
+class DamagedError(RecordError):
+    """A record that cannot be read as what bench wrote. Others beside it still can; its trial can be run again."""
 
 
 class TakenError(RecordError):
@@ -63,3 +72,42 @@ class RuleError(BenchError):
     """Records that break the rules for a leaderboard row."""
 
     exit_code = 1
+
+
+class Fault(NamedTuple):
+    """What a file's content has wrong: its key, pydantic's name for the fault, what was found or expected, and how many more."""
+
+    key: str
+    kind: str
+    said: str
+    more: int
+
+
+def first_fault(cause: ValidationError) -> Fault:
+    """Return the first complaint about a file's content, in words of one line."""
+    complaint, more = cause.errors()[0], cause.error_count() - 1
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in complaint["loc"]).lstrip(".")
+    expected = complaint["msg"].removeprefix("Input should be ").removeprefix("Input ")
+    said = {
+        "value_error": complaint["msg"].removeprefix("Value error, "),
+        "extra_forbidden": "unknown key",
+        "missing": "missing",
+    }.get(complaint["type"], f"found {shown(complaint['input'])}, expected {expected}")
+    return Fault(shown_key(key), complaint["type"], said, more)
+
+
+_LONGEST = 80  # characters of what was found, in a message
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: on one line, and not all of a long one."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to write whole numbers of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def shown_key(key: str) -> str:
+    """Return a key as a message shows it: a file may have one that is no word."""
+    return key if key.isprintable() and len(key) <= _LONGEST else shown(key)

@@ -21,9 +21,12 @@ from pydantic import (
     model_validator,
 )
 
-from bench.errors import ScenarioError
+from bench.catalog import LARGEST_SEED
+from bench.errors import ScenarioError, first_fault
+from bench.files import read_at_most
 from bench.target import TargetPart, check_targets
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"  # a scenario's name is a folder's name
 Kind = Literal["class-incremental", "domain-incremental", "data-incremental", "mixed"]
 # Kind -> the field of a stage that says what arrives in it. A user's own folder works for every kind.
 _ARRIVES: dict[str, str] = {
@@ -35,6 +38,15 @@ _ARRIVES: dict[str, str] = {
 _ROUNDING = 1e-9
 Use = Literal["validation", "test"]  # of images that are held out
 HELD_OUT: tuple[Use, ...] = ("validation", "test")
+# Limits on what a file asks for, far above what can be run: sizes beyond them would be allocated, or counted to.
+LARGEST_FILE = 1 << 20  # bytes
+_MOST_STAGES = 1000
+_MOST_CLASSES = 1_000_000
+_MOST_EPOCHS = 100_000
+_LARGEST_BATCH = 1 << 20
+_LARGEST_IMAGE = 8000  # pixels of a side: 64 megapixels, as of what is decoded
+MOST_POINTS = 100_000
+_LONGEST_NAME = 200  # a name is a folder's name, and file systems hold 255 bytes; an update's output adds to it
 # model.preprocessing -> (mean, std) of each channel, of pixels in 0..1, as torchvision's and most of timm's weights expect them.
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 PRESETS = {"imagenet": _IMAGENET, "imagenet-224": _IMAGENET}
@@ -68,11 +80,15 @@ class DataPart(_Part):
 
     set: str | None = Field(default=None, pattern=r"^[a-z0-9_-]+$")  # None if the stages name folders
     classes: tuple[str, ...] | None = Field(default=None, min_length=1, strict=False)  # names of those used, in order
-    class_order_seed: int | None = Field(default=None, ge=0)  # None keeps the order of `classes`, or the set's own
+    class_order_seed: int | None = Field(
+        default=None, ge=0, le=LARGEST_SEED
+    )  # None keeps the order of `classes`, or the set's own
     validation_share: float | None = Field(default=None, gt=0, lt=0.5)  # of each class's training images
     test_share: float | None = Field(default=None, gt=0, lt=0.5)  # for images that come without a test part
-    split_seed: int = Field(default=0, ge=0)
-    image_size: int | None = Field(default=None, gt=0)  # pixels, square; for images decoded from files
+    split_seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
+    image_size: int | None = Field(
+        default=None, gt=0, le=_LARGEST_IMAGE
+    )  # pixels, square; for images decoded from files
     max_megapixels: int = Field(default=64, gt=0)  # of an image file; larger ones are refused
     # The user's own training images that are held out too: left out of training, or an error.
     duplicates: Literal["drop", "refuse"] = "drop"
@@ -119,7 +135,7 @@ class Stage(_Part):
     Discarded images stay discarded.
     """
 
-    classes: int | None = Field(default=None, gt=0)
+    classes: int | None = Field(default=None, gt=0, le=_MOST_CLASSES)
     domain: str | None = Field(default=None, min_length=1)
     share: float | None = Field(default=None, gt=0, le=1)
     folder: str | None = Field(default=None, min_length=1)
@@ -235,8 +251,8 @@ class ModelPart(_Part):
 class TrainingPart(_Part):
     """The settings that all strategies of the closed division share."""
 
-    epochs: int = Field(gt=0)  # scratch's budget: passes over all images of old + new
-    batch_size: int = Field(gt=0)
+    epochs: int = Field(gt=0, le=_MOST_EPOCHS)  # scratch's budget: passes over all images of old + new
+    batch_size: int = Field(gt=0, le=_LARGEST_BATCH)
     optimizer: Literal["sgd"] = "sgd"
     learning_rate: float = Field(gt=0)  # the peak; the strategy's schedule scales it
     momentum: float = Field(ge=0, lt=1)
@@ -245,7 +261,7 @@ class TrainingPart(_Part):
     label_smoothing: float = Field(ge=0, lt=1)
     precision: Literal["fp32", "bf16"]
     compile: bool = False  # with torch.compile, for every strategy: the same learning, but not bit for bit
-    crop_padding: int = Field(ge=0)  # pixels of zeros
+    crop_padding: int = Field(ge=0, le=_LARGEST_IMAGE)  # pixels of zeros
     flip: bool  # mirror half of the images horizontally
     crop_scale: float | None = Field(
         default=None, gt=0, le=1
@@ -265,8 +281,8 @@ class TrainingPart(_Part):
 class EvaluationPart(_Part):
     """When accuracy is measured, relative to scratch's budget. A trial's own end is always on the grid."""
 
-    points: int = Field(gt=0)  # evenly spaced over scratch's steps
-    test_every: int = Field(gt=0)  # test accuracy is measured at every n-th point, and at the end
+    points: int = Field(gt=0, le=MOST_POINTS)  # evenly spaced over scratch's steps
+    test_every: int = Field(gt=0, le=MOST_POINTS)  # test accuracy is measured at every n-th point, and at the end
 
 
 class PilotPart(_Part):
@@ -293,11 +309,11 @@ class Scenario(_Part):
     target: each update's published target, in order; in a file, [target], or one [[target]] per update of a chain.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=NAME, max_length=_LONGEST_NAME)
     title: str = Field(min_length=1)
     kind: Kind
     data: DataPart
-    stages: tuple[Stage, ...] = Field(min_length=2, strict=False)
+    stages: tuple[Stage, ...] = Field(min_length=2, max_length=_MOST_STAGES, strict=False)
     model: ModelPart
     training: TrainingPart
     evaluation: EvaluationPart
@@ -452,12 +468,16 @@ def load_scenario(path: Path) -> Scenario:
     Raises ScenarioError with file, key, what was found and what was expected.
     """
     try:
-        scenario = parse_scenario(tomllib.loads(path.read_text(encoding="utf-8")), str(path))
-        return scenario.model_copy(update={"root": path.parent})
-    except (OSError, UnicodeDecodeError) as cause:
+        # With or without a byte order mark, and with any line ends.
+        content = tomllib.loads(read_at_most(path, LARGEST_FILE).decode("utf-8-sig"))
+    except OSError as cause:
+        raise ScenarioError(f"{path}: cannot be read ({cause.strerror}). Give a readable UTF-8 TOML file.") from cause
+    except UnicodeDecodeError as cause:
         raise ScenarioError(f"{path}: cannot be read ({cause}). Give a readable UTF-8 TOML file.") from cause
-    except tomllib.TOMLDecodeError as cause:
-        raise ScenarioError(f"{path}: not valid TOML: {cause}. Fix the syntax there.") from cause
+    except (ValueError, RecursionError) as cause:  # of TOML's grammar, or too many digits, or too many brackets
+        reason = "nested too deeply" if isinstance(cause, RecursionError) else cause
+        raise ScenarioError(f"{path}: not valid TOML: {reason}. Fix the syntax there.") from cause
+    return parse_scenario(content, str(path)).model_copy(update={"root": path.parent})
 
 
 def parse_scenario(content: dict[str, Any], where: str) -> Scenario:
@@ -472,19 +492,13 @@ def parse_scenario(content: dict[str, Any], where: str) -> Scenario:
 
 def _explain(cause: ValidationError, where: str) -> str:
     """Turn the first complaint into one line: file, key, found, expected, what to do."""
-    complaint, count = cause.errors()[0], cause.error_count()
-    rest = f" (and {count - 1} more)" if count > 1 else ""
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in complaint["loc"]).lstrip(".")
-    if complaint["type"] == "value_error":
-        said = complaint["msg"].removeprefix("Value error, ")
+    key, kind, said, more = first_fault(cause)
+    rest = f" (and {more} more)" if more else ""
+    if kind == "value_error":
         nested = ": " if said.startswith("found") else "."  # some begin with a field's name
         return f"{where}: {key}{nested if key else ''}{said}{rest}"
-    if complaint["type"] == "extra_forbidden":
-        return f"{where}: {key}: unknown key. Remove it, or fix its spelling{rest}."
-    if complaint["type"] == "missing":
-        return f"{where}: {key}: missing. Add it{rest}."
-    expected = complaint["msg"].removeprefix("Input should be ").removeprefix("Input ")
-    return f"{where}: {key}: found {complaint['input']!r}, expected {expected}. Change it{rest}."
+    remedy = {"extra_forbidden": "Remove it, or fix its spelling", "missing": "Add it"}.get(kind, "Change it")
+    return f"{where}: {key}: {said}. {remedy}{rest}."
 
 
 def _first_repeated(values: Sequence[str | None]) -> str | None:

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from bench.errors import shown
+
 # RULES 9: with fewer seeds it is no better than a run's own provisional target.
 LEAST_SEEDS = 5
+_LARGEST_SEED = 2**63 - 1  # as of catalog.py
 
 
 class TargetPart(BaseModel):
@@ -31,12 +34,14 @@ class TargetPart(BaseModel):
     def _holds_together(self) -> TargetPart:
         if len(self.seeds) < LEAST_SEEDS:
             raise ValueError(f"seeds: {len(self.seeds)} found, expected at least {LEAST_SEEDS}. Run more.")
-        if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
-            raise ValueError(f"seeds: {list(self.seeds)} found, expected distinct ones, 0 or more. Change some.")
+        if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0 or max(self.seeds) > _LARGEST_SEED:
+            raise ValueError(
+                f"seeds: {shown(list(self.seeds))} found, expected distinct ones from 0 to 2^63 - 1. Change some."
+            )
         steps = self.convergence_steps
         if steps is not None and (len(steps) != len(self.seeds) or min(steps) < 1):
             raise ValueError(
-                f"convergence_steps: {list(steps)} found, expected a step above 0 for each of {len(self.seeds)} seeds. "
+                f"convergence_steps: {shown(list(steps))} found, expected a step above 0 for each of {len(self.seeds)} seeds. "
                 "Change or remove them."
             )
         return self

@@ -207,7 +207,7 @@ def run(
 
         run_side_by_side(chosen._local, jobs, listener or Silent())
     which = "tuning" if min(plan.seeds) >= TUNING_FROM else "scored"
-    return replace(load_results(chosen.results, seeds=which), _scenario=plan.scenario.name)
+    return replace(load_results(chosen.results, seeds=which, tell=lambda line: None), _scenario=plan.scenario.name)
 
 
 def prepare(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from bench.strategies.strategy import Entrant
     from bench.target import TargetPart
 
+_NAMED = 5  # of the records that cannot be read, in messages
 CURRENCIES = ("flops", "steps", "images", "device_seconds", "gpu_joules")
 
 
@@ -31,15 +33,16 @@ def load_results(
     published: bool = False,
     seeds: Seeds = "scored",
     columns: Sequence[str] | None = None,
-    tell: Callable[[str], object] = lambda note: None,
+    tell: Callable[[str], object] | None = None,
 ) -> Results:
     """Return the records of a folder, as a command would read them.
 
     published: add the records that come with bench, of every strategy and horizon that the folder does not have itself; they are
     marked in tables. The folder need not exist then. seeds: "scored", those below 100; "tuning", those from 100 on, which never
     count together with scored ones; or "all". columns: of the evaluations, None for all; bench.api.tables.COLUMNS are
-    enough for tables. tell: is told, in one line, why a collected file was not used.
-    Raises RecordError where the folder does not exist, or a finished trial's record is damaged.
+    enough for tables. tell: is told, in one line each, why a collected file was not used, how many records are left out, because
+    they cannot be read, and which; without it, the latter are a warning. Tables made from the others say so.
+    Raises RecordError where the folder does not exist, or cannot be listed.
 
     >>> import bench
     >>> results = bench.load_results("no-such-folder", published=True)
@@ -54,11 +57,28 @@ def load_results(
     own = Path(folder)
     if published:
         shipped = collect(shipped_folder("results"), columns=columns)
-        found = add_shipped(collect(own, tell, columns) if own.exists() else None, shipped)
+        found = add_shipped(collect(own, tell or _silent, columns) if own.exists() else None, shipped)
     else:
-        found = collect(own, tell, columns)
+        found = collect(own, tell or _silent, columns)
+    for line in unreadable_lines(own, found):
+        tell(line) if tell else warnings.warn(line, stacklevel=2)
     chosen = found.of_seeds(seeds)
     return Results(own, chosen, len(found.trials) - len(chosen.trials))
+
+
+def _silent(note: str) -> None:
+    pass
+
+
+def unreadable_lines(folder: Path, records: Records) -> list[str]:
+    """Say in a few lines how many records are left out, and why; nothing where none is."""
+    lost = records.unreadable
+    if not lost:
+        return []
+    count = len(lost) + len(records.trials)
+    more = [f"and {len(lost) - _NAMED} more; all of them: bench check {folder}"] if len(lost) > _NAMED else []
+    head = f"{folder}: {len(lost)} of {count} records left out, which cannot be read"
+    return [head, *(each.why for each in lost[:_NAMED]), *more]
 
 
 @dataclass(frozen=True)
@@ -85,6 +105,14 @@ class Results:
     def evaluations(self) -> pd.DataFrame:
         """A row for each evaluation of a finished trial. Columns: its trial's key, and bench.records.schema.EvalRow's; a copy."""
         return self._records.evals.copy()
+
+    @property
+    def unreadable(self) -> pd.DataFrame:
+        """A row for each record that is left out: where (its folder below the results), why (in one line). Tables say so, too."""
+        import pandas as pd
+
+        lost = self._records.unreadable
+        return pd.DataFrame([(each.where, each.why) for each in lost], columns=["where", "why"])
 
     @property
     def scenarios(self) -> pd.DataFrame:
@@ -195,7 +223,7 @@ class Results:
     def check(self) -> Check:
         """Check every record of the folder against the rules for a leaderboard's row.
 
-        Raises RecordError where the folder holds no record, or one that cannot be read.
+        One that cannot be read breaks a rule. Raises RecordError where the folder holds no record, or cannot be listed.
         """
         from bench.analysis.guards.rules import GUARDS
         from bench.api.tables import Check

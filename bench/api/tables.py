@@ -19,6 +19,7 @@ from bench.analysis.studies.frontier import frontiers
 from bench.analysis.studies.life import whole_life
 from bench.catalog import TUNING_FROM
 from bench.reporting.ablations import ablation_cells, ablation_plan_cells
+from bench.reporting.incomplete import incomplete_note, marked, noted
 from bench.reporting.latex import latex_plain, latex_table
 from bench.reporting.layout import Cells, html_table, markdown
 from bench.reporting.tables import comparison_cells, frontier_cells, leaderboard_cells, life_cells, pooled_cells
@@ -78,9 +79,9 @@ class Leaderboard(Table):
         rows = leaderboard(records.trials, records.evals, currency=currency, share=share)
         over_horizons = (frontier or Frontier.of(records, currency, share)).frame
         verdict = "\n".join(verdict_lines(rows, over_horizons))
-        cells = leaderboard_cells(rows, verdict)
+        cells = noted(leaderboard_cells(rows, verdict), records)
         tuning = (_TUNING,) if (records.trials["seed"] >= TUNING_FROM).any() else ()
-        return cls(rows, replace(cells, notes=(*cells.notes, *tuning)), verdict)
+        return cls(marked(rows, records), replace(cells, notes=(*cells.notes, *tuning)), verdict)
 
     def latex(self) -> str:
         """Return the table as a LaTeX table environment, the best in bold; it needs \\usepackage{booktabs}."""
@@ -98,7 +99,7 @@ class Frontier(Table):
         rows = frontiers(records.trials, records.evals, currency=currency, share=share)
         about = records.trials.iloc[0]
         named = rows.assign(scenario=about["scenario"], update=about["update"], currency=currency, share=share)
-        return cls(named, frontier_cells(rows, currency))
+        return cls(marked(named, records), noted(frontier_cells(rows, currency), records))
 
 
 @dataclass(frozen=True)
@@ -110,10 +111,10 @@ class WholeLife(Table):
     @classmethod
     def of(cls, records: Records, share: float) -> WholeLife:
         rows = whole_life(records.trials, records.evals, share=share)
-        cells = life_cells(rows)
+        cells = noted(life_cells(rows), records)
         keys = set(zip(rows["strategy"], rows["horizon"], strict=True))
-        marked = replace(cells, notes=(*cells.notes, *_published_note(records, keys)))
-        return cls(rows.assign(scenario=records.name, share=share), marked)
+        published = replace(cells, notes=(*cells.notes, *_published_note(records, keys)))
+        return cls(marked(rows.assign(scenario=records.name, share=share), records), published)
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class Pooled(Table):
         ranked = boards or [leaderboard(each.trials, each.evals, currency=currency, share=share) for each in updates]
         seeds = [seed_speedups(each.trials, each.evals, currency=currency, share=share) for each in updates]
         rows = pool(ranked, seeds)
-        return cls(rows.assign(currency=currency, share=share), pooled_cells(rows))
+        return cls(marked(rows.assign(currency=currency, share=share), *parts), noted(pooled_cells(rows), *parts))
 
 
 @dataclass(frozen=True)
@@ -159,19 +160,22 @@ class AblationPlanTable(Table):
 class Comparison:
     """Two strategies against each other, at each pair of horizons that is compared.
 
-    duels: one for each pair, with costs, tests and final accuracies. currency: of the costs. published: a note on records that
-    come with bench, if there are any.
+    duels: one for each pair, with costs, tests and final accuracies. currency: of the costs. notes: on records that come
+    with bench, and on those that cannot be read, if there are any. left_out: how many of these.
     """
 
     duels: tuple[Duel, ...]
     currency: str
-    published: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    left_out: int = 0
 
     @classmethod
     def of(cls, records: Records, one: str, other: str, currency: str, share: float) -> Comparison:
         pairs = records.pairs(one, other)
         found = [compare(records.trials, records.evals, *pair, currency=currency, share=share) for pair in pairs]
-        return cls(tuple(found), currency, _published_note(records, {key for pair in pairs for key in pair}))
+        notes = _published_note(records, {key for pair in pairs for key in pair})
+        incomplete = incomplete_note(records.unreadable)
+        return cls(tuple(found), currency, (*notes, *filter(None, [incomplete])), len(records.unreadable))
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -191,13 +195,14 @@ class Comparison:
             }
             about = {"one": one, "other": other, "one_horizon": one_horizon, "other_horizon": other_horizon}
             rows.append(found.accuracies.assign(**about, **tests))
-        return pd.concat(rows, ignore_index=True)
+        table = pd.concat(rows, ignore_index=True)
+        return table.assign(left_out=self.left_out) if self.left_out else table
 
     @property
     def cells(self) -> list[Cells]:
         """The same in words: two tables for each pair, costs and accuracies."""
         tables = [cells for found in self.duels for cells in comparison_cells(found, self.currency)]
-        return [replace(each, notes=(*each.notes, *self.published)) for each in tables]
+        return [replace(each, notes=(*each.notes, *self.notes)) for each in tables]
 
     def _repr_html_(self) -> str:
         return "\n".join(map(html_table, self.cells))
@@ -212,7 +217,7 @@ class Curves:
 
     @classmethod
     def of(cls, records: Records, currency: str) -> Curves:
-        return cls(mean_curves(records.trials, records.evals, currency), currency)
+        return cls(marked(mean_curves(records.trials, records.evals, currency), records), currency)
 
     def _repr_html_(self) -> str:
         return self.frame.to_html(index=False, float_format="{:.4g}".format)

@@ -251,7 +251,7 @@ def update(
     for name, place in models.items():
         _write(plan, trials[name], folder / "weights", place)
     if decision:
-        write_json(folder / "verdict.json", _verdict(plan, decision, chosen))
+        write_json(folder / "verdict.json", _verdict(plan, decision, chosen, results))
     return Updated(folder, decision, models, results)
 
 
@@ -369,8 +369,8 @@ def _card(plan: Plan, spec: TrialSpec, record: TrialRecord, summary: Summary) ->
     )
 
 
-def _verdict(plan: Plan, decision: Decision, chosen: str) -> dict[str, Any]:
-    """Return the answer as plain values; what is not known is null."""
+def _verdict(plan: Plan, decision: Decision, chosen: str, results: Results) -> dict[str, Any]:
+    """Return the answer as plain values; what is not known is null. left_out: only where records could not be read."""
     from bench.reporting.updates import decision_lines
 
     horizon = decision.chosen.horizon if decision.chosen else 1.0
@@ -388,6 +388,7 @@ def _verdict(plan: Plan, decision: Decision, chosen: str) -> dict[str, Any]:
         "seeds": list(plan.seeds),
         "left_out": [asdict(each) for each in plan.left_out],
         **_plain(asdict(decision)),
+        **({"left_out": results.unreadable["where"].tolist()} if len(results.unreadable) else {}),
     }
 
 

@@ -33,6 +33,8 @@ def collect_command(results: Path, output: Path | None) -> None:
     from bench.records.collect import write_collected
 
     found = write_collected(results, output)
+    for each in found.unreadable:
+        click.echo(f"bench: left out: {each.why}", err=True)
     click.echo(f"{found.path}: {found.trials:,} trials, {found.evals:,} evaluations, {found.size / 1e6:,.1f} MB")
 
 
@@ -52,6 +54,14 @@ def read_results(results: Path, *, published: bool = False, whole: bool = False,
     if found.left_out and seeds == "scored":
         tell(left_out_text(found.left_out))
     return found
+
+
+def say_unreadable(results: Results) -> None:
+    """Say on stderr which records of a folder are in no table, because they cannot be read."""
+    from bench.api.results import unreadable_lines
+
+    for line in unreadable_lines(results.folder, results._records):
+        click.echo(f"bench: {line}", err=True)
 
 
 def left_out_text(count: int) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.catalog import REFERENCE, TUNING_FROM
+from bench.cli.collect import say_unreadable
 from bench.cli.data import prepare_and_tell
 from bench.cli.options import Seeds, entrants_of, what_and_where
 from bench.cli.show import show_tables
@@ -114,6 +115,7 @@ def frontier_command(
     plan = frontier(scenario, entrants, horizons, seeds or range(3), **options)
     with progress_on_terminal() as listener:
         results = run(plan, jobs=asked["jobs"], listener=listener)
+    say_unreadable(results)
     click.echo(f"records: {plan.results / scenario.name}")
     for update in range(1, scenario.updates + 1):
         for line in results.leaderboard(scenario, update=update).verdict.splitlines():

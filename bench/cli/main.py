@@ -10,7 +10,7 @@ import click
 
 from bench.catalog import TUNING_FROM
 from bench.cli.ablate import ablate_command
-from bench.cli.collect import collect_command, left_out_text, read_results
+from bench.cli.collect import collect_command, left_out_text, read_results, say_unreadable
 from bench.cli.data import data, prepare_and_tell
 from bench.cli.frontier import frontier_command
 from bench.cli.merge import merge_command
@@ -25,6 +25,7 @@ from bench.cli.options import (
     training_options,
     tuning_option,
 )
+from bench.cli.plain import plain_where_needed
 from bench.cli.plan import list_command, plan_command
 from bench.cli.rank import compare_command, leaderboard_command
 from bench.cli.show import show_tables
@@ -45,6 +46,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 class _Commands(click.Group):
     """Turns a user's mistake into one line and its exit code; a bug keeps its traceback."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        plain_where_needed()
+        return super().main(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -108,6 +113,7 @@ def run(images: Residence, fresh: bool, jobs: int, pilot: float | None, **asked:
     with progress_on_terminal() as listener:
         results = run_plan(plan, jobs=jobs, listener=listener)
     click.echo(f"records: {plan.results / plan.scenario.name}")
+    say_unreadable(results)
     if results.left_out and min(plan.seeds) < TUNING_FROM:
         click.echo(f"bench: {left_out_text(results.left_out)}", err=True)
     try:

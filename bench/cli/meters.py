@@ -87,11 +87,23 @@ def flops_command(model: str, image: tuple[int, int, int], classes: int, stages:
 @click.argument("results", type=click.Path(path_type=Path), required=False)
 @click.option("--audit", type=click.Path(path_type=Path), default=None, help="Folder of one trial's record.")
 @click.option("--strategy", default=None, help="With --audit: the strategy's file, if it is not shipped.")
+@click.option(
+    "--scenario",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="With --audit: the scenario's file, if folders of your own are relative to it and are not found.",
+)
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @device_option
 @data_root_option
 def check_command(
-    results: Path | None, audit: Path | None, strategy: str | None, form: str, device: str, data_root: Path
+    results: Path | None,
+    audit: Path | None,
+    strategy: str | None,
+    scenario: Path | None,
+    form: str,
+    device: str,
+    data_root: Path,
 ) -> None:
     """Check records: all of RESULTS against the rules for a leaderboard's row, or one trial's charges (--audit).
 
@@ -101,7 +113,7 @@ def check_command(
     if (results is None) == (audit is None):
         raise BenchError("bench check: give either a results folder, or --audit with one trial's folder.")
     if audit is not None:
-        _audit(audit, strategy, device, data_root, form)
+        _audit(audit, strategy, scenario, device, data_root, form)
     elif results is not None:
         _check_rules(results, form)
 
@@ -119,12 +131,12 @@ def _stages(model: str, image: tuple[int, int, int], classes: int, form: str) ->
     show(stage_cells(model, image, count, found))
 
 
-def _audit(trial: Path, strategy: str | None, device: str, data_root: Path, form: str) -> None:
+def _audit(trial: Path, strategy: str | None, scenario: Path | None, device: str, data_root: Path, form: str) -> None:
     from bench.execution.audit import audit_record
     from bench.reporting.metering import audit_cells
     from bench.training.device import choose_device
 
-    found = audit_record(trial, strategy, data_root, choose_device(device))
+    found = audit_record(trial, strategy, data_root, choose_device(device), scenario)
     if form == "json":
         click.echo(
             json.dumps(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from bench.cli.plain import plain_cells
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def show(cells: Cells, *, wide: bool = False, columns: Sequence[str] | None = No
     """Print one table, as show_tables does."""
     from bench.reporting.layout import fit, text_lines, wrapped
 
+    cells = plain_cells(cells)
     width = None if wide else shutil.get_terminal_size().columns
     chosen = cells.pick(columns) if columns is not None else cells if width is None else fit(cells, width)
     first, *more = cells.heading.split("\n")

@@ -8,6 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from bench.cli.collect import say_unreadable
 from bench.cli.data import prepare_and_tell_files
 from bench.cli.options import output_options, pilot_option
 from bench.cli.show import show
@@ -163,6 +164,7 @@ def update_command(
         write_scenario(known, output / "scenario.toml")
     with progress_on_terminal() as listener:
         done = update(plan, output, margin=margin / 100, keep=keep, jobs=jobs, listener=listener)
+    say_unreadable(done.results)
     if done.decision and done.pilot:
         for line in pilot_lines(done.pilot, done.decision):
             click.echo(line)

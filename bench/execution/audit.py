@@ -15,7 +15,7 @@ from bench.errors import RecordError
 from bench.models import build_model
 from bench.records.schema import BaseCost, TrialRecord
 from bench.records.store import read_trial
-from bench.scenario import Scenario, parse_scenario
+from bench.scenario import Scenario, load_scenario, parse_scenario
 from bench.strategies.strategy import Entrant
 from bench.strategies.variants import load_variant
 from bench.streams import torch_stream
@@ -35,19 +35,23 @@ class Audit:
         return all(part.agrees for part in self.parts)
 
 
-def audit_record(folder: Path, strategy: str | None, data_root: Path, device: torch.device) -> Audit:
+def audit_record(
+    folder: Path, strategy: str | None, data_root: Path, device: torch.device, scenario_file: Path | None = None
+) -> Audit:
     """Replay some steps of the trial recorded in `folder`, and compare the record's figures with recomputed ones.
 
-    strategy: path of the strategy's file, if it is not a shipped one. No base model is needed: counts depend on shapes
-    alone, so a fresh model stands in for it.
-    Raises RecordError if there is no finished trial, or if the strategy found is not the recorded one.
+    strategy: path of the strategy's file, if it is not a shipped one. scenario_file: the scenario's, which its folders of one's
+    own are relative to; without it they are looked for in the current folder, and around the record. No base model is needed:
+    counts depend on shapes alone, so a fresh model stands in for it.
+    Raises RecordError if there is no finished trial, if the strategy or scenario found is not the recorded one, or if the
+    scenario's folders are not found.
     """
     record = read_trial(folder)
     if record is None or record.summary is None:
         raise RecordError(
             f"{folder}: no finished trial, expected its trial.json. Name a record's folder, seed-<n> or update-<k>."
         )
-    scenario = parse_scenario(record.scenario, str(folder / "trial.json"))
+    scenario = _with_root(record, folder, scenario_file)
     entrant = _entrant(record, folder, strategy)
     images = load_images(scenario, data_root)
     spec = TrialSpec(scenario, entrant, record.update, record.seed)
@@ -55,6 +59,31 @@ def audit_record(folder: Path, strategy: str | None, data_root: Path, device: to
     base = _stand_in(scenario, update, record.seed) if entrant.strategy.needs_base else None
     learner, parts = replay(spec, update, base, device)
     return Audit(str(folder), (*parts, *_recorded(record, learner, parts)))
+
+
+def _with_root(record: TrialRecord, folder: Path, scenario_file: Path | None) -> Scenario:
+    """Return the recorded scenario, with the folder that its own folders are relative to."""
+    scenario = parse_scenario(record.scenario, str(folder / "trial.json"))
+    if scenario_file is not None:
+        named = load_scenario(scenario_file)
+        if named.hash() != record.scenario_hash:
+            raise RecordError(
+                f"{scenario_file}: another scenario than the recorded one (hash {named.hash()}, expected "
+                f"{record.scenario_hash}). Give the file that the trial was run with."
+            )
+        return scenario.model_copy(update={"root": named.root})
+    wanted = [stage.folder for stage in scenario.stages if stage.folder]
+    if not wanted:
+        return scenario
+    # A record holds no absolute path. Its results usually lie beside the scenario's file, or below the current folder.
+    looked = list(dict.fromkeys([Path.cwd(), *folder.resolve().parents]))
+    found = next((place for place in looked if all((place / name).exists() for name in wanted)), None)
+    if found is None:
+        raise RecordError(
+            f"{folder}: its scenario's folders {', '.join(wanted)} are not there, looked in {', '.join(map(str, looked))}. "
+            "Name the scenario's file, which they are relative to, with --scenario."
+        )
+    return scenario.model_copy(update={"root": found})
 
 
 def _entrant(record: TrialRecord, folder: Path, strategy: str | None) -> Entrant:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bench.errors import RecordError
+from bench.errors import DamagedError, RecordError
 from bench.records.schema import TrialRecord
 from bench.records.store import evaluations_complete, read_trial, trial_folder
 from bench.training import TRAINING_VERSION
@@ -46,11 +46,16 @@ def plan_trial(spec: TrialSpec, results: Path, device_type: str, data_hash: str,
     """Do what plan_trials does, for one trial."""
     update = spec.update if spec.scenario.updates > 1 else None
     folder = trial_folder(results, spec.scenario.name, spec.entrant.name, spec.horizon, spec.seed, update)
-    record = None if fresh else read_trial(folder)
+    try:
+        record = None if fresh else read_trial(folder)
+    except DamagedError:  # nothing in it can be used
+        return PlannedTrial(spec, folder, "damaged")
     if record is None:
         return PlannedTrial(spec, folder, "due")
     differences = [
         ("update", record.update, spec.update),
+        ("seed", record.seed, spec.seed),
+        ("horizon", record.horizon, spec.horizon),
         ("scenario", record.scenario_hash, spec.scenario.hash()),
         ("strategy", record.strategy_hash, spec.entrant.hash()),
         ("training version", record.training_version, TRAINING_VERSION),
@@ -70,7 +75,7 @@ def plan_trial(spec: TrialSpec, results: Path, device_type: str, data_hash: str,
         "diverged": "diverged",
     }
     state = states[record.status]
-    if state == "finished" and not evaluations_complete(folder, record):
+    if record.ended and not evaluations_complete(folder, record):
         state = "damaged"
     return PlannedTrial(spec, folder, state, record)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,16 +16,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json
 
-from bench.errors import RecordError
+from bench.errors import DamagedError, RecordError
 from bench.records.frames import KEY, TEXT
-from bench.records.grid import evaluation_marks
+from bench.records.grid import evaluation_steps
 from bench.records.listing import EVALS
 from bench.records.schema import EvalRow
-from bench.records.store import read_evals
+from bench.records.store import parse_evals, read_lines, require_whole
 
 T = TypeVar("T")
 R = TypeVar("R")
-Trial = tuple[Path, dict[str, Any]]  # a finished or diverged trial's folder, and its row of Records.trials
 
 # The columns of its trial that every evaluation's row repeats, so that no second table is needed.
 OF_TRIAL = {
@@ -41,7 +42,25 @@ _BATCH_BYTES = 8 << 20  # of evaluations read at a time
 _THREADS = 2  # the consumer of the tables needs CPU time, too
 
 
-def evaluations(trials: Sequence[Trial]) -> tuple[pa.Schema, Iterator[pa.Table]]:
+@dataclass(frozen=True)
+class Trial:
+    """A trial that has ended.
+
+    row: of Records.trials. grid: the arguments of evaluation_steps. evals_sha256: of its evaluations' file, None if not known.
+    """
+
+    folder: Path
+    row: dict[str, Any]
+    status: str
+    grid: tuple[int, int, int, int | None]
+    evals_sha256: str | None
+
+    @property
+    def evaluation_steps(self) -> tuple[int, ...]:
+        return evaluation_steps(*self.grid)
+
+
+def evaluations(trials: Sequence[Trial], lost: dict[str, str]) -> tuple[pa.Schema, Iterator[pa.Table]]:
     """Return the schema of these trials' evaluations, and the evaluations, in the order of `trials`, a few at a time.
 
     Columns: those of OF_TRIAL, and the fields of EvalRow: whole numbers as int64, everything else as float64. If a
@@ -49,27 +68,31 @@ def evaluations(trials: Sequence[Trial]) -> tuple[pa.Schema, Iterator[pa.Table]]
     batches ahead, so many trials take no more memory than a few.
     A diverged trial has no accuracy (NaN) from the evaluation that found it to its end, and costs nothing more: it has missed any
     target.
-    Raises RecordError, like read_evals, if a line is not an evaluation, and if a trial's evaluations do not reach its end.
+    lost: folder -> why is added to it for each trial that has no rows here, because a line is not an evaluation, or because
+    they are not those of its grid, or not those that its record has a digest of.
     """
     whole = [name for name, field in _FIELDS.items() if field.annotation is int]
-    large = {name for name in whole if any(row.get(name, 0) > _LARGEST for _, row in trials)}
+    large = {name for name in whole if any((each.row.get(name) or 0) > _LARGEST for each in trials)}
     exact = set(whole) - large
     fields = pa.schema([(name, pa.int64() if name in exact else pa.float64()) for name in _FIELDS])
-    facts = pa.table({name: _facts([row[name] for _, row in trials], kind) for name, kind in OF_TRIAL.items()})
+    facts = pa.table({name: _facts([each.row[name] for each in trials], kind) for name, kind in OF_TRIAL.items()})
     schema = pa.schema([*facts.schema, *fields])
-    return schema, _tables(trials, facts, fields, schema)
+    return schema, _tables(trials, facts, fields, schema, lost)
 
 
 def _facts(values: list[Any], kind: pa.DataType) -> pa.Array:
     return pa.array(values, pa.string()).dictionary_encode() if pa.types.is_dictionary(kind) else pa.array(values, kind)
 
 
-def _tables(trials: Sequence[Trial], facts: pa.Table, fields: pa.Schema, schema: pa.Schema) -> Iterator[pa.Table]:
+def _tables(
+    trials: Sequence[Trial], facts: pa.Table, fields: pa.Schema, schema: pa.Schema, lost: dict[str, str]
+) -> Iterator[pa.Table]:
     begun = 0
-    for counts, table in _ahead(partial(_read, fields=fields), _batches(trials)):
+    for counts, table, damaged in _ahead(partial(_read, fields=fields), _batches(trials)):
         who = facts.take(pa.array(np.repeat(np.arange(begun, begun + len(counts)), counts)))
         yield pa.Table.from_arrays([*who.columns, *table.columns], schema=schema)
         begun += len(counts)
+        lost |= damaged
 
 
 def _ahead(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
@@ -90,16 +113,16 @@ def _ahead(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 
 def _batches(trials: Iterable[Trial]) -> Iterator[list[Trial]]:
     batch, size = [], 0
-    for folder, row in trials:
-        if row["status"] == "diverged":  # by itself: its evaluations are not those of its file
+    for trial in trials:
+        if trial.status == "diverged":  # by itself: its evaluations are not those of its file
             if batch:
                 yield batch
-            yield [(folder, row)]
+            yield [trial]
             batch, size = [], 0
             continue
-        batch.append((folder, row))
+        batch.append(trial)
         with suppress(OSError):  # the reader reports what is wrong
-            size += (folder / EVALS).stat().st_size
+            size += (trial.folder / EVALS).stat().st_size
         if size >= _BATCH_BYTES:
             yield batch
             batch, size = [], 0
@@ -107,31 +130,24 @@ def _batches(trials: Iterable[Trial]) -> Iterator[list[Trial]]:
         yield batch
 
 
-def _read(batch: Sequence[Trial], fields: pa.Schema) -> tuple[list[int], pa.Table]:
-    """Return (number of evaluations of each trial, these evaluations)."""
-    if batch[0][1]["status"] == "diverged":
-        return _read_diverged(*batch[0], fields)
-    counts, table = _read_fast(batch, fields) or _read_with_care(batch, fields)
-    ends, steps = np.cumsum(counts), table["step"].to_numpy()
-    for (folder, row), count, end in zip(batch, counts, ends, strict=True):
-        last = int(steps[end - 1]) if count else 0
-        if "steps" not in row or last != row["total_steps"]:  # there are no steps without a summary
-            raise RecordError(
-                f"{folder}: finished, but its evaluations end at step {last}, expected {row['total_steps']}. Run it again."
-            )
-    return counts, table
+def _read(batch: Sequence[Trial], fields: pa.Schema) -> tuple[list[int], pa.Table, dict[str, str]]:
+    """Return (number of evaluations of each trial, these evaluations, why those trials are lost that have none)."""
+    if batch[0].status != "diverged" and (found := _read_fast(batch, fields)):
+        return *found, {}
+    return _read_with_care(batch, fields)
 
 
 def _read_fast(batch: Sequence[Trial], fields: pa.Schema) -> tuple[list[int], pa.Table] | None:
     """Return what _read does, or None if anything differs from what bench writes."""
     try:
-        contents = [(folder / EVALS).read_bytes() for folder, _ in batch]
-    except OSError:
+        contents = [read_lines(trial.folder) for trial in batch]
+    except RecordError:
         return None
     if not all(content.startswith(b"{") and content.endswith(b"}\n") for content in contents):
         return None
     counts = [content.count(b"\n") for content in contents]
     lines, total = b"".join(contents), sum(counts)
+    digests = [_digest(trial, content) for trial, content in zip(batch, contents, strict=True)]
     del contents
     if not _flat(lines, total):
         return None
@@ -143,7 +159,19 @@ def _read_fast(batch: Sequence[Trial], fields: pa.Schema) -> tuple[list[int], pa
         ).select(fields.names)
     except pa.ArrowException:  # not JSON, an unknown key, a repeated key, a value of another type
         return None
-    return (counts, table) if table.num_rows == total and _all_there(lines, table) else None
+    if table.num_rows != total or not _all_there(lines, table):
+        return None
+    steps, ends = table["step"].to_numpy(), np.cumsum(counts)
+    try:
+        for trial, count, end, digest in zip(batch, counts, ends, digests, strict=True):
+            require_whole(trial.folder, trial, steps[end - count : end].tolist(), digest)
+    except DamagedError:
+        return None
+    return counts, table
+
+
+def _digest(trial: Trial, content: bytes) -> str:
+    return "" if trial.evals_sha256 is None else hashlib.sha256(content).hexdigest()
 
 
 def _flat(lines: bytes, count: int) -> bool:
@@ -162,30 +190,38 @@ def _all_there(lines: bytes, table: pa.Table) -> bool:
     return without <= _NULLABLE and all(lines.count(f'"{name}"'.encode()) == table.num_rows for name in must)
 
 
-def _read_with_care(batch: Sequence[Trial], fields: pa.Schema) -> tuple[list[int], pa.Table]:
+def _read_with_care(batch: Sequence[Trial], fields: pa.Schema) -> tuple[list[int], pa.Table, dict[str, str]]:
     """Read line by line: far slower, but it says what is wrong and where."""
-    read = [(folder, read_evals(folder)) for folder, _ in batch]
-    return [len(rows) for _, rows in read], pa.concat_tables([_table(folder, rows, fields) for folder, rows in read])
+    counts, tables, damaged = [], [fields.empty_table()], {}
+    for trial in batch:
+        try:
+            content = read_lines(trial.folder)
+            rows = parse_evals(content, trial.folder)
+            require_whole(trial.folder, trial, [row.step for row in rows], _digest(trial, content))
+            if trial.status == "diverged":
+                rows = _diverged(trial, rows)
+            tables.append(_table(trial.folder, rows, fields))
+            counts.append(len(rows))
+        except DamagedError as cause:
+            damaged[str(trial.folder)] = str(cause)
+            counts.append(0)
+    return counts, pa.concat_tables(tables), damaged
 
 
-def _read_diverged(folder: Path, row: dict[str, Any], fields: pa.Schema) -> tuple[list[int], pa.Table]:
-    """Return what _read does, of a trial that diverged at its last evaluation."""
-    rows, total = read_evals(folder), row["total_steps"]
-    if not rows or not row["points"]:
-        raise RecordError(f"{folder}: diverged, but has no evaluations. Run it again with --fresh.")
+def _diverged(trial: Trial, rows: Sequence[EvalRow]) -> list[EvalRow]:
+    """Return the evaluations of a trial that diverged at the last of them, as if it had gone on to its end without learning."""
     last = rows[-1].model_copy(
         update={name: float("nan") for name in _ACCURACIES if getattr(rows[-1], name) is not None}
     )
-    grid = sorted({*evaluation_marks(row["points"], row["scratch_steps"], total), total})
-    rows = [*rows[:-1], *(last.model_copy(update={"step": step}) for step in grid if step >= last.step)]
-    return [len(rows)], _table(folder, rows, fields)
+    steps = evaluation_steps(*trial.grid[:3])
+    return [*rows[:-1], *(last.model_copy(update={"step": step}) for step in steps if step >= last.step)]
 
 
 def _table(folder: Path, rows: Sequence[EvalRow], fields: pa.Schema) -> pa.Table:
     try:
         arrays = [_array([getattr(row, field.name) for row in rows], field.type) for field in fields]
     except (OverflowError, pa.ArrowException) as cause:
-        raise RecordError(
+        raise DamagedError(
             f"{folder / EVALS}: a number above {_LARGEST}, expected none above its summary's. Run the trial again."
         ) from cause
     return pa.Table.from_arrays(arrays, schema=fields)

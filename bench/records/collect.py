@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import operator
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +28,14 @@ _TICK_NANOSECONDS, _TRIES = 50_000_000, 20
 
 
 @dataclass(frozen=True)
+class Unreadable:
+    """A record that is left out. where: its folder below the results, with slashes. why: in one line, naming the file."""
+
+    where: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Records:
     """Every trial under a results folder.
 
@@ -37,10 +47,12 @@ class Records:
     there is none), and the summary's fields where it is finished.
     evals: one row per evaluation of a finished or diverged trial: scenario and strategy (both categorical), horizon, seed,
     update, and the fields of EvalRow.
+    unreadable: the records that are in neither, because they are damaged, or copies; anything made from the others says so.
     """
 
     trials: pd.DataFrame
     evals: pd.DataFrame
+    unreadable: tuple[Unreadable, ...] = ()
 
     @property
     def name(self) -> str:
@@ -62,7 +74,9 @@ class Records:
         begins = np.flatnonzero(_changes(self.evals))
         first = pd.MultiIndex.from_frame(self.evals.iloc[begins][_KEY])
         wanted = first.isin(pd.MultiIndex.from_frame(trials[_KEY]))
-        return Records(trials, self.evals[np.repeat(wanted, np.diff(begins, append=len(self.evals)))])
+        return replace(
+            self, trials=trials, evals=self.evals[np.repeat(wanted, np.diff(begins, append=len(self.evals)))]
+        )
 
     def of_seeds(self, which: Seeds) -> Records:
         """Return the trials of scored seeds, of tuning seeds (from 100 on), or all."""
@@ -115,7 +129,7 @@ class Records:
     def by_update(self) -> list[Records]:
         """Return one scenario's part, update by update, for updates that have any trial."""
         return [
-            Records(_where(self.trials, "update", update), _where(self.evals, "update", update))
+            replace(self, trials=_where(self.trials, "update", update), evals=_where(self.evals, "update", update))
             for update in sorted(self.trials["update"].unique())
         ]
 
@@ -139,7 +153,8 @@ class Records:
                 f"scenario {scenario}: no trials among the results, expected one of: {known}. "
                 f"Run: bench run --scenario {scenario}"
             )
-        return Records(trials, _where(self.evals, "scenario", scenario))
+        mine = tuple(each for each in self.unreadable if each.where.startswith(f"{scenario}/"))
+        return Records(trials, _where(self.evals, "scenario", scenario), mine)
 
 
 def add_shipped(own: Records | None, shipped: Records) -> Records:
@@ -154,7 +169,8 @@ def add_shipped(own: Records | None, shipped: Records) -> Records:
     parts = [(added, True)] if own is None or own.trials.empty else [(own, False), (added, True)]
     trials = pd.concat([part.trials.assign(shipped=flag) for part, flag in parts], ignore_index=True)
     evals = pd.concat([part.evals.astype({"scenario": str, "strategy": str}) for part, _ in parts], ignore_index=True)
-    return Records(trials, evals.astype({"scenario": "category", "strategy": "category"}))
+    unreadable = (*(own.unreadable if own else ()), *shipped.unreadable)
+    return Records(trials, evals.astype({"scenario": "category", "strategy": "category"}), unreadable)
 
 
 def _changes(evals: pd.DataFrame) -> np.ndarray:
@@ -176,12 +192,13 @@ def _where(frame: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Collected:
-    """What a collected file holds. size: in bytes."""
+    """What a collected file holds. size: in bytes. unreadable: the records that are not in it."""
 
     path: Path
     trials: int
     evals: int
     size: int
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 def collect(
@@ -191,40 +208,67 @@ def collect(
 ) -> Records:
     """Return every record under `results`: from its collected file if that is current, otherwise read one by one.
 
-    The frames are the same either way. tell: is given one line saying why an existing collected file was not used. columns:
-    of the evaluations, besides the key, None for all; fewer take less time and memory.
-    Raises RecordError if the folder does not exist or a finished trial's record is torn or incomplete.
+    The frames are the same either way. Records that cannot be read are left out, and named with the reason. tell: is given one
+    line saying why an existing collected file was not used. columns: of the evaluations, besides the key, None for all; fewer
+    take less time and memory.
+    Raises RecordError if the folder does not exist or cannot be listed.
     """
     _require(results)
     listing, file = list_records(results), results / NAME
     wanted = [*KEY, *(_all_columns() if columns is None else columns)]
     if file.is_file():
         try:
-            text, evals = read_parquet(file, listing, wanted)
-            return Records(_trials_frame(text), evals)
+            trials, lost, evals = read_parquet(file, listing, wanted)
+            return Records(_trials_frame(trials), evals, _unreadable(lost))
         except NotUsableError as reason:
             tell(f"{file} {reason}: not used. Run: bench collect --results {results}")
     from bench.records.rows import read_rows  # takes 0.2 s, and is not needed for a current collected file
 
-    text, _, schema, tables = read_rows(listing)
-    kept = [table.select(wanted) for table in (schema.empty_table(), *tables)]
-    return Records(_trials_frame(text), stack(kept[0].schema, kept, sum(table.num_rows for table in kept)))
+    reading = read_rows(listing)
+    kept = [table.select(wanted) for table in (reading.schema.empty_table(), *reading.tables)]
+    evals = stack(kept[0].schema, kept, sum(table.num_rows for table in kept))
+    return Records(_trials_frame(json.loads(reading.text())), evals, _unreadable(_below(results, reading.lost)))
 
 
 def write_collected(results: Path, output: Path | None = None) -> Collected:
     """Write every record under `results` into one file, by default where `collect` looks for it.
 
-    Raises RecordError as `collect` does, if there is no trial, and if the file cannot be written.
+    Raises RecordError if the folder does not exist or cannot be listed, if there is no trial that can be read, and if the file
+    cannot be written.
     """
     from bench.records.rows import read_rows
 
     _require(results)
-    listing, path = _settled(results), output or results / NAME
-    text, count, schema, tables = read_rows(listing)
-    if not count:
-        raise RecordError(f"{results}: no trials, expected at least one. Run: bench run")
-    evals = write_parquet(path, text, tables, schema, listing)
-    return Collected(path, count, evals, path.stat().st_size)
+    listing, path, lost = _settled(results), output or results / NAME, {}
+    evals = None
+    while evals is None:  # again where a record turns out to be damaged while it is written: then without it
+        reading = read_rows(listing, lost)
+        lost = dict(reading.lost)
+        if not reading.count:
+            raise RecordError(_none(results, lost))
+        contents = (reading.text(), json.dumps(_below(results, lost)))
+        evals = write_parquet(
+            path, contents, reading.tables, reading.schema, listing, partial(operator.eq, reading.lost, lost)
+        )
+        lost = dict(reading.lost)
+    return Collected(path, reading.count, evals, path.stat().st_size, _unreadable(_below(results, lost)))
+
+
+def _none(results: Path, lost: dict[str, str]) -> str:
+    first = next(iter(lost.values()), None)
+    if first is None:
+        return f"{results}: no trials, expected at least one. Run: bench run"
+    more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+    return f"{results}: no trials that can be read: {first}{more}"
+
+
+def _below(results: Path, lost: dict[str, str]) -> list[list[str]]:
+    """Return [folder below the results, why] of each lost record, sorted."""
+    return sorted([Path(folder).relative_to(results).as_posix(), why] for folder, why in lost.items())
+
+
+def _unreadable(lost: Iterable[Sequence[str]]) -> tuple[Unreadable, ...]:
+    return tuple(Unreadable(where, why) for where, why in lost)
 
 
 def _all_columns() -> list[str]:
@@ -251,5 +295,5 @@ def _settled(results: Path) -> Listing:
     return listing
 
 
-def _trials_frame(text: str) -> pd.DataFrame:
-    return pd.DataFrame(json.loads(text) or {name: [] for name in (*_KEY, "status")})
+def _trials_frame(columns: dict[str, list[object]]) -> pd.DataFrame:
+    return pd.DataFrame(columns or {name: [] for name in (*_KEY, "status")})

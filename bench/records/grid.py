@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 
 def evaluation_marks(points: int, budget: int, total: int) -> dict[int, int]:
     """Return step -> number of each evaluation of a trial of `total` steps, its end apart, which may lie between two.
@@ -13,3 +15,13 @@ def evaluation_marks(points: int, budget: int, total: int) -> dict[int, int]:
         marks[step] = number
         number += 1
     return marks
+
+
+@lru_cache(maxsize=64)
+def evaluation_steps(points: int, budget: int, total: int, end: int | None = None) -> tuple[int, ...]:
+    """Return the steps at which such a trial is evaluated, in order, its own end included.
+
+    end: the step at which it was ended early, None for none; if it is on the grid, it is the last.
+    """
+    steps = sorted({*evaluation_marks(points, budget, total), total})
+    return tuple(step for step in steps if end is None or step <= end)

@@ -19,7 +19,7 @@ _FIRST_TRIAL = _PREFIXES.index("seed-") + 1  # the least depth at which a folder
 
 @dataclass(frozen=True)
 class Listing:
-    """Every trial that was begun under a results folder.
+    """Every trial that was begun under a folder of results.
 
     folders: in path order, seed 2 before seed 10, as text: making 10,000 Path objects took as long as listing them.
     fingerprint: SHA-256 over each record file's path below the results, size and modification time (in nanoseconds): if two are
@@ -27,6 +27,7 @@ class Listing:
     there is none.
     """
 
+    results: Path
     folders: tuple[str, ...]
     fingerprint: str
     newest: int
@@ -47,7 +48,7 @@ def list_records(results: Path) -> Listing:
                 newest = max(newest, status.st_mtime_ns)
                 line = f"{below}\0{entry.name}\0{status.st_size}\0{status.st_mtime_ns}\n"
                 digest.update(line.encode(errors="surrogateescape"))
-    return Listing(tuple(folders), digest.hexdigest(), newest)
+    return Listing(results, tuple(folders), digest.hexdigest(), newest)
 
 
 def _order(entry: os.DirEntry[str]) -> tuple[str, int, str]:

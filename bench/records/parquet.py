@@ -7,13 +7,14 @@ Text is dictionary-encoded. What is stored once per trial, finished or not, is t
     bench.versions        schema versions that its records may have, rules version, hash of the shipped scenarios; JSON
     bench.fingerprint     of the record files it was made from (listing.Listing)
     bench.trials          Records.trials: JSON, each column's values by its name; zlib, then base64
+    bench.unreadable      [folder below the results, why] of each record that is left out; JSON
     bench.count           number of trials in these files
 
 History of the format:
 1  first version.
 2  selection_seconds and regularizer_flops in Records.trials.
 3  feature_flops, head_flops and feature_bytes in Records.trials.
-5  may_have_seen in Records.trials.
+ 5  may_have_seen in Records.trials; records that are left out.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -34,6 +35,7 @@ import pyarrow.parquet as pq
 
 from bench.catalog import shipped_folder
 from bench.errors import RecordError
+from bench.files import parse_json
 from bench.records.frames import stack
 from bench.records.listing import Listing
 from bench.records.versions import READABLE_VERSIONS, RULES_VERSION
@@ -44,6 +46,7 @@ FORMAT = 5
 NAME = "records.parquet"
 
 _GROUP_ROWS = 1 << 17  # in a row group: 30 MB of numbers
+_MOST_BYTES = 1 << 30  # of Records.trials as JSON; 10,000 trials take 30 MB
 # With 2 million rows, lz4 took 0.6 s to read and 148 MB, zstd 1.0 s and 137 MB.
 _COMPRESSION = "lz4"
 _REPEATED = ("step", "images", "learning_rate")  # the same in every seed's trial; other numbers never repeat
@@ -53,18 +56,28 @@ class NotUsableError(Exception):
     """A collected file that must not be used; the message says why, and continues the file's name."""
 
 
-def write_parquet(path: Path, trials: str, tables: Iterable[pa.Table], schema: pa.Schema, made_from: Listing) -> int:
+def write_parquet(
+    path: Path,
+    contents: tuple[str, str],
+    tables: Iterable[pa.Table],
+    schema: pa.Schema,
+    made_from: Listing,
+    whole: Callable[[], bool],
+) -> int | None:
     """Write a collected file, all or nothing, and return the number of evaluations in it.
 
-    trials: Records.trials as JSON. tables: the evaluations, each of `schema`. made_from: listed before any record was read, so
-    that a record written in the meantime makes the file outdated.
+    contents: Records.trials, and what is left out, as JSON. tables: the evaluations, each of `schema`. made_from: listed before
+    any record was read, so that a record written in the meantime makes the file outdated. whole: asked once the tables have been
+    read; if it says no, nothing is written and None is returned.
     Raises RecordError if it cannot be written.
     """
+    trials, unreadable = contents
     facts = {
         "bench.format": str(FORMAT),
         "bench.versions": _versions(),
         "bench.fingerprint": made_from.fingerprint,
         "bench.trials": base64.b64encode(zlib.compress(trials.encode())).decode(),
+        "bench.unreadable": unreadable,
         "bench.count": str(len(made_from.folders)),
     }
     part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two processes at once do not share one
@@ -72,6 +85,8 @@ def write_parquet(path: Path, trials: str, tables: Iterable[pa.Table], schema: p
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
             written = _write(file, tables, schema.with_metadata(facts))
+        if not whole():
+            return None
         # Not forced to disk: checksums reveal a file torn by a power cut.
         part.replace(path)
     except OSError as cause:
@@ -85,8 +100,10 @@ def write_parquet(path: Path, trials: str, tables: Iterable[pa.Table], schema: p
     return written
 
 
-def read_parquet(path: Path, records: Listing, columns: list[str]) -> tuple[str, pd.DataFrame]:
-    """Return (Records.trials as JSON, some columns of the evaluations, as from frames.stack) of a collected file.
+def read_parquet(
+    path: Path, records: Listing, columns: list[str]
+) -> tuple[dict[str, list[object]], list[list[str]], pd.DataFrame]:
+    """Return (Records.trials by column, what is left out, some columns of the evaluations, as from frames.stack) of a file.
 
     Raises NotUsableError if it is broken, of another version, or not made from these records as they are now.
     """
@@ -96,14 +113,28 @@ def read_parquet(path: Path, records: Listing, columns: list[str]) -> tuple[str,
             _refuse_others(facts, records)
             if not set(columns) <= set(file.schema_arrow.names):
                 raise NotUsableError("is from another version of bench")
-            trials = zlib.decompress(base64.b64decode(facts[b"bench.trials"], validate=True)).decode()
+            trials = _trials(base64.b64decode(facts[b"bench.trials"], validate=True))
+            unreadable = parse_json(facts[b"bench.unreadable"])
             schema = pa.schema([file.schema_arrow.field(name) for name in columns])
             groups = (file.read_row_group(place, columns) for place in range(file.num_row_groups))
-            return trials, stack(schema, groups, file.metadata.num_rows)
+            return trials, unreadable, stack(schema, groups, file.metadata.num_rows)
     # Whatever Arrow, zlib and base64 raise on corrupted bytes.
-    except (OSError, EOFError, ValueError, KeyError, pa.ArrowException, zlib.error) as cause:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, MemoryError, pa.ArrowException, zlib.error) as cause:
         reason = (str(cause).splitlines() or [type(cause).__name__])[0]
         raise NotUsableError(f"cannot be read ({reason})") from cause
+
+
+def _trials(packed: bytes) -> dict[str, list[object]]:
+    """Return columns of equal length. Raises ValueError for anything else, also for what is far larger than it was packed."""
+    unpack = zlib.decompressobj()
+    text = unpack.decompress(packed, _MOST_BYTES)
+    if unpack.unconsumed_tail or not unpack.eof:
+        raise ValueError("its trials are cut off, or too many")
+    found = parse_json(text)
+    lists = isinstance(found, dict) and all(isinstance(each, list) for each in found.values())
+    if not lists or len({len(each) for each in found.values()}) > 1:
+        raise ValueError("its trials are no table")
+    return found
 
 
 def _versions() -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from bench.records.bulk import evaluations
+from bench.errors import RecordError
+from bench.records.bulk import Trial, evaluations
+from bench.records.copies import Copies
 from bench.records.listing import Listing
 from bench.records.published import PublishedTargets
 from bench.records.schema import BaseCost, Summary, TrialRecord
@@ -29,16 +32,60 @@ _BASE = {
 }
 
 
-def read_rows(listing: Listing) -> tuple[str, int, pa.Schema, Iterator[pa.Table]]:
-    """Return (Records.trials as JSON, the number of trials, the schema of the evaluations, the evaluations)."""
+@dataclass
+class Reading:
+    """The records of a listing, as they are being read.
+
+    schema, tables: of the evaluations, see bulk.evaluations. lost: folder -> why it cannot be read; complete once the tables
+    have been read.
+    """
+
+    schema: pa.Schema
+    tables: Iterator[pa.Table]
+    lost: dict[str, str]
+    _rows: list[tuple[str, dict[str, object]]]
+
+    @property
+    def count(self) -> int:
+        """The number of trials that can be read."""
+        return sum(folder not in self.lost for folder, _ in self._rows)
+
+    def text(self) -> str:
+        """Return Records.trials as JSON. Only once the tables have been read."""
+        rows = [row for folder, row in self._rows if folder not in self.lost]
+        names = dict.fromkeys(name for row in rows for name in row)
+        return json.dumps({name: [row.get(name) for row in rows] for name in names})
+
+
+def read_rows(listing: Listing, lost: Mapping[str, str] | None = None) -> Reading:
+    """Read the records of a listing. lost: folder -> why of those that are known to be damaged, and are not read again."""
     # Each record is freed once its row is made: 10,000 of them took 200 MB.
-    targets, rows = PublishedTargets(), []
-    for folder in map(Path, listing.folders):
-        if (record := read_trial(folder)) is not None:
-            rows.append((folder, _trial_row(record) | _target_columns(targets.of(record))))
-    schema, tables = evaluations([(folder, row) for folder, row in rows if row["status"] in ("finished", "diverged")])
-    names = dict.fromkeys(name for _, row in rows for name in row)
-    return json.dumps({name: [row.get(name) for _, row in rows] for name in names}), len(rows), schema, tables
+    targets, rows, ended, known = PublishedTargets(), [], [], dict(lost or {})
+    copies = Copies(listing.results)
+    for name in listing.folders:
+        if name in known:
+            continue
+        folder = Path(name)
+        try:
+            if (record := read_trial(folder)) is None:
+                continue
+            row = _trial_row(record) | _target_columns(targets.of(record))
+        except RecordError as cause:
+            known[name] = str(cause)
+            continue
+        copies.add(folder, record)
+        rows.append((name, row))
+        if record.ended:
+            ended.append(_ended_trial(folder, row, record))
+    known |= copies.found()
+    schema, tables = evaluations([each for each in ended if str(each.folder) not in known], known)
+    return Reading(schema, tables, known, rows)
+
+
+def _ended_trial(folder: Path, row: dict[str, object], record: TrialRecord) -> Trial:
+    points = record.scenario["evaluation"]["points"]
+    grid = (points, record.scratch_steps, record.total_steps, record.diverged and record.diverged.step)
+    return Trial(folder, row, record.status, grid, record.evals_sha256)
 
 
 def _key(record: TrialRecord) -> dict[str, object]:
@@ -80,7 +127,7 @@ def _trial_row(record: TrialRecord) -> dict[str, object]:
         "precision": origin.precision,
         "compiled": origin.compiled,
         "own_code": record.strategy.get("source") is not None,
-        "points": (record.scenario.get("evaluation") or {}).get("points"),
+        "points": record.scenario["evaluation"]["points"],
         "total_steps": record.total_steps,
         "scratch_steps": record.scratch_steps,
         "old_share": record.old_share,

@@ -10,11 +10,17 @@ from typing import TypeAlias
 
 from bench.catalog import REFERENCE, TUNING_FROM
 from bench.errors import RecordError
+from bench.records.listing import list_records
 from bench.records.published import PublishedTargets
 from bench.records.schema import POWER_DISAGREEMENT, UNACCOUNTED_SECONDS, UNACCOUNTED_SHARE, EvalRow, TrialRecord
-from bench.records.store import find_trials, read_evals
+from bench.records.store import place_of, read_trial, verified_evals
 from bench.target import TargetPart
 
+# The first rule: what cannot be read can keep no other.
+_READABLE = "readable"
+_READABLE_MEANS = (
+    "Every record can be read; one that has ended has each evaluation of its grid once, in order, as it wrote them."
+)
 _PHASES = ("build", "prepare", "train", "evaluate", "io")
 
 
@@ -40,16 +46,23 @@ def check_results(results: Path, guards: Mapping[str, RowRule] | None = None) ->
     """Check every record under `results` against every rule.
 
     guards: name -> further rules of a row, see bench.analysis.guards.rules; a rule's docstring says what it requires.
-    Raises RecordError if the folder does not exist, holds no trial, or holds an invalid record.
+    Raises RecordError if the folder does not exist, cannot be listed, or holds no trial.
     """
     if not results.is_dir():
         raise RecordError(f"{results}: no such results folder, expected one with records. Name another folder.")
     targets = PublishedTargets()
     rows: dict[tuple[str, str, float, int], list[CheckedTrial]] = defaultdict(list)
     found, count = [], 0
-    for folder, record in find_trials(results):
-        evals = read_evals(folder, torn_allowed=record.status != "finished")
-        trial = CheckedTrial(str(folder.relative_to(results)), record, evals, targets.of(record))
+    for folder in map(Path, list_records(results).folders):
+        where = folder.relative_to(results).as_posix()
+        try:
+            if (record := read_trial(folder)) is None:
+                continue
+            trial = CheckedTrial(where, record, verified_evals(folder, record), targets.of(record))
+        except RecordError as cause:
+            found.append(Violation(_READABLE, where, str(cause)))
+            count += 1
+            continue
         found += [Violation(name, trial.where, words) for name, rule in _OF_TRIALS.items() for words in rule(trial)]
         # Only guards of scratch need a row's evaluations again: keeping those of 10,000 trials would take 4 GB.
         needed = trial.published is not None and trial.row[1:3] == (REFERENCE, 1.0)
@@ -63,7 +76,7 @@ def check_results(results: Path, guards: Mapping[str, RowRule] | None = None) ->
         scratch = rows.get((key[0], REFERENCE, 1.0, key[3]), [])
         found += [Violation(name, where, words) for name, rule in of_rows.items() for words in rule(group, scratch)]
     asked = {name: str(rule.__doc__) for name, rule in {**_OF_TRIALS, **of_rows}.items()}
-    return Verdict(asked, count, tuple(found))
+    return Verdict({_READABLE: _READABLE_MEANS, **asked}, count, tuple(found))
 
 
 @dataclass(frozen=True)
@@ -91,16 +104,11 @@ def _finished(trial: CheckedTrial) -> Iterator[str]:
 
 
 def _complete(trial: CheckedTrial) -> Iterator[str]:
-    """A finished trial's evaluations reach its end, and its summary agrees with the last one."""
+    """A finished trial's summary agrees with its last evaluation."""
     summary = trial.record.summary
     if summary is None:
         return
-    last = trial.evals[-1] if trial.evals else None
-    if last is None or last.step != trial.record.total_steps:
-        yield f"evaluations end at step {last.step if last else 0}, expected {trial.record.total_steps}"
-        return
-    if summary.steps != last.step:
-        yield f"steps are {summary.steps} in the summary, {last.step} in the last evaluation"
+    last = trial.evals[-1]
     for name in _ENDS:
         if getattr(summary, name) != getattr(last, name):
             yield f"{name} is {getattr(summary, name)} in the summary, {getattr(last, name)} in the last evaluation"
@@ -165,10 +173,7 @@ def _commit(trial: CheckedTrial) -> Iterator[str]:
 
 def _place(trial: CheckedTrial) -> Iterator[str]:
     """A record is in the folder of its scenario, strategy, horizon and seed."""
-    scenario, strategy, horizon, update = trial.row
-    expected = f"{scenario}/{strategy}/{horizon:g}/seed-{trial.record.seed}"
-    if len(trial.record.scenario["stages"]) > 2:
-        expected += f"/update-{update}"
+    expected = place_of(trial.record)
     if trial.where != expected:
         yield f"expected in {expected}"
 
@@ -193,12 +198,16 @@ def _one_strategy(group: list[CheckedTrial], scratch: list[CheckedTrial]) -> Ite
 
 def _distinct_seeds(group: list[CheckedTrial], scratch: list[CheckedTrial]) -> Iterator[str]:
     """No seed counts twice, and no two seeds ended with the same weights."""
-    seeds = [trial.record.seed for trial in group]
-    if len(set(seeds)) < len(seeds):
-        yield f"seeds {', '.join(map(str, sorted(seeds)))}"
-    weights = [trial.record.summary.weights_sha256 for trial in group if trial.record.summary]
-    if len(set(weights)) < len(weights):
-        yield "two seeds have the same weights"
+    ended: dict[str, CheckedTrial] = {}
+    seeds: dict[int, CheckedTrial] = {}
+    # Those that lie where they belong come first: the others are the copies.
+    for trial in sorted(group, key=lambda each: each.where != place_of(each.record)):
+        weights = trial.record.summary.weights_sha256 if trial.record.summary else trial.where
+        same, twin = ended.setdefault(weights, trial), seeds.setdefault(trial.record.seed, trial)
+        if same is not trial:
+            yield f"{trial.where} is a copy of {same.where}: it ended with the same weights"
+        elif twin is not trial:
+            yield f"{trial.where} and {twin.where} are both of seed {trial.record.seed}"
 
 
 def _none_missing(group: list[CheckedTrial], scratch: list[CheckedTrial]) -> Iterator[str]:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from bench.records.versions import RULES_VERSION, SCHEMA_VERSION
+from bench.catalog import LARGEST_SEED
+from bench.errors import first_fault
+from bench.records.grid import evaluation_steps
+from bench.records.versions import DIGESTS_FROM, RULES_VERSION, SCHEMA_VERSION
+from bench.scenario import MOST_POINTS, NAME
 
 # RULES 1: phases account for the wall time to within 1 %; in short trials, to within the time a busy machine takes between two.
 UNACCOUNTED_SHARE, UNACCOUNTED_SECONDS = 0.01, 0.25
 # From this share on, sampled power and the energy counter disagree.
 POWER_DISAGREEMENT = 0.1
+
+_MOST_STEPS, _LONGEST_HORIZON = 10**12, 20
 
 Status = Literal["running", "finished", "failed", "diverged"]
 
@@ -263,21 +270,76 @@ class Provenance(_Record):
         return "; ".join(str(getattr(self, name)) for name in names)
 
 
+class _Copied(BaseModel):
+    """What readers need of a scenario or a strategy that a record holds; the rest depends on the version that wrote it."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+
+class _TrainingCopy(_Copied):
+    batch_size: int = Field(gt=0)
+
+
+class _EvaluationCopy(_Copied):
+    points: int = Field(gt=0, le=MOST_POINTS)
+
+
+class _ScenarioCopy(_Copied):
+    name: str = Field(pattern=NAME)
+    title: str
+    stages: list[dict[str, Any]] = Field(min_length=2)
+    training: _TrainingCopy
+    evaluation: _EvaluationCopy
+
+
+class _PieceCopy(_Copied):
+    type: str
+
+
+class _StrategyCopy(_Copied):
+    name: str = Field(min_length=1, max_length=255)
+    title: str
+    source: str | None = None
+    start: _PieceCopy | None = None
+    regularizer: _PieceCopy | None = None
+    selection: _PieceCopy | None = None
+    schedule: _PieceCopy | None = None
+    freezing: _PieceCopy | None = None
+    head: _PieceCopy | None = None
+
+
+def _held(needed: type[_Copied]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return a validator that checks plain values, and leaves them as they are."""
+
+    def check(content: dict[str, Any]) -> dict[str, Any]:
+        try:
+            needed.model_validate(content)
+        except ValidationError as cause:
+            key, _, said, _ = first_fault(cause)
+            raise ValueError(f"{key}: {said}") from None
+        return content
+
+    return check
+
+
 class TrialRecord(_Record):
-    """The content of trial.json."""
+    """The content of trial.json.
+
+    evals_sha256: of the content of evals.jsonl, in lines that end in a line feed; None while the trial runs, and before schema 7.
+    """
 
     schema_version: int = SCHEMA_VERSION
     rules_version: int = RULES_VERSION
     training_version: int
-    scenario: dict[str, Any]
+    scenario: Annotated[dict[str, Any], AfterValidator(_held(_ScenarioCopy))]
     scenario_hash: str
-    strategy: dict[str, Any]
+    strategy: Annotated[dict[str, Any], AfterValidator(_held(_StrategyCopy))]
     strategy_hash: str
     update: int = Field(ge=0)  # the stage that arrives; 0 for a base model
-    seed: int = Field(ge=0)
-    horizon: float
-    total_steps: int
-    scratch_steps: int
+    seed: int = Field(ge=0, le=LARGEST_SEED)
+    horizon: float = Field(gt=0, allow_inf_nan=False)
+    total_steps: int = Field(gt=0, le=_MOST_STEPS)
+    scratch_steps: int = Field(gt=0, le=_MOST_STEPS)
     flops_per_image: FlopFacts
     parameters: int
     phases: tuple[PhaseFacts, ...] = ()  # if a part of the network is frozen at some time
@@ -292,6 +354,36 @@ class TrialRecord(_Record):
     chance: float | None = None  # the largest class's share of the validation images: what guessing reaches
     validation_images: int | None = None
     summary: Summary | None = None
+    evals_sha256: str | None = None
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> TrialRecord:
+        if (self.status == "finished") != (self.summary is not None):
+            raise ValueError(f"summary: {'found' if self.summary else 'missing'} in a trial that is {self.status}")
+        if (self.status == "diverged") != (self.diverged is not None):
+            raise ValueError(f"diverged: {'found' if self.diverged else 'missing'} in a trial that is {self.status}")
+        if self.summary is not None and self.summary.steps != self.total_steps:
+            raise ValueError(
+                f"summary.steps: found {self.summary.steps}, expected {self.total_steps}, as in total_steps"
+            )
+        if self.total_steps > _LONGEST_HORIZON * self.scratch_steps:
+            raise ValueError(
+                f"total_steps: found {self.total_steps}, expected at most {_LONGEST_HORIZON} x scratch_steps"
+            )
+        if self.ended and self.schema_version >= DIGESTS_FROM and self.evals_sha256 is None:
+            raise ValueError(f"evals_sha256: missing in a trial that is {self.status}")
+        return self
+
+    @property
+    def ended(self) -> bool:
+        """Whether the trial has come to its end: finished, or diverged."""
+        return self.status in ("finished", "diverged")
+
+    @property
+    def evaluation_steps(self) -> tuple[int, ...]:
+        """The steps at which it is evaluated, in order; of a trial that diverged, up to where it ended."""
+        points = self.scenario["evaluation"]["points"]
+        return evaluation_steps(points, self.scratch_steps, self.total_steps, self.diverged and self.diverged.step)
 
     def identity(self) -> tuple[str, str, int, int, float, int]:
         """Return what identifies a trial: records with equal identity are of the same trial."""

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import codecs
+import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import ValidationError
 
 from bench.catalog import REFERENCE
-from bench.errors import RecordError
-from bench.files import write_atomically
-from bench.records.listing import list_records
+from bench.errors import DamagedError, RecordError, first_fault, shown
+from bench.files import read_at_most, read_json, write_atomically
+from bench.records.listing import EVALS, TRIAL, list_records
 from bench.records.schema import EvalRow, TrialRecord
 from bench.records.versions import READABLE_VERSIONS
+
+# Far above what bench writes: a larger file is not read.
+_LARGEST_TRIAL, LARGEST_EVALS = 16 << 20, 256 << 20
+
+
+class Ended(Protocol):
+    """What says which evaluations a trial that has ended must have."""
+
+    @property
+    def status(self) -> str: ...
+
+    @property
+    def evaluation_steps(self) -> tuple[int, ...]: ...
+
+    @property
+    def evals_sha256(self) -> str | None: ...
 
 
 def trial_folder(
@@ -45,7 +65,7 @@ class RecordWriter:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._evals = folder / "evals.jsonl"
+        self._evals = folder / EVALS
 
     def begin(self, record: TrialRecord) -> None:
         """Start a new record: trial.json, and no evaluations."""
@@ -54,8 +74,11 @@ class RecordWriter:
         self.save(record)
 
     def save(self, record: TrialRecord) -> None:
-        """Write trial.json."""
-        write_atomically(self.folder / "trial.json", (record.model_dump_json(indent=1) + "\n").encode())
+        """Write trial.json; once the trial has ended, with the digest of its evaluations."""
+        if record.ended:
+            digest = hashlib.sha256(read_lines(self.folder)).hexdigest()
+            record = record.model_copy(update={"evals_sha256": digest})
+        write_atomically(self.folder / TRIAL, (record.model_dump_json(indent=1) + "\n").encode())
 
     def append(self, row: EvalRow) -> None:
         """Add one evaluation, in a single write."""
@@ -76,44 +99,72 @@ class RecordWriter:
 def read_trial(folder: Path) -> TrialRecord | None:
     """Return the record in `folder`, or None if none was begun.
 
-    Raises RecordError if trial.json is not readable, or has another schema version.
+    Raises DamagedError if trial.json is not readable, naming the key; RecordError if it has another schema version.
     """
-    path = folder / "trial.json"
+    path = folder / TRIAL
     try:
-        text = path.read_text(encoding="utf-8")
+        content = read_json(path, _LARGEST_TRIAL)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as cause:
-        raise RecordError(f"{path}: cannot be read ({cause.strerror}). Fix its permissions.") from cause
-    try:
-        content = json.loads(text)
-        version = content.get("schema_version") if isinstance(content, dict) else None
-        if version not in READABLE_VERSIONS:
-            expected = f"{READABLE_VERSIONS[0]} to {READABLE_VERSIONS[-1]}"
-            raise RecordError(
-                f"{path}: schema version {version}, expected {expected}. Read it with the version of bench that wrote it."
-            )
-        return TrialRecord.model_validate(content)
-    except (json.JSONDecodeError, ValidationError) as cause:
-        first = str(cause).splitlines()[0]
+        raise RecordError(f"{path}: cannot be read ({cause.strerror}). Fix it, or remove the record.") from cause
+    except ValueError as cause:
+        raise _damaged(path, str(cause)) from cause
+    if not isinstance(content, dict) or "schema_version" not in content:
+        raise _damaged(path, "schema_version: missing")
+    version = content["schema_version"]
+    if type(version) is not int or version not in READABLE_VERSIONS:
+        expected = f"{READABLE_VERSIONS[0]} to {READABLE_VERSIONS[-1]}"
         raise RecordError(
-            f"{path}: not a trial's record ({first}). Read it with the version that wrote it, or run the trial again."
-        ) from cause
+            f"{path}: schema version {shown(version)}, expected {expected}. Read it with the version of bench that wrote it."
+        )
+    try:
+        return TrialRecord.model_validate(content)
+    except ValidationError as cause:
+        key, _, said, more = first_fault(cause)
+        rest = f", and {more} more" if more else ""
+        raise _damaged(path, f"{key}: {said}{rest}" if key else f"{said}{rest}") from cause
+
+
+def _damaged(path: Path, why: str) -> DamagedError:
+    return DamagedError(
+        f"{path}: not a trial's record ({why}). Read it with the version that wrote it, or run the trial again."
+    )
 
 
 def read_evals(folder: Path, *, torn_allowed: bool = False) -> list[EvalRow]:
     """Return the evaluations in `folder`, in order. A torn last line is refused, or skipped if allowed.
 
-    Raises RecordError naming file and line.
+    Raises DamagedError naming file and line.
     """
-    path = folder / "evals.jsonl"
-    if not path.is_file():
-        return []
+    return parse_evals(read_lines(folder), folder, torn_allowed=torn_allowed)
+
+
+def read_lines(folder: Path) -> bytes:
+    """Return the content of evals.jsonl as bench writes it, whatever a copy made of its line ends; nothing without a file.
+
+    Raises DamagedError if it cannot be read.
+    """
+    path = folder / EVALS
     try:
-        lines = path.read_bytes().split(b"\n")
+        content = read_at_most(path, LARGEST_EVALS)
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
     except OSError as cause:
-        raise RecordError(f"{path}: cannot be read ({cause.strerror}). Fix its permissions.") from cause
-    rows = []
+        raise DamagedError(f"{path}: cannot be read ({cause.strerror}). Fix it, or remove the record.") from cause
+    return as_written(content)
+
+
+def as_written(content: bytes) -> bytes:
+    """Return a file's content without a byte order mark, and with line feeds for the line ends of Windows."""
+    if b"\r" not in content and not content.startswith(codecs.BOM_UTF8):
+        return content
+    return content.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
+
+
+def parse_evals(content: bytes, folder: Path, *, torn_allowed: bool = False) -> list[EvalRow]:
+    """Do what read_evals does, with the content of the file in `folder`."""
+    path, lines, rows = folder / EVALS, content.split(b"\n"), []
     for number, line in enumerate(lines, 1):
         if not line:
             continue
@@ -125,35 +176,83 @@ def read_evals(folder: Path, *, torn_allowed: bool = False) -> list[EvalRow]:
         except ValueError as cause:
             if torn and torn_allowed:
                 continue
-            first = str(cause).splitlines()[0]
-            raise RecordError(f"{path}:{number}: not an evaluation ({first}). Run the trial again.") from cause
+            key, said = "", str(cause).splitlines()[0]
+            if isinstance(cause, ValidationError):
+                key, _, said, _ = first_fault(cause)
+            why = f"{key}: {said}" if key else said
+            raise DamagedError(f"{path}:{number}: not an evaluation ({why}). Run the trial again.") from cause
     return rows
 
 
+def verified_evals(folder: Path, record: TrialRecord) -> list[EvalRow]:
+    """Return a trial's evaluations. Of one that has ended, they are exactly those of its grid, and those that its record says.
+
+    Raises DamagedError if they are not.
+    """
+    if not record.ended:
+        return read_evals(folder, torn_allowed=True)
+    content = read_lines(folder)
+    rows = parse_evals(content, folder)
+    require_whole(folder, record, [row.step for row in rows], hashlib.sha256(content).hexdigest())
+    return rows
+
+
+def require_whole(folder: Path, record: Ended, steps: Sequence[int], digest: str) -> None:
+    """Raise DamagedError unless an ended trial's evaluations are those of its grid, once each and in order, and unchanged.
+
+    record: anything with its status, evaluation_steps and evals_sha256. steps: of its evaluations. digest: of their file.
+    """
+    expected = record.evaluation_steps
+    if tuple(steps) != expected:
+        last = steps[-1] if len(steps) else 0
+        if last != expected[-1]:
+            why = f"its evaluations end at step {last}, expected {expected[-1]}"
+        else:
+            place = next((i for i, pair in enumerate(zip(steps, expected, strict=False)) if pair[0] != pair[1]), -1)
+            why = (
+                f"evaluation {place + 1} of {EVALS} is at step {steps[place]}, expected {expected[place]}: one is missing, "
+                "or twice"
+            )
+        raise DamagedError(f"{folder}: {record.status}, but {why}. Run it again.")
+    if record.evals_sha256 is not None and record.evals_sha256 != digest:
+        raise DamagedError(
+            f"{folder / EVALS}: changed since the trial ended (SHA-256 {digest[:10]}, expected {record.evals_sha256[:10]}, as in "
+            f"{TRIAL}). Restore it, or run the trial again."
+        )
+
+
 def evaluations_complete(folder: Path, record: TrialRecord) -> bool:
-    """Return whether a finished trial's evaluations are complete and readable."""
+    """Return whether an ended trial's evaluations are complete, readable and unchanged."""
     try:
-        rows = read_evals(folder)
+        verified_evals(folder, record)
     except RecordError:
         return False
-    return record.summary is not None and bool(rows) and rows[-1].step == record.total_steps
+    return True
 
 
 def find_trials(results: Path) -> Iterator[tuple[Path, TrialRecord]]:
-    """Yield (folder, record) of every trial under `results`, in path order."""
+    """Yield (folder, record) of every trial under `results`, in path order. Raises RecordError for one that cannot be read."""
     for folder in map(Path, list_records(results).folders):
         record = read_trial(folder)
         if record is not None:
             yield folder, record
 
 
+def place_of(record: TrialRecord) -> str:
+    """Return the folder where a record belongs, below the results."""
+    update = record.update if len(record.scenario["stages"]) > 2 else None
+    names = (record.scenario["name"], record.strategy["name"], record.horizon, record.seed)
+    return trial_folder(Path(), *names, update).as_posix()
+
+
 def recorded_scratch(results: Path, scenario: str, scenario_hash: str, updates: int) -> TrialRecord | None:
     """Return one finished record of scratch at a scenario's last update, of any seed, or None."""
     last = f"update-{updates}/" if updates > 1 else ""
-    for path in sorted(results.glob(f"{scenario}/{REFERENCE}/1/seed-*/{last}trial.json")):
-        record = read_trial(path.parent)
-        if record is not None and record.summary is not None and record.scenario_hash == scenario_hash:
-            return record
+    for path in sorted(results.glob(f"{scenario}/{REFERENCE}/1/seed-*/{last}{TRIAL}")):
+        with suppress(RecordError):  # one that can be read will do
+            record = read_trial(path.parent)
+            if record is not None and record.summary is not None and record.scenario_hash == scenario_hash:
+                return record
     return None
 
 

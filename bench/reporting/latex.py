@@ -11,6 +11,7 @@ import pandas as pd
 
 from bench.catalog import REFERENCE
 from bench.reporting.guards import name_of
+from bench.reporting.incomplete import incomplete_count
 from bench.reporting.layout import Cells
 from bench.reporting.numbers import CURRENCY_LABELS, is_there, speedup_text
 from bench.reporting.tables import BASE_NOTE, leaderboard_cells
@@ -133,8 +134,9 @@ def _gaps(rows: pd.DataFrame, currency: str) -> list[str]:
             note = str(row[f"note_{currency}"]).removeprefix("none: ")
             found.append(f"{row['strategy']} at horizon {row['horizon']:g}: {note}")
         found += [f"{row['strategy']}: {row[what]} {what}" for what in ("unfinished", "missing") if row[what]]
+    lost = [incomplete_count(rows["left_out"].iloc[0])] if "left_out" in rows else []
     reached = "Reached: seeds that reached the target, of all."
-    return [reached, f"No interval: {'; '.join(found)}"] if found else [reached]
+    return [*lost, reached, *([f"No interval: {'; '.join(found)}"] if found else [])]
 
 
 def _number(text: str) -> str:

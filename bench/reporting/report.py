@@ -11,6 +11,7 @@ from bench.analysis.studies.life import whole_life
 from bench.records.collect import Records
 from bench.reporting.figures.gallery import write_figures, write_overview
 from bench.reporting.figures.sheet import EVERY_PRINT, OUTPUTS, Prints, read_table
+from bench.reporting.incomplete import marked, noted
 from bench.reporting.layout import markdown
 from bench.reporting.tables import frontier_cells, leaderboard_cells, life_cells
 from bench.reporting.verdict import verdict_lines
@@ -72,20 +73,20 @@ def _delete_outdated(folder: Path, written: Sequence[Path]) -> None:
 def _write_update(records: Records, folder: Path, suffix: str, prints: Prints, only: str | None = None) -> list[Path]:
     ranking, table = folder / f"leaderboard{suffix}.csv", folder / f"leaderboard{suffix}.md"
     rows = leaderboard(records.trials, records.evals)
-    rows.to_csv(ranking, index=False, lineterminator="\n")
+    marked(rows, records).to_csv(ranking, index=False, lineterminator="\n")
     over_horizons = frontiers(records.trials, records.evals)
     verdict = "\n".join(verdict_lines(rows, over_horizons))
-    table.write_text(markdown(leaderboard_cells(rows, verdict)), encoding="utf-8")
+    table.write_text(markdown(noted(leaderboard_cells(rows, verdict), records)), encoding="utf-8")
     frontier = [folder / f"frontier{suffix}.{kind}" for kind in ("csv", "md")] if len(over_horizons) else []
     if frontier:
-        over_horizons.to_csv(frontier[0], index=False, lineterminator="\n")
-        frontier[1].write_text(markdown(frontier_cells(over_horizons, "flops")), encoding="utf-8")
+        marked(over_horizons, records).to_csv(frontier[0], index=False, lineterminator="\n")
+        frontier[1].write_text(markdown(noted(frontier_cells(over_horizons, "flops"), records)), encoding="utf-8")
     return [ranking, table, *frontier, *write_figures(records, folder, suffix, read_table(ranking), prints, only)]
 
 
 def _write_life(records: Records, folder: Path) -> list[Path]:
     numbers, table = folder / "whole-life.csv", folder / "whole-life.md"
     rows = whole_life(records.trials, records.evals)
-    rows.to_csv(numbers, index=False, lineterminator="\n")
-    table.write_text(markdown(life_cells(rows)), encoding="utf-8")
+    marked(rows, records).to_csv(numbers, index=False, lineterminator="\n")
+    table.write_text(markdown(noted(life_cells(rows), records)), encoding="utf-8")
     return [numbers, table]

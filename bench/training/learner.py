@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -169,7 +170,12 @@ class Learner:
                 f"{type(schedule).__name__}: returned {len(factors)} factors for {self.total_steps} steps, expected one per "
                 "step. Fix it."
             )
-        return [self._training.learning_rate * factor for factor in factors]
+        for step, factor in enumerate(factors):
+            if not isinstance(factor, numbers.Real) or not 0 <= factor < math.inf:
+                raise StrategyError(
+                    f"{type(schedule).__name__}: factor {factor!r} at step {step}, expected a finite number of 0 or more. Fix it."
+                )
+        return [self._training.learning_rate * float(factor) for factor in factors]
 
     def _names_of(self, phase: Phase) -> list[str]:
         trained = {id(parameter) for parameter in phase.parameters}

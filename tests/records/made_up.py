@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,7 @@ def trial(
             "title": scenario.title(),
             "stages": [{"classes": 1}] * stages,
             "training": {"batch_size": _BATCH},
+            "evaluation": {"points": max(1, steps // 10)},
         },
         "scenario_hash": f"hash of {scenario}",
         "strategy": {"name": strategy, "title": strategy.title()},
@@ -129,7 +131,16 @@ def write(results: Path, content: dict[str, Any], lines: list[dict[str, Any]]) -
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "trial.json").write_text(json.dumps(content, indent=1) + "\n")
     (folder / "evals.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if content["schema_version"] >= 7 and content["status"] in ("finished", "diverged"):
+        seal(folder)
     return folder
+
+
+def seal(folder: Path) -> None:
+    """Write the digest of a trial's evaluations into its record, as if bench had written them so."""
+    path = folder / "trial.json"
+    digest = hashlib.sha256((folder / "evals.jsonl").read_bytes()).hexdigest()
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"evals_sha256": digest}, indent=1) + "\n")
 
 
 def finished(results: Path, accuracies: list[float], **facts: Any) -> Path:

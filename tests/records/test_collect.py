@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from bench.records import collect as module
 from bench.records.collect import Records, collect, write_collected
 from bench.records.rules import check_results
 from bench.records.schema import EvalRow
-from bench.records.store import read_evals
+from bench.records.store import read_trial, verified_evals
 from tests.records.made_up import evaluation, finished, trial, write
 
 OPTIONAL = [name for name, field in EvalRow.model_fields.items() if not field.is_required()]
@@ -361,10 +363,10 @@ def test_an_odd_line_is_read_or_refused_as_by_the_careful_reader(tmp_path: Path,
     path.write_text(f"{first}\n{ODD_LINES[what]}\n{last}\n")
     expected, refused = careful(folder)
     if refused:
-        with pytest.raises(RecordError) as found:
-            collect(tmp_path)
-        assert str(found.value) == refused
-        assert f"{path}:2: not an evaluation" in refused
+        found = collect(tmp_path)
+        assert [(each.where, each.why) for each in found.unreadable] == [("made-up/scratch/1/seed-0", refused)]
+        assert set(found.trials["seed"]) == set(found.evals["seed"]) == {1}
+        assert f"{path}:2: not an evaluation" in refused or "finished, but evaluation 2" in refused
     else:
         evals = collect(tmp_path).evals
         mine = evals[evals["seed"] == 0][list(expected)]
@@ -374,42 +376,184 @@ def test_an_odd_line_is_read_or_refused_as_by_the_careful_reader(tmp_path: Path,
 def careful(folder: Path) -> tuple[pd.DataFrame, str]:
     """Return (the evaluations, nothing), or why they are refused."""
     try:
-        return pd.DataFrame([row.model_dump() for row in read_evals(folder)]), ""
+        return pd.DataFrame([row.model_dump() for row in verified_evals(folder, read_trial(folder))]), ""
     except RecordError as cause:
         return pd.DataFrame(), str(cause)
 
 
-def test_a_torn_last_line_of_a_finished_trial_is_refused(results: Path):
+def left_out(results: Path) -> dict[str, str]:
+    """Return folder -> why of what cannot be read, which must be the same from a collected file, and without one."""
+    directly = collect(results, never)
+    write_collected(results)
+    assert_same(collect(results, never), directly)
+    assert collect(results, never).unreadable == directly.unreadable
+    (results / "records.parquet").unlink()
+    keys = directly.trials[["scenario", "strategy", "seed"]].itertuples(index=False, name=None)
+    assert not {f"{scenario}/{strategy}/1/seed-{seed}" for scenario, strategy, seed in keys} & {
+        each.where for each in directly.unreadable
+    }
+    return {each.where: each.why for each in directly.unreadable}
+
+
+def test_a_torn_last_line_of_a_finished_trial_leaves_that_trial_out(results: Path):
     path = results / "made-up/scratch/1/seed-0/evals.jsonl"
     path.write_bytes(path.read_bytes()[:-1])
-    for read in (collect, write_collected):
-        with pytest.raises(RecordError, match=r"evals\.jsonl:4: not an evaluation \(torn"):
-            read(results)
-    assert not list(results.glob("records.parquet*"))
+    why = f"{path}:4: not an evaluation (torn: no newline at its end). Run the trial again."
+    assert left_out(results) == {"made-up/scratch/1/seed-0": why}
+    assert len(collect(results).trials) == 12
 
 
 def test_a_torn_line_that_the_next_file_completes_is_refused(tmp_path: Path):
     lines = [evaluation(10, 0.4), evaluation(20, 0.5)]
-    for seed in (0, 1):
+    for seed in (0, 1, 2):
         write(tmp_path, trial(steps=20, seed=seed, last=lines[-1]), lines)
     one, other = (tmp_path / f"made-up/scratch/1/seed-{seed}/evals.jsonl" for seed in (0, 1))
     text = one.read_text()
     cut = len(text) - 30
     one.write_text(text[:cut])
     other.write_text(text[cut:] + other.read_text())
-    with pytest.raises(RecordError, match=r"seed-0/evals\.jsonl:2: not an evaluation \(torn"):
-        collect(tmp_path)
+    found = left_out(tmp_path)
+    assert "seed-0/evals.jsonl:2: not an evaluation (torn" in found["made-up/scratch/1/seed-0"]
+    assert "seed-1/evals.jsonl:1: not an evaluation" in found["made-up/scratch/1/seed-1"]
+    assert len(found) == 2
 
 
-def test_evaluations_that_end_early_are_refused(results: Path):
+def test_evaluations_that_end_early_are_left_out(results: Path):
     path = results / "made-up/short/0.5/seed-1/evals.jsonl"
     for kept, end in ((1, 10), (0, 0)):
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:kept]))
-        with pytest.raises(RecordError, match=rf"seed-1: finished, but its evaluations end at step {end}, expected 20"):
-            collect(results)
+        why = f"{path.parent}: finished, but its evaluations end at step {end}, expected 20. Run it again."
+        assert left_out(results) == {"made-up/short/0.5/seed-1": why}
     path.unlink()
-    with pytest.raises(RecordError, match="seed-1: finished, but its evaluations end at step 0, expected 20"):
-        collect(results)
+    assert "end at step 0, expected 20" in left_out(results)["made-up/short/0.5/seed-1"]
+
+
+LINES_OF_A_TRIAL = {
+    "one is missing": [0, 2, 3],
+    "one is there twice": [0, 1, 1, 2, 3],
+    "two are in another order": [1, 0, 2, 3],
+    "a whole run was appended": [0, 1, 2, 3, 0, 1, 2, 3],
+}
+
+
+@pytest.mark.parametrize("what", LINES_OF_A_TRIAL)
+def test_evaluations_that_are_not_those_of_the_grid_are_left_out(results: Path, what: str):
+    path = results / "made-up/scratch/1/seed-1/evals.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[place] for place in LINES_OF_A_TRIAL[what]))
+    (where, why), *others = left_out(results).items()
+    assert (where, others) == ("made-up/scratch/1/seed-1", [])
+    assert re.search(r"finished, but evaluation \d of evals.jsonl is at step \d+, expected \d+", why)
+    assert ("readable", where) in {(each.rule, each.where) for each in check_results(results).violations}
+
+
+def test_a_number_that_changed_since_the_trial_ended_is_noticed(tmp_path: Path):
+    sealed = finished(tmp_path, [0.25, 0.5], seed=1, schema_version=7)
+    finished(tmp_path, [0.25, 0.5], seed=2, schema_version=7)
+    path = sealed / "evals.jsonl"
+    assert left_out(tmp_path) == {}
+    path.write_text(path.read_text().replace('"validation_accuracy": 0.25', '"validation_accuracy": 0.35'))
+    assert "changed since the trial ended" in left_out(tmp_path)["made-up/scratch/1/seed-1"]
+    assert "readable" in {each.rule for each in check_results(tmp_path).violations}
+
+
+def test_a_diverged_trials_evaluations_are_verified_too(tmp_path: Path):
+    lines = [evaluation(10, 0.4), evaluation(20, 0.1, train_loss=None)]
+    ended = {"status": "diverged", "diverged": {"step": 20, "loss": "nan", "why": "not a finite loss"}}
+    folder = write(tmp_path, trial(steps=40, schema_version=7, **ended), lines)
+    finished(tmp_path, [0.25, 0.5, 0.6, 0.7], seed=2)
+    assert left_out(tmp_path) == {}
+    assert collect(tmp_path).evals.groupby("seed")["step"].apply(list).to_dict() == {
+        0: [10, 20, 30, 40],
+        2: [10, 20, 30, 40],
+    }
+    path = folder / "evals.jsonl"
+    path.write_text(path.read_text().replace("0.4", "0.5"))
+    assert list(left_out(tmp_path)) == ["made-up/scratch/1/seed-0"]
+    path.write_text(path.read_text().splitlines(keepends=True)[0])
+    assert "diverged, but its evaluations end at step 10, expected 20" in left_out(tmp_path)["made-up/scratch/1/seed-0"]
+
+
+@pytest.mark.parametrize("as_copied", ["with Windows line ends", "with a byte order mark"])
+def test_a_copy_with_other_line_ends_is_the_same_record(tmp_path: Path, as_copied: str):
+    folder = finished(tmp_path, [0.25, 0.5], seed=1, schema_version=7)
+    before = collect(tmp_path)
+    for name in ("trial.json", "evals.jsonl"):
+        content = (folder / name).read_bytes()
+        changed = content.replace(b"\n", b"\r\n") if "line ends" in as_copied else b"\xef\xbb\xbf" + content
+        (folder / name).write_bytes(changed)
+    assert left_out(tmp_path) == {}
+    assert_same(collect(tmp_path), before)
+
+
+@pytest.mark.parametrize(
+    "damage", ["{", "", "[" * 100_000, '{"schema_version": 2}', "null", '{"schema_version": ' + "9" * 5000]
+)
+def test_a_trial_json_that_cannot_be_read_leaves_that_trial_out(results: Path, damage: str):
+    path = results / "made-up/scratch/1/seed-0/trial.json"
+    path.write_text(damage)
+    ((where, why),) = left_out(results).items()
+    assert where == "made-up/scratch/1/seed-0"
+    assert why.startswith(f"{path}: not a trial's record (")
+    assert "\n" not in why
+
+
+MISSING_OR_SURPLUS: dict[str, tuple[Callable[[dict], object], str]] = {
+    "missing": (lambda record: record.pop("horizon"), "horizon: missing"),
+    "deep": (lambda record: record["provenance"].pop("cpu"), "provenance.cpu: missing"),
+    "surplus": (lambda record: record["summary"].update(colour="red"), "summary.colour: unknown key"),
+    "in a copy": (
+        lambda record: record["scenario"]["training"].pop("batch_size"),
+        "scenario: training.batch_size: missing",
+    ),
+    "of another type": (
+        lambda record: record["strategy"].update(name=[1]),
+        "strategy: name: found [1], expected a valid string",
+    ),
+    "another place": (lambda record: record["scenario"].update(name="../up"), "scenario: name: found '../up'"),
+    "a seed too large": (
+        lambda record: record.update(seed=2**63),
+        "seed: found 9223372036854775808, expected less than or equal",
+    ),
+    "an endless grid": (
+        lambda record: record.update(total_steps=10**11, summary=record["summary"] | {"steps": 10**11}),
+        "total_steps: found",
+    ),
+    "no digest": (lambda record: record.update(schema_version=7), "evals_sha256: missing in a trial that is finished"),
+    "no summary": (lambda record: record.update(summary=None), "summary: missing in a trial that is finished"),
+}
+
+
+@pytest.mark.parametrize("what", MISSING_OR_SURPLUS)
+def test_a_key_that_is_missing_or_surplus_is_named_with_its_file(results: Path, what: str):
+    path, (change, said) = results / "made-up/scratch/1/seed-0/trial.json", MISSING_OR_SURPLUS[what]
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+    ((_, why),) = left_out(results).items()
+    assert why.startswith(f"{path}: not a trial's record (")
+    assert said in why
+
+
+def test_a_record_that_lies_twice_counts_once_and_the_copy_is_named(results: Path):
+    first = results / "made-up/scratch/1/seed-1"
+    shutil.copytree(first, first.with_name("seed-3"))
+    ((where, why),) = left_out(results).items()
+    assert where == "made-up/scratch/1/seed-3"
+    assert f"{first.with_name('seed-3')}: a copy of {first}" in why
+
+
+def test_a_results_folder_elsewhere_reads_the_same(results: Path, tmp_path: Path):
+    before = collect(results)
+    write_collected(results)
+    moved = tmp_path / "else" / "where"
+    moved.parent.mkdir()
+    results.rename(moved)
+    assert_same(collect(moved, never), before)
+    copied = Path(shutil.copytree(moved, tmp_path / "copied"))
+    assert_same(collect(copied), before)
+    (tmp_path / "linked").symlink_to(copied)
+    assert_same(collect(tmp_path / "linked"), before)
 
 
 def test_totals_beyond_64_bits_are_floats(tmp_path: Path):
@@ -426,8 +570,8 @@ def test_totals_beyond_64_bits_are_floats(tmp_path: Path):
 def test_a_number_beyond_64_bits_that_the_summary_lacks_is_refused(tmp_path: Path):
     lines = [evaluation(10, 0.5, train_flops=2**64), evaluation(20, 0.6)]
     write(tmp_path, trial(steps=20, last=lines[-1]), lines)
-    with pytest.raises(RecordError, match=r"evals\.jsonl: a number above 9223372036854775807"):
-        collect(tmp_path)
+    finished(tmp_path, [0.5], seed=1)
+    assert "evals.jsonl: a number above 9223372036854775807" in left_out(tmp_path)["made-up/scratch/1/seed-0"]
 
 
 def test_without_a_finished_trial_there_are_no_evaluations(tmp_path: Path):

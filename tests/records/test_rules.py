@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from bench.errors import RecordError
 from bench.records.rules import check_results
 from tests.conftest import RunTrial
+from tests.records.made_up import finished, seal
 
 Change = Callable[[dict], None]
 
@@ -37,7 +39,7 @@ def test_honest_records_keep_every_rule(results: Path):
     verdict = check_results(results)
     assert verdict.violations == ()
     assert verdict.trials == 2
-    assert len(verdict.rules) == 11
+    assert len(verdict.rules) == 12
     assert all(words.endswith(".") for words in verdict.rules.values())
 
 
@@ -121,4 +123,20 @@ def test_fewer_images_than_the_steps_had_is_a_broken_ledger(results: Path):
     rows = [halve(json.loads(line)) for line in (folder / "evals.jsonl").read_text().splitlines()]
     (folder / "evals.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     change(folder, lambda record: record.update(summary=halve(record["summary"])))
+    seal(folder)
     assert broken(results) == {"ledger"}
+
+
+def test_a_copied_seed_folder_is_named_as_a_copy(tmp_path: Path):
+    first = finished(tmp_path, [0.5, 0.6], seed=1)
+    finished(tmp_path, [0.5, 0.6], seed=2)
+    shutil.copytree(first, first.with_name("seed-3"))
+    told = {violation.rule: violation.found for violation in check_results(tmp_path).violations}
+    assert told["distinct seeds"] == (
+        "made-up/scratch/1/seed-3 is a copy of made-up/scratch/1/seed-1: it ended with the same weights"
+    )
+    assert told["place"] == "expected in made-up/scratch/1/seed-1"
+    change(first.with_name("seed-3"), lambda record: record.update(seed=3))  # and passed off as another seed
+    told = {violation.rule: violation.found for violation in check_results(tmp_path).violations}
+    assert "seed-3 is a copy of made-up/scratch/1/seed-1" in told["distinct seeds"]
+    assert "place" not in told

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import tokenize
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -40,11 +41,15 @@ from bench.data.files.folders import Listing
 from bench.data.files.names import shown
 from bench.data.images import MappedPixels
 from bench.errors import DataError
-from bench.files import append_line, write_atomically
+from bench.errors import shown as shown_value
+from bench.files import append_line, read_json, write_atomically
 
 _CHUNK_IMAGES = 1024
 _CHUNK_BYTES = 16 << 20
 _SHOWN = 5
+# What NumPy raises on a header that is none.
+_NO_ARRAY = (OSError, ValueError, EOFError, OverflowError, SyntaxError, TypeError, tokenize.TokenError)
+_LARGEST_MANIFEST = 1 << 30  # bytes: millions of broken files
 
 # Called with the number of images that were just completed.
 Progress = Callable[[int], None]
@@ -112,23 +117,29 @@ def find_prepared(
     """
     folder = prepared_folder(listing, size, root, resize, megapixels)
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        manifest = read_manifest(folder)
     except FileNotFoundError:
         return None
     expected = (len(listing.files), size, size, CHANNELS)
     try:
         pixels = np.load(folder / "images.npy", mmap_mode="r")
         found = pixels.shape
-    except (OSError, ValueError) as cause:
+    except _NO_ARRAY as cause:
         found, pixels = type(cause).__name__, None
+    if pixels is not None and pixels.dtype != np.uint8:
+        found = pixels.dtype
     if pixels is None or found != expected:
         raise DataError(
             f"{folder / 'images.npy'}: found {found}, expected {expected}. Remove the folder and prepare again."
         )
-    skipped = manifest["skipped"]
-    rows = np.array([row for row, name in enumerate(listing.files) if name not in skipped], dtype=np.int64)
+    if len(manifest.sha256) != sum(1 for _ in chunk_rows(len(listing.files), size)):
+        raise DataError(
+            f"{folder / 'manifest.json'}: sha256: {len(manifest.sha256)} chunks, expected those of {len(listing.files)} files. "
+            "Remove its folder and prepare again."
+        )
+    rows = np.array([row for row, name in enumerate(listing.files) if name not in manifest.skipped], dtype=np.int64)
     _check_classes(listing, rows)
-    return Prepared(folder, listing, size, rows, skipped, MappedPixels(pixels, manifest["digest"]))
+    return Prepared(folder, listing, size, rows, manifest.skipped, MappedPixels(pixels, manifest.digest))
 
 
 def prepare(
@@ -173,9 +184,41 @@ def prepare(
     return prepared
 
 
-def read_manifest(folder: Path) -> dict[str, object]:
-    """Return the manifest of a prepared tree: files, classes, size, method, chunk checksums, skipped files."""
-    return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+@dataclass(frozen=True)
+class Manifest:
+    """What readers need of a prepared tree's manifest: broken file -> why, the chunks' SHA-256, and a digest of these."""
+
+    skipped: dict[str, str]
+    sha256: list[str]
+    digest: str
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of a prepared tree. Raises DataError, naming its file and key, and FileNotFoundError without one."""
+    path = folder / "manifest.json"
+    try:
+        content = read_json(path, _LARGEST_MANIFEST)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as cause:
+        reason = cause.strerror if isinstance(cause, OSError) else cause
+        raise DataError(f"{path}: cannot be read ({reason}). Remove its folder and prepare again.") from cause
+    given = content if isinstance(content, dict) else {}
+    skipped, sums, digest = (given.get(name) for name in ("skipped", "sha256", "digest"))
+    fine = {
+        "skipped": isinstance(skipped, dict) and all(isinstance(why, str) for why in skipped.values()),
+        "sha256": isinstance(sums, list) and all(isinstance(each, str) for each in sums),
+        "digest": isinstance(digest, str),
+    }
+    wrong = next((name for name, right in fine.items() if not right), None)
+    if wrong is not None:
+        state = "missing" if wrong not in given else f"found {shown_value(given[wrong])}"
+        raise DataError(f"{path}: {wrong}: {state}, expected it as prepared. Remove its folder and prepare again.")
+    if hashlib.sha256("".join(sums).encode()).hexdigest() != digest:
+        raise DataError(
+            f"{path}: digest: not that of its sha256, so it was changed. Remove its folder and prepare again."
+        )
+    return Manifest(skipped, sums, digest)
 
 
 def chunk_rows(files: int, size: int) -> Iterator[tuple[int, int]]:
@@ -190,7 +233,7 @@ def _chunks(listing: Listing, size: int, folder: Path) -> list[Chunk]:
     target, shape = folder / "images.npy", (len(listing.files), size, size, CHANNELS)
     try:
         start = _data_offset(target, shape)
-    except (OSError, ValueError):
+    except _NO_ARRAY:
         (folder / "done.jsonl").unlink(missing_ok=True)  # its entries refer to another array file
         part = folder / "images.part"
         open_memmap(part, mode="w+", dtype=np.uint8, shape=shape).flush()

@@ -3,39 +3,95 @@
 from __future__ import annotations
 
 import gzip
+import lzma
+import math
+import os
+import struct
+import tokenize
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from PIL import Image
 
 from bench.data.images import Arrays
-from bench.errors import DataError
+from bench.errors import DataError, shown
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_LARGEST_IDX = 1 << 30  # bytes, unpacked: EMNIST's largest part has 547 MB
 
 
 def read_npz(path: Path, needed: Sequence[str] = KEYS, optional: Sequence[str] = ("classes",)) -> Arrays:
-    """Read arrays of an archive by name. Runs no code from it. Raises DataError if one is missing or unreadable."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [key for key in needed if key not in archive.files]
-            if missing:
-                raise DataError(f"{path}: no array {missing[0]!r}, expected {', '.join(needed)}. Pack the set again.")
-            return {key: archive[key] for key in (*needed, *optional) if key in archive.files}
-    except (OSError, ValueError, BadZipFile, EOFError, zlib.error) as cause:
-        raise DataError(f"{path}: not a readable .npz archive ({cause}). Pack or copy the set again.") from cause
+    """Read arrays of an archive by name. Runs no code from it, and allocates no more than the archive holds.
+
+    Raises DataError if one is missing or unreadable, or if all of them are larger than the machine's memory.
+    """
+    with _archive(path) as archive:
+        names = _names(archive)
+        missing = [key for key in needed if key not in names]
+        if missing:
+            raise DataError(f"{path}: no array {missing[0]!r}, expected {', '.join(needed)}. Pack the set again.")
+        wanted = [key for key in (*needed, *optional) if key in names]
+        total, most = sum(archive.getinfo(f"{key}.npy").file_size for key in wanted), _memory()
+        if total > most:
+            raise DataError(f"{path}: {total:,} bytes of arrays, and {most:,} bytes of memory. Pack fewer images.")
+        return {key: _read_array(archive, f"{key}.npy") for key in wanted}
 
 
 def npz_names(path: Path) -> list[str]:
     """Return the names of an archive's arrays. Raises DataError if it cannot be read."""
+    with _archive(path) as archive:
+        return _names(archive)
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[ZipFile]:
+    """Open an archive of arrays. Raises DataError for whatever goes wrong while it is read."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return list(archive.files)
-    except (OSError, ValueError, BadZipFile, EOFError, zlib.error) as cause:
-        raise DataError(f"{path}: not a readable .npz archive ({cause}). Pack or copy the set again.") from cause
+        with ZipFile(path) as archive:
+            yield archive
+    except DataError:
+        raise
+    # Whatever zipfile, zlib, lzma and NumPy raise on corrupted bytes, on encrypted ones, and on an unknown compression.
+    except (
+        *(OSError, ValueError, BadZipFile, EOFError, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError),
+        *(RuntimeError, KeyError, TypeError, AttributeError, SyntaxError, MemoryError, OverflowError),
+    ) as cause:
+        reason = (str(cause).splitlines() or [type(cause).__name__])[0]
+        raise DataError(f"{path}: not a readable .npz archive ({reason}). Pack or copy the set again.") from cause
+
+
+def _names(archive: ZipFile) -> list[str]:
+    return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+
+
+def _read_array(archive: ZipFile, name: str) -> np.ndarray:
+    """Read one array, once its header says no more than its entry in the archive holds. Raises ValueError."""
+    held = archive.getinfo(name).file_size
+    with archive.open(name) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in _HEADERS:
+            raise ValueError(f"{name}: format {version} of NumPy")
+        shape, _, kind = _HEADERS[version](file)
+        if kind.hasobject or any(side < 0 for side in shape):
+            raise ValueError(f"{name}: array of {kind}, shape {shown(shape)}")
+        claimed = math.prod(shape) * kind.itemsize
+        if claimed != held - file.tell():
+            raise ValueError(f"{name}: its header says {shown(claimed)} bytes, and it has {held - file.tell():,}")
+    with archive.open(name) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _memory() -> int:
+    """Return the bytes of the machine's memory; where it does not say, 64 GiB."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 64 << 30
 
 
 def read_idx_folder(folder: Path) -> Arrays:
@@ -51,7 +107,10 @@ def read_idx_folder(folder: Path) -> Arrays:
 
 def _read_idx(path: Path) -> np.ndarray:
     try:
-        raw = gzip.decompress(path.read_bytes())
+        with gzip.open(path) as file:
+            raw = file.read(_LARGEST_IDX + 1)
+        if len(raw) > _LARGEST_IDX:
+            raise ValueError(f"larger than {_LARGEST_IDX:,} bytes")
         dimensions = raw[3]
         shape = np.frombuffer(raw, dtype=">u4", count=dimensions, offset=4)
         return np.frombuffer(raw, dtype=np.uint8, offset=4 + 4 * dimensions).reshape(tuple(int(n) for n in shape))

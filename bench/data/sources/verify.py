@@ -56,9 +56,7 @@ def count_images(images: ImageSet) -> list[tuple[str, int, int, int, int]]:
 
 def broken_chunks(prepared: Prepared) -> list[str]:
     """Read a prepared tree again; return, as text, the chunks that have changed since they were written."""
-    manifest = read_manifest(prepared.folder)
-    sums = manifest["sha256"]
-    assert isinstance(sums, list)
+    sums = read_manifest(prepared.folder).sha256
     wrong = []
     for (first, end), expected in zip(chunk_rows(len(prepared.listing.files), prepared.size), sums, strict=True):
         found = hashlib.sha256(prepared.mapped.pixels[first:end].tobytes()).hexdigest()

@@ -47,7 +47,7 @@ def write_figures(
     suffix: of a chain's update, after every name. ranking: the leaderboard of these records, as read back from its file. only:
     the name of the one figure to write, None for all.
     """
-    facts = Facts.of([records.trials])
+    facts = Facts.of([records])
     paths = []
     for sheet in sheets(records, ranking):
         if only not in (None, sheet.name):
@@ -109,7 +109,7 @@ def write_overview(
     stem = folder / _PROFILE
     table, words = stem.with_suffix(".csv"), stem.with_suffix(".caption.txt")
     rows.to_csv(table, index=False, lineterminator="\n")
-    words.write_text(profile_caption(boards, table.name, Facts.of([part.trials for part in parts])), encoding="utf-8")
+    words.write_text(profile_caption(boards, table.name, Facts.of(parts)), encoding="utf-8")
     read = read_table(table)
     return [table, words, *draw_prints(lambda width: draw_profile(read, width), stem, prints)]
 

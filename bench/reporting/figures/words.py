@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bench.catalog import REFERENCE
+from bench.records.collect import Records
 from bench.reporting.figures.inks import MOST_DRAWN, drawn
+from bench.reporting.incomplete import incomplete_note
 from bench.reporting.numbers import COST_NAMES
 
 AXIS = COST_NAMES
@@ -64,14 +66,16 @@ _WHAT = {
 
 @dataclass(frozen=True)
 class Facts:
-    """What a caption says about the records and is not in a leaderboard."""
+    """What a caption says about the records and is not in a leaderboard. incomplete: that some are left out, if any are."""
 
     rules_version: str
+    incomplete: str = ""
 
     @classmethod
-    def of(cls, trials: Sequence[pd.DataFrame]) -> Facts:
-        """Return the facts of trials, as returned by bench.records.collect."""
-        return cls(_each(pd.concat([frame["rules_version"] for frame in trials]).astype(str)))
+    def of(cls, parts: Sequence[Records]) -> Facts:
+        """Return the facts of records."""
+        versions = pd.concat([part.trials["rules_version"] for part in parts]).astype(str)
+        return cls(_each(versions), incomplete_note([each for part in parts for each in part.unreadable]))
 
 
 def heading(ranking: pd.DataFrame) -> str:
@@ -93,6 +97,7 @@ def caption(figure: str, suffix: str, ranking: pd.DataFrame, facts: Facts) -> st
         others = f"{REFERENCE} and the {MOST_DRAWN - 1} best of {len(ranking) - 1} others"
         lines.append(f"At most {others} are drawn; leaderboard{suffix}.md lists all.")
     lines.append(_origin(shown, facts))
+    lines += [facts.incomplete] if facts.incomplete else []
     lines.append(f"Drawn from: {figure}{suffix}.csv, leaderboard{suffix}.csv.")
     return "\n".join(lines) + "\n"
 
@@ -109,6 +114,7 @@ def profile_caption(boards: Sequence[pd.DataFrame], table: str, facts: Facts) ->
         + "; ".join(f"{heading(board)} (n = {_span(board)}; {_short_target(board)})" for board in boards)
         + ".",
         _origin(pd.concat([board[["device", "commit", "modified"]] for board in boards]), facts),
+        *([facts.incomplete] if facts.incomplete else []),
         f"Drawn from: {table}.",
     ]
     return "\n".join(lines) + "\n"

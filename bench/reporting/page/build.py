@@ -13,6 +13,7 @@ from bench.analysis.ranking.pooled import pool
 from bench.analysis.studies.frontier import frontiers
 from bench.analysis.studies.life import whole_life
 from bench.records.collect import Records
+from bench.reporting.incomplete import incomplete_note, noted
 from bench.reporting.layout import Cells
 from bench.reporting.page.content import Board, Entry, Figure, Grid, Page, Section
 from bench.reporting.page.details import details_of
@@ -36,10 +37,11 @@ def build_page(
     pooled = _together(parts, boards) if len(parts) > 1 else pd.DataFrame()
     return Page(
         sections=tuple(section for section, _ in found),
-        pooled=None if pooled.empty else _grid(pooled_cells(pooled)),
+        pooled=None if pooled.empty else _grid(noted(pooled_cells(pooled), *parts)),
         figures=pictures.of(reports, None),
         devices=tuple(sorted({device for rows in boards for device in rows["device"] if device})),
         trials=sum(len(part.trials) for part in parts),
+        incomplete=incomplete_note([each for part in parts for each in part.unreadable]),
         only=only,
     )
 
@@ -56,14 +58,14 @@ def _section(records: Records, folder: Path, pictures: Pictures) -> tuple[Sectio
         name=records.name,
         title=records.trials["scenario_title"].iloc[0],
         boards=tuple(boards),
-        life=_grid(life_cells(whole_life(records.trials, records.evals))) if records.chain else None,
+        life=_grid(noted(life_cells(whole_life(records.trials, records.evals)), records)) if records.chain else None,
         figures=pictures.of(folder, None) if records.chain else (),
     )
     return section, ranked
 
 
 def _board(records: Records, rows: pd.DataFrame, figures: tuple[Figure, ...]) -> Board:
-    cells = leaderboard_cells(rows)
+    cells = noted(leaderboard_cells(rows), records)
     over_horizons = frontiers(records.trials, records.evals)
     entries = [
         Entry(row["strategy"], row["title"], row["device"], texts, details)
@@ -79,7 +81,7 @@ def _board(records: Records, rows: pd.DataFrame, figures: tuple[Figure, ...]) ->
         headings=tuple(column.heading for column in cells.columns),
         entries=tuple(entries),
         notes=cells.notes,
-        frontier=None if over_horizons.empty else _grid(frontier_cells(over_horizons, "flops")),
+        frontier=None if over_horizons.empty else _grid(noted(frontier_cells(over_horizons, "flops"), records)),
         figures=figures,
     )
 

@@ -87,7 +87,11 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """The whole page. only: the scenario that it is limited to, if any. devices: to choose from, sorted."""
+    """The whole page.
+
+    only: the scenario that it is limited to, if any. devices: to choose from, sorted. incomplete: that records are left out,
+    or "".
+    """
 
     sections: tuple[Section, ...]
     pooled: Grid | None
@@ -95,6 +99,7 @@ class Page:
     devices: tuple[str, ...]
     trials: int
     only: str | None
+    incomplete: str = ""
 
 
 def kind_of(heading: str) -> Kind:
