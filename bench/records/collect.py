@@ -214,7 +214,7 @@ def collect(
 def write_collected(results: Path, output: Path | None = None) -> Collected:
     """Write every record under `results` into one file, by default where `collect` looks for it.
 
-    Raises RecordError as `collect` does, if there is no trial, and if the file cannot be written.
+    Raises RecordError as `collect` does, and if there is no trial; WriteError if the file cannot be written.
     """
     from bench.records.rows import read_rows
 

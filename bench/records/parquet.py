@@ -20,10 +20,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,7 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.catalog import shipped_folder
-from bench.errors import RecordError
+from bench.files import make_folder, replacing
 from bench.records.frames import stack
 from bench.records.listing import Listing
 from bench.records.versions import READABLE_VERSIONS, RULES_VERSION
@@ -57,7 +55,7 @@ def write_parquet(path: Path, trials: str, tables: Iterable[pa.Table], schema: p
 
     trials: Records.trials as JSON. tables: the evaluations, each of `schema`. made_from: listed before any record was read, so
     that a record written in the meantime makes the file outdated.
-    Raises RecordError if it cannot be written.
+    Raises WriteError if it cannot be written, or if `path` is there and not a regular file.
     """
     facts = {
         "bench.format": str(FORMAT),
@@ -66,21 +64,9 @@ def write_parquet(path: Path, trials: str, tables: Iterable[pa.Table], schema: p
         "bench.trials": base64.b64encode(zlib.compress(trials.encode())).decode(),
         "bench.count": str(len(made_from.folders)),
     }
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two processes at once do not share one
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            written = _write(file, tables, schema.with_metadata(facts))
-        # Not forced to disk: checksums reveal a file torn by a power cut.
-        part.replace(path)
-    except OSError as cause:
-        reason = cause.strerror or str(cause).splitlines()[0]
-        raise RecordError(
-            f"{path}: cannot be written ({reason}), expected a file in a writable folder. Name another with --output."
-        ) from cause
-    finally:
-        with suppress(OSError):
-            part.unlink()
+    make_folder(path.parent)
+    with replacing(path) as part, part.open("wb") as file:
+        written = _write(file, tables, schema.with_metadata(facts))
     return written
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import RecordError
+from bench.errors import RecordError, WriteError
 from bench.records.schema import EvalRow
 from bench.records.store import RecordWriter, read_evals, read_trial, require_writable, trial_folder, write_atomically
 from bench.strategies.strategy import Entrant
@@ -60,7 +60,7 @@ def test_an_unknown_key_in_an_evaluation_is_refused(tmp_path: Path):
 
 def test_another_schema_version_is_refused(tmp_path: Path):
     (tmp_path / "trial.json").write_text('{"schema_version": 99}')
-    with pytest.raises(RecordError, match="schema version 99, expected 1 to 6"):
+    with pytest.raises(RecordError, match="schema version 99, expected 1 to 7"):
         read_trial(tmp_path)
 
 
@@ -96,7 +96,7 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pyte
         raise OSError("disk full")
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(WriteError, match="disk full"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
 
