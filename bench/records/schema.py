@@ -11,7 +11,7 @@ from bench.records.versions import RULES_VERSION, SCHEMA_VERSION
 # RULES 1: phases account for the wall time to within 1 %; in short trials, to within the time a busy machine takes between two.
 UNACCOUNTED_SHARE, UNACCOUNTED_SECONDS = 0.01, 0.25
 
-Status = Literal["running", "finished", "failed", "diverged"]
+Status = Literal["running", "interrupted", "finished", "failed", "diverged"]
 
 
 class _Record(BaseModel):
