@@ -1,12 +1,13 @@
 # make run    install into .venv, run the embedded scenario, print its table and draw its figures
 # make test   install into .venv, run the tests
 # make check  lint, format, types and the order of the layers
+# make faults kills, failing writes, runs at once, 500 trials, a clock set back; prints one table
 # make gpu DATA=<folder>  pack this commit, packages and <folder>/cifar100.npz for a GPU machine without network, into gpu-visit/
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check gpu clean
+.PHONY: run test check faults gpu clean
 
 run: .venv/installed
 	$(BIN)/bench run --scenario glyphs-32-15 --strategy scratch --strategy naive --grid naive:horizon=0.5,0.7 --jobs 2
@@ -20,6 +21,9 @@ check: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+faults: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
 
 gpu: .venv/installed
 	$(if $(DATA),,$(error DATA is missing, expected the folder of cifar100.npz: make gpu DATA=<folder>))
