@@ -16,6 +16,7 @@ import hashlib
 import json
 import logging
 import multiprocessing
+import tokenize
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -47,6 +48,8 @@ from bench.interrupts import check, held, spawning
 from bench.locks import locked
 
 _LOG = logging.getLogger(__name__)
+# What NumPy raises on a header that is none.
+_NO_ARRAY = (OSError, ValueError, EOFError, OverflowError, SyntaxError, TypeError, tokenize.TokenError)
 _CHUNK_IMAGES = 1024
 _CHUNK_BYTES = 16 << 20
 _SHOWN = 5
@@ -142,7 +145,7 @@ def _find(listing: Listing, size: int, folder: Path) -> Prepared | None:
     try:
         _data_offset(path, expected)
         pixels = np.load(path, mmap_mode="r")
-    except (OSError, ValueError) as cause:
+    except _NO_ARRAY as cause:
         raise _DamagedError(f"{path}: not an array of uint8 {expected}, as it was written") from cause
     skipped = manifest["skipped"]
     rows = np.array([row for row, name in enumerate(listing.files) if name not in skipped], dtype=np.int64)
@@ -262,7 +265,7 @@ def _chunks(listing: Listing, size: int, folder: Path) -> list[Chunk]:
     target, shape = folder / "images.npy", (len(listing.files), size, size, CHANNELS)
     try:
         start = _data_offset(target, shape)
-    except (OSError, ValueError):
+    except _NO_ARRAY:
         remove(folder / "done.jsonl")  # its entries refer to another array file
         with replacing(target) as part:
             open_memmap(part, mode="w+", dtype=np.uint8, shape=shape).flush()
