@@ -30,6 +30,10 @@ class StrategyError(BenchError):
     """A strategy that is unknown, cannot be loaded, or has values out of range."""
 
 
+class WriteError(BenchError):
+    """A file or folder that cannot be written: no space, no permission, a broken disk, or it is gone."""
+
+
 class RecordError(BenchError):
     """A record that is missing, truncated, from another version, or from another trial."""
 

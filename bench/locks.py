@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -13,6 +14,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.errors import RecordError, TakenError
+
+# Set to 1 in the environment, by --single-writer: on a file system without locks, nobody else writes to the same folders.
+SINGLE_WRITER = "BENCH_SINGLE_WRITER"
+# What a file system says that has no locks. A folder on NFS, which cannot be opened for writing, says EBADF: it is none of these.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 # An owner on another machine is dead if its lock has not been touched for so long; a living one touches it far more often.
 STALE_SECONDS, BEAT_SECONDS = 600.0, 30.0
@@ -27,7 +33,8 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
 
     A lock is free if its owner is dead: on this machine, if no process has its number and start time, or the machine was started
     again; on another, if it was not touched for STALE_SECONDS.
-    Raises TakenError if it is taken, and RecordError if the folder cannot be written.
+    Raises TakenError if it is taken, and RecordError if the folder cannot be written, or if its file system has no locks and
+    SINGLE_WRITER is not set.
     """
     while not _acquire(path):
         if not wait:
@@ -52,8 +59,7 @@ def _acquire(path: Path) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
-            with suppress(OSError):  # so that of two that find one dead, the second does not remove the first's new one
-                fcntl.flock(folder, fcntl.LOCK_EX)
+            _guard(folder, path.parent)
             if _taken(path):
                 return False
             path.unlink(missing_ok=True)
@@ -73,9 +79,21 @@ def _acquire(path: Path) -> bool:
         ) from cause
 
 
+def _guard(handle: int, folder: Path) -> None:
+    """Lock a folder, so that of two that find one owner dead, the second does not remove the first's new lock."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except OSError as cause:
+        if cause.errno in _NO_LOCKS and os.environ.get(SINGLE_WRITER) != "1":
+            raise RecordError(
+                f"{folder}: its file system has no locks ({cause.strerror}), so that two runs could write one record. Name a "
+                "folder elsewhere, or give --single-writer if no other run writes there."
+            ) from cause
+
+
 def _taken(path: Path) -> bool:
     try:
-        age = time.time() - path.stat().st_mtime
+        age = abs(time.time() - path.stat().st_mtime)  # a clock may have been set back
     except FileNotFoundError:
         return False
     owner = _read(path)

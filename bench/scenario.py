@@ -184,8 +184,8 @@ class ModelPart(_Part):
     trained_on: str | None = Field(default=None, min_length=1)
     mean: tuple[float, ...] | None = Field(default=None, min_length=1, strict=False)
     std: tuple[float, ...] | None = Field(default=None, min_length=1, strict=False)
-    resize: int | None = Field(default=None, gt=0)
-    crop: int | None = Field(default=None, gt=0)
+    resize: int | None = Field(default=None, gt=0, le=_LARGEST_IMAGE)
+    crop: int | None = Field(default=None, gt=0, le=_LARGEST_IMAGE)
     preprocessing: Literal["imagenet", "imagenet-224"] | None = None
 
     unhashed_defaults = frozenset(

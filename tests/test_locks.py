@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -11,15 +12,19 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from bench import locks
+from bench.cli.main import main
 from bench.errors import RecordError, TakenError
 from bench.locks import locked
+from tests.data.trees import class_folders
 
 _HOLD = """
 import sys, time
 from pathlib import Path
 from bench.locks import locked
+from tests.data.trees import class_folders
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -129,4 +134,47 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path):
         pytest.raises(RecordError, match=r"seed-0.lock: cannot be locked \(.*\), expected a folder"),
         locked(tmp_path / "file" / "seed-0.lock"),
     ):
+        pass
+
+
+def test_a_file_system_without_locks_is_refused_unless_nobody_else_writes(lock: Path, monkeypatch: pytest.MonkeyPatch):
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(locks.fcntl, "flock", none)
+    with (
+        pytest.raises(RecordError, match=r"its file system has no locks \(No locks available\).*give --single-writer"),
+        locked(lock),
+    ):
+        pass
+    assert not lock.exists()
+    monkeypatch.setenv(locks.SINGLE_WRITER, "1")
+    with locked(lock):
+        assert lock.exists()
+
+
+def test_a_folder_on_nfs_which_cannot_be_opened_for_writing_is_no_file_system_without_locks(
+    lock: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def bad(*_: object) -> None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    monkeypatch.setattr(locks.fcntl, "flock", bad)
+    with locked(lock):
+        assert lock.exists()
+
+
+def test_the_option_lasts_as_long_as_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tree, seen = class_folders(tmp_path / "tree", ("ant",), each=1), []
+    monkeypatch.setattr(locks.fcntl, "flock", lambda *_: seen.append(os.environ.get(locks.SINGLE_WRITER)))
+    command = ["data", "prepare", "--folder", str(tree), "--size", "8", "--data-root", str(tmp_path)]
+    assert CliRunner().invoke(main, [*command, "--single-writer"]).exit_code == 0
+    assert seen == ["1"]
+    assert locks.SINGLE_WRITER not in os.environ
+
+
+def test_a_clock_that_was_set_back_leaves_no_lock_of_the_dead(lock: Path):
+    lock.write_bytes(b"")  # of a writer that was killed just then, an hour before the clock was set back
+    os.utime(lock, (time.time() + 3600,) * 2)
+    with locked(lock):
         pass

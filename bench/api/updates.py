@@ -144,13 +144,13 @@ def _model_part(
 
 def write_scenario(scenario: Scenario, path: Path) -> None:
     """Write a scenario file that reads as the same scenario; it must not name anything relative to another folder."""
-    from bench.files import write_atomically
+    from bench.files import make_folder, write_atomically
 
     content = scenario.model_dump(mode="json")
     lines = [f"{key} = {_toml(content.pop(key))}" for key in list(content) if not isinstance(content[key], dict)]
     for part, values in content.items():
         lines += ["", f"[{part}]", *(f"{key} = {_toml(value)}" for key, value in values.items() if value is not None)]
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_atomically(path, ("\n".join(lines) + "\n").encode())
 
 

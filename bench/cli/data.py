@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli.options import data_root_option, one_scenario_option, skip_broken_option, workers_option
+from bench.cli.options import (
+    data_root_option,
+    one_scenario_option,
+    single_writer_option,
+    skip_broken_option,
+    workers_option,
+)
 from bench.cli.show import show
 from bench.data.files.names import shown
 from bench.errors import DataError
@@ -60,6 +66,7 @@ def status(data_root: Path) -> None:
 @data_root_option
 @workers_option
 @skip_broken_option
+@single_writer_option
 def prepare(
     scenario: str | None,
     folder: Path | None,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,7 @@ from bench.cli.show import show_tables
 from bench.cli.target import target_command
 from bench.cli.update import update_command
 from bench.errors import BenchError, NothingToCompareError
+from bench.interrupts import Interrupted, interruptible
 from bench.places import REPORTS
 from bench.version import __version__
 
@@ -53,7 +56,8 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with interruptible():
+                return super().invoke(ctx)
         except BenchError as cause:
             click.echo(f"bench: {' '.join(str(cause).split())}", err=True)
             ctx.exit(cause.exit_code)
@@ -66,11 +70,12 @@ class _Commands(click.Group):
                 raise
             click.echo(f"bench: {str(cause.filename)[:200]}: {cause.strerror}. Name another path.", err=True)
             ctx.exit(2)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as cause:
             trains = ctx.invoked_subcommand in ("run", "ablate", "frontier", "update")
             resumes = " The same command resumes from the last checkpoint." if trains else ""
-            click.echo(f"bench: stopped.{resumes}", err=True)
-            ctx.exit(130)
+            with suppress(OSError):  # a terminal that hung up
+                click.echo(f"bench: stopped.{resumes}", err=True)
+            ctx.exit(128 + (cause.number if isinstance(cause, Interrupted) else signal.SIGINT))
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

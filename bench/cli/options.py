@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,6 +11,7 @@ import click
 
 from bench.catalog import BASELINES, LARGEST_SEED
 from bench.errors import BenchError
+from bench.locks import SINGLE_WRITER
 from bench.places import RUNS, cache_folder, data_folder
 
 if TYPE_CHECKING:
@@ -141,6 +143,29 @@ skip_broken_option = click.option(
     "--skip-broken", is_flag=True, help="Leave broken images out, and record their names."
 )
 
+
+def _be_single_writer(ctx: click.Context, _: click.Parameter, given: bool) -> None:
+    if given:
+        before = os.environ.get(SINGLE_WRITER)
+        os.environ[SINGLE_WRITER] = "1"
+        ctx.call_on_close(lambda: _restore(before))
+
+
+def _restore(before: str | None) -> None:
+    if before is None:
+        os.environ.pop(SINGLE_WRITER, None)
+    else:
+        os.environ[SINGLE_WRITER] = before
+
+
+single_writer_option = click.option(
+    "--single-writer",
+    is_flag=True,
+    expose_value=False,
+    callback=_be_single_writer,
+    help="Write where the file system has no locks: no other run may write to the same folders.",
+)
+
 _horizon_option = click.option(
     "--horizon",
     "horizons",
@@ -210,6 +235,7 @@ _WHERE = (
         show_default=True,
         help="Trials that run side by side on the CPU, each in a process of its own. Learns the same, bit for bit.",
     ),
+    single_writer_option,
 )
 
 

@@ -18,7 +18,9 @@ from bench.data.sources.find import load_images
 from bench.data.stages.splits import Split, cut, cut_off_old
 from bench.errors import DeadDeviceError, MeterError, StrategyError, TakenError, TrialError
 from bench.execution.listener import Listener
-from bench.execution.plan import PlannedTrial, check_chains, plan_trial, plan_trials
+from bench.execution.plan import PlannedTrial, check_chains, mend_chains, plan_trial, plan_trials
+from bench.files import make_folder
+from bench.interrupts import check
 from bench.locks import locked
 from bench.records.provenance import cpu_name
 from bench.records.schema import EvalRow, Provenance
@@ -30,6 +32,7 @@ from bench.training.able import LeftOut, able
 from bench.training.allocator import keep_freed_memory
 from bench.training.base import BaseStore
 from bench.training.chain import ChainStore, align
+from bench.training.checkpoint import remove_checkpoint
 from bench.training.device import choose_device, device_name, fix_threads
 from bench.training.faults import explained, release_memory
 from bench.training.given import OldModel, assess, find_given
@@ -131,11 +134,11 @@ class LocalRun:
         self._whole = self.split.whole or self.split
         self._data_hash, whole_hash = data_hash(self.split), data_hash(self._whole)
         self._specs = specs
-        self.trials = self.look()
         self._given = given
         self._assessed: OldModel | None = None
         self._bases = BaseStore(cache, scenario.whole, self.device, whole_hash, given)
         self._chain = ChainStore(cache, self._bases.key)
+        self.trials = self.look()
         check_chains(self.trials, self._chain)
         # By (update, whole), see build_update. Two are kept: stage 0 and an update, or one update both ways.
         self.data_of = lru_cache(maxsize=2)(self._build_update)
@@ -154,7 +157,8 @@ class LocalRun:
 
     def look(self) -> list[PlannedTrial]:
         """Return every trial that was asked for, and how far its record is now."""
-        return plan_trials(self._specs, self._results, self.device.type, self._data_hash, fresh=self._fresh)
+        found = plan_trials(self._specs, self._results, self.device.type, self._data_hash, fresh=self._fresh)
+        return mend_chains(found, self._chain)
 
     def run(self, listener: Listener) -> None:
         """Run what is due. A failed trial is recorded and the others continue; so they do where another process runs one.
@@ -293,15 +297,16 @@ class LocalRun:
         spec, label = trial.spec, self.label_of(trial)
         # Held from before its base model is made, so that another run goes on with what is free.
         with locked(trial.folder.with_name(f"{trial.folder.name}.lock")):
-            if not plan_trial(spec, self._results, self.device.type, self._data_hash, fresh=self._fresh).due:
+            found = plan_trial(spec, self._results, self.device.type, self._data_hash, fresh=self._fresh)
+            if not (found.due or (trial.state == "damaged" and self._chain.damaged(spec))):
                 return  # another process has finished it since
             old = self._old_model(trial, listener) if spec.entrant.strategy.needs_base else None
             update = self.data_of(spec.update, spec.whole and self.restricted)
             base = align(*old, update.indices) if old else None
             checkpoint = self._checkpoint(trial, base)
-            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(checkpoint.parent)
             if self._fresh:
-                checkpoint.unlink(missing_ok=True)
+                remove_checkpoint(checkpoint)
                 discard(trial.folder)
                 self._chain.discard(spec)
             observer = _Labelled(listener, label)
@@ -325,8 +330,9 @@ class LocalRun:
                 observer,
                 keep,
             ).run()
-            checkpoint.unlink(missing_ok=True)
+            remove_checkpoint(checkpoint)
         listener.ended(label, finished.record)
+        check()
 
     def _old_model(self, trial: PlannedTrial, listener: Listener) -> tuple[Base, np.ndarray]:
         """Return the model that a trial starts from, and the images that its learning speeds belong to."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -72,6 +72,7 @@ def plan_trial(spec: TrialSpec, results: Path, device_type: str, data_hash: str,
         "finished": "finished",
         "failed": "failed before",
         "running": "cut off",
+        "interrupted": "cut off",
         "diverged": "diverged",
     }
     state = states[record.status]
@@ -80,20 +81,27 @@ def plan_trial(spec: TrialSpec, results: Path, device_type: str, data_hash: str,
     return PlannedTrial(spec, folder, state, record)
 
 
+def mend_chains(trials: Sequence[PlannedTrial], chain: ChainStore) -> list[PlannedTrial]:
+    """Return the trials, with those due again whose model is damaged and needed by the next update."""
+    needed = {_key(trial.spec, trial.spec.update - 1) for trial in trials if trial.due}
+
+    def damaged(trial: PlannedTrial) -> bool:
+        wanted = trial.state == "finished" and _key(trial.spec, trial.spec.update) in needed
+        return wanted and trial.spec.entrant.strategy.needs_base and chain.damaged(trial.spec)
+
+    return [replace(trial, state="damaged") if damaged(trial) else trial for trial in trials]
+
+
 def check_chains(trials: Sequence[PlannedTrial], chain: ChainStore) -> None:
     """Check that each update can start, or did start, from its strategy's own previous update.
 
     trials: all updates of every chain. Raises RecordError if the model of a finished update is missing and a later one
     needs it, or if a finished update did not start from the model recorded before it.
     """
-
-    def key(spec: TrialSpec, update: int) -> tuple[str, float, int, int]:
-        return spec.entrant.name, spec.horizon, spec.seed, update
-
-    planned = {key(trial.spec, trial.spec.update): trial for trial in trials}
+    planned = {_key(trial.spec, trial.spec.update): trial for trial in trials}
     for trial in trials:
         spec = trial.spec
-        before = planned.get(key(spec, spec.update - 1))
+        before = planned.get(_key(spec, spec.update - 1))
         if before is None or before.state != "finished" or not spec.entrant.strategy.needs_base:
             continue
         if trial.due and not chain.path(before.spec).is_file():
@@ -108,3 +116,7 @@ def check_chains(trials: Sequence[PlannedTrial], chain: ChainStore) -> None:
                     f"{trial.folder}: started from weights {str(started)[:10]}, but update {spec.update - 1} next to it left "
                     f"{left[:10]}. Put the records of one run together, or run the chain again with --fresh."
                 )
+
+
+def _key(spec: TrialSpec, update: int) -> tuple[str, float, int, int]:
+    return spec.entrant.name, spec.horizon, spec.seed, update

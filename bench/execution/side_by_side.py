@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -14,7 +15,8 @@ from bench.execution.local import LocalRun, base_label
 from bench.execution.order import Order
 from bench.execution.packing import pack
 from bench.execution.plan import PlannedTrial
-from bench.execution.worker import work
+from bench.execution.worker import STOP, work
+from bench.interrupts import spawning
 from bench.training.device import check_jobs
 
 
@@ -64,7 +66,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=work, args=(theirs, packed, threads, jobs))
-        self.process.start()
+        with spawning():
+            self.process.start()
         theirs.close()  # so that the connection ends with the process
         self.trial: PlannedTrial | None = None
         self._label = "no trial yet"
@@ -91,6 +94,11 @@ class _Worker:
         trial, self.trial = self.trial, None
         return trial
 
+    def stop(self) -> None:
+        if self.process.pid is not None and self.process.is_alive():
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, STOP)
+
     def _lost(self) -> TrialError:
         self.process.join()
         code = f"exit code {self.process.exitcode}"
@@ -108,7 +116,7 @@ class _Worker:
 
 @contextmanager
 def _workers(count: int, packed: bytes, threads: int, jobs: int) -> Iterator[list[_Worker]]:
-    """Start processes, and stop them at the end, whatever they are doing: a trial resumes from its last checkpoint."""
+    """Start processes, and stop them at the end: each finishes its step, and saves a checkpoint."""
     workers: list[_Worker] = []
     try:
         for _ in range(count):
@@ -116,7 +124,7 @@ def _workers(count: int, packed: bytes, threads: int, jobs: int) -> Iterator[lis
         yield workers
     finally:
         for worker in workers:
-            worker.process.terminate()
+            worker.stop()
         for worker in workers:
             worker.process.join()
             worker.connection.close()

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from bench.data.files.decode import start_worker
 from bench.errors import BenchError, TakenError
+from bench.interrupts import Interrupted, interruptible
+
+# The parent sends it. The signals that end the parent may reach all its group; a worker ignores those.
+STOP = signal.SIGUSR1
 
 if TYPE_CHECKING:
     from bench.records.schema import EvalRow, TrialRecord
@@ -19,26 +24,31 @@ def work(connection: Connection, packed: bytes, threads: int, jobs: int) -> None
 
     Receives the place of a trial among the run's. Sends (name, arguments): "ready", each call of a Listener, "done" with what
     LocalRun.attempt returned, "taken" if another process runs the trial, or "refused" with a BenchError, which ends the process.
-    A bug ends it with its traceback.
+    A bug ends it with its traceback. STOP ends it as a signal ends a run: after the step, with a checkpoint.
     """
     start_worker()
     try:
-        from bench.execution.local import TAKEN_SECONDS
-        from bench.execution.packing import unpack
-
-        run = unpack(packed)(threads=threads, jobs=jobs)
-        connection.send(("ready", ()))
-        while True:
-            trial = run.trials[connection.recv()]
-            try:
-                connection.send(("done", (run.attempt(trial, _Told(connection)),)))
-            except TakenError:
-                time.sleep(TAKEN_SECONDS)  # here, so that the parent need not know when to ask again
-                connection.send(("taken", ()))
-    except EOFError:
+        with interruptible((STOP,)):
+            _work(connection, packed, threads, jobs)
+    except (EOFError, Interrupted):
         pass
     except BenchError as cause:
         connection.send(("refused", (cause,)))
+
+
+def _work(connection: Connection, packed: bytes, threads: int, jobs: int) -> None:
+    from bench.execution.local import TAKEN_SECONDS
+    from bench.execution.packing import unpack
+
+    run = unpack(packed)(threads=threads, jobs=jobs)
+    connection.send(("ready", ()))
+    while True:
+        trial = run.trials[connection.recv()]
+        try:
+            connection.send(("done", (run.attempt(trial, _Told(connection)),)))
+        except TakenError:
+            time.sleep(TAKEN_SECONDS)  # here, so that the parent need not know when to ask again
+            connection.send(("taken", ()))
 
 
 class _Told:

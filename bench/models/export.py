@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from bench.errors import ScenarioError
-from bench.files import write_atomically
+from bench.files import make_folder, write_atomically
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 
@@ -62,7 +62,7 @@ def write_model(folder: Path, weights: Mapping[str, Tensor], heads: Collection[s
     order = sorted(range(len(card.classes)), key=card.classes.__getitem__)
     sorted_rows = {name: weights[name][order] for name in heads}
     plain = {name: tensor.contiguous() for name, tensor in {**weights, **sorted_rows}.items()}
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_atomically(folder / WEIGHTS, save(plain, {"format": "pt"}))
     write_json(folder / CARD, asdict(replace(card, classes=tuple(sorted(card.classes)))))
 

@@ -233,8 +233,8 @@ def collect(
 def write_collected(results: Path, output: Path | None = None) -> Collected:
     """Write every record under `results` into one file, by default where `collect` looks for it.
 
-    Raises RecordError if the folder does not exist or cannot be listed, if there is no trial that can be read, and if the file
-    cannot be written.
+    Raises RecordError if the folder does not exist or cannot be listed, and if there is no trial that can be read; WriteError if
+    the file cannot be written.
     """
     from bench.records.rows import read_rows
 

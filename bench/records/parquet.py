@@ -22,10 +22,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,8 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.catalog import shipped_folder
-from bench.errors import RecordError
-from bench.files import parse_json
+from bench.files import make_folder, parse_json, replacing
 from bench.records.frames import stack
 from bench.records.listing import Listing
 from bench.records.versions import READABLE_VERSIONS, RULES_VERSION
@@ -56,6 +53,10 @@ class NotUsableError(Exception):
     """A collected file that must not be used; the message says why, and continues the file's name."""
 
 
+class _NotWholeError(Exception):
+    """What was read turned out not to be all of it: nothing is to be written."""
+
+
 def write_parquet(
     path: Path,
     contents: tuple[str, str],
@@ -69,7 +70,7 @@ def write_parquet(
     contents: Records.trials, and what is left out, as JSON. tables: the evaluations, each of `schema`. made_from: listed before
     any record was read, so that a record written in the meantime makes the file outdated. whole: asked once the tables have been
     read; if it says no, nothing is written and None is returned.
-    Raises RecordError if it cannot be written.
+    Raises WriteError if it cannot be written, or if `path` is there and not a regular file.
     """
     trials, unreadable = contents
     facts = {
@@ -80,23 +81,15 @@ def write_parquet(
         "bench.unreadable": unreadable,
         "bench.count": str(len(made_from.folders)),
     }
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two processes at once do not share one
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            written = _write(file, tables, schema.with_metadata(facts))
-        if not whole():
-            return None
-        # Not forced to disk: checksums reveal a file torn by a power cut.
-        part.replace(path)
-    except OSError as cause:
-        reason = cause.strerror or str(cause).splitlines()[0]
-        raise RecordError(
-            f"{path}: cannot be written ({reason}), expected a file in a writable folder. Name another with --output."
-        ) from cause
-    finally:
-        with suppress(OSError):
-            part.unlink()
+        with replacing(path) as part:
+            with part.open("wb") as file:
+                written = _write(file, tables, schema.with_metadata(facts))
+            if not whole():
+                raise _NotWholeError
+    except _NotWholeError:
+        return None
     return written
 
 

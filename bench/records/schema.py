@@ -20,7 +20,7 @@ POWER_DISAGREEMENT = 0.1
 
 _MOST_STEPS, _LONGEST_HORIZON = 10**12, 20
 
-Status = Literal["running", "finished", "failed", "diverged"]
+Status = Literal["running", "interrupted", "finished", "failed", "diverged"]
 
 
 class _Record(BaseModel):

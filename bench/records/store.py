@@ -5,8 +5,6 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
-import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -17,7 +15,7 @@ from pydantic import ValidationError
 
 from bench.catalog import REFERENCE
 from bench.errors import DamagedError, RecordError, first_fault, shown
-from bench.files import read_at_most, read_json, write_atomically
+from bench.files import append_line, make_folder, read_at_most, read_json, remove, write_atomically
 from bench.records.listing import EVALS, TRIAL, list_records
 from bench.records.schema import EvalRow, TrialRecord
 from bench.records.versions import READABLE_VERSIONS
@@ -69,8 +67,8 @@ class RecordWriter:
 
     def begin(self, record: TrialRecord) -> None:
         """Start a new record: trial.json, and no evaluations."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._evals.unlink(missing_ok=True)
+        make_folder(self.folder)
+        remove(self._evals)
         self.save(record)
 
     def save(self, record: TrialRecord) -> None:
@@ -82,12 +80,7 @@ class RecordWriter:
 
     def append(self, row: EvalRow) -> None:
         """Add one evaluation, in a single write."""
-        line = (json.dumps(row.model_dump(exclude_unset=True), allow_nan=True) + "\n").encode()
-        handle = os.open(self._evals, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(handle, line)
-        finally:
-            os.close(handle)
+        append_line(self._evals, json.dumps(row.model_dump(exclude_unset=True), allow_nan=True))
 
     def keep_until(self, step: int) -> None:
         """Drop the evaluations after `step`, and a torn last line: an interrupted trial resumes from there."""
@@ -258,5 +251,4 @@ def recorded_scratch(results: Path, scenario: str, scenario_hash: str, updates: 
 
 def discard(folder: Path) -> None:
     """Delete a trial's record."""
-    if folder.exists():
-        shutil.rmtree(folder)
+    remove(folder)

@@ -11,10 +11,10 @@ History of the schema:
    and cpus are no more than the container's quota.
  6  trials that diverged: status "diverged", and diverged, which says where. What guessing reaches: chance, with the number of
     validation images. Of a given old model, how it was read, its normalization, and its accuracy on the old classes.
- 7  a digest of the evaluations: evals_sha256, of every trial that finished or diverged. Of a given old model, whether it may have
-    seen held-out images: may_have_seen. In the provenance, why a commit is unknown: commit_reason. In a strategy with code of its
-    own, the modules that it imports (modules) and the versions of installed packages (packages). In the summary, how joules were
-    measured: gpu_power.
+ 7  a digest of the evaluations: evals_sha256, of every trial that finished or diverged. Trials that a signal ended: status
+    "interrupted". Of a given old model, whether it may have seen held-out images: may_have_seen. In the provenance, why a commit
+    is unknown: commit_reason. In a strategy with code of its own, the modules that it imports (modules) and the versions of
+    installed packages (packages). In the summary, how joules were measured: gpu_power.
 """
 
 from __future__ import annotations

@@ -8,9 +8,10 @@ from pathlib import Path
 from bench.analysis.ranking.leaderboard import leaderboard
 from bench.analysis.studies.frontier import frontiers
 from bench.analysis.studies.life import whole_life
+from bench.files import make_folder, remove, write_text
 from bench.records.collect import Records
 from bench.reporting.figures.gallery import write_figures, write_overview
-from bench.reporting.figures.sheet import EVERY_PRINT, OUTPUTS, Prints, read_table
+from bench.reporting.figures.sheet import EVERY_PRINT, OUTPUTS, Prints, read_table, write_table
 from bench.reporting.incomplete import marked, noted
 from bench.reporting.layout import markdown
 from bench.reporting.tables import frontier_cells, leaderboard_cells, life_cells
@@ -38,7 +39,7 @@ def write_report(records: Records, folder: Path, prints: Prints = EVERY_PRINT) -
     every update; and whole-life.csv, whole-life.md: all updates together. A figure of an earlier report that has nothing to show
     any more is deleted, with its table and caption: it would lie beside tables of other records.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     paths = []
     for part in records.by_update():
         suffix = f"-update-{part.update}" if records.chain else ""
@@ -54,7 +55,7 @@ def write_frontier(records: Records, folder: Path, prints: Prints = EVERY_PRINT)
 
     The names are those of write_report. Nothing is deleted.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     paths = []
     for part in records.by_update():
         suffix = f"-update-{part.update}" if records.chain else ""
@@ -67,26 +68,26 @@ def _delete_outdated(folder: Path, written: Sequence[Path]) -> None:
     for caption in sorted(set(folder.glob("*.caption.txt")) - set(written)):
         name = caption.name.removesuffix(".caption.txt")
         for path in (caption, *(folder / f"{name}{end}" for end in OUTPUTS)):
-            path.unlink(missing_ok=True)
+            remove(path)
 
 
 def _write_update(records: Records, folder: Path, suffix: str, prints: Prints, only: str | None = None) -> list[Path]:
     ranking, table = folder / f"leaderboard{suffix}.csv", folder / f"leaderboard{suffix}.md"
     rows = leaderboard(records.trials, records.evals)
-    marked(rows, records).to_csv(ranking, index=False, lineterminator="\n")
+    write_table(marked(rows, records), ranking)
     over_horizons = frontiers(records.trials, records.evals)
     verdict = "\n".join(verdict_lines(rows, over_horizons))
-    table.write_text(markdown(noted(leaderboard_cells(rows, verdict), records)), encoding="utf-8")
+    write_text(table, markdown(noted(leaderboard_cells(rows, verdict), records)))
     frontier = [folder / f"frontier{suffix}.{kind}" for kind in ("csv", "md")] if len(over_horizons) else []
     if frontier:
-        marked(over_horizons, records).to_csv(frontier[0], index=False, lineterminator="\n")
-        frontier[1].write_text(markdown(noted(frontier_cells(over_horizons, "flops"), records)), encoding="utf-8")
+        write_table(marked(over_horizons, records), frontier[0])
+        write_text(frontier[1], markdown(noted(frontier_cells(over_horizons, "flops"), records)))
     return [ranking, table, *frontier, *write_figures(records, folder, suffix, read_table(ranking), prints, only)]
 
 
 def _write_life(records: Records, folder: Path) -> list[Path]:
     numbers, table = folder / "whole-life.csv", folder / "whole-life.md"
     rows = whole_life(records.trials, records.evals)
-    marked(rows, records).to_csv(numbers, index=False, lineterminator="\n")
-    table.write_text(markdown(noted(life_cells(rows), records)), encoding="utf-8")
+    write_table(marked(rows, records), numbers)
+    write_text(table, markdown(noted(life_cells(rows), records)))
     return [numbers, table]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from bench.data.feed.update import Update
-from bench.errors import TrialError
+from bench.errors import RecordError, TrialError
 from bench.locks import locked
 from bench.records.schema import BaseCost, Provenance, TrialRecord
 from bench.records.store import discard, read_trial
@@ -18,10 +19,17 @@ from bench.strategies.schedule import OneCycle
 from bench.strategies.start import Fresh
 from bench.strategies.strategy import Entrant, Strategy
 from bench.training import TRAINING_VERSION
-from bench.training.checkpoint import load_checkpoint, save_checkpoint
+from bench.training.checkpoint import (
+    load_checkpoint,
+    load_or_set_aside,
+    put_aside,
+    remove_checkpoint,
+    save_checkpoint,
+    weights_sha256,
+)
 from bench.training.given import GivenCheckpoint
 from bench.training.learner import Base, TrialSpec
-from bench.training.trial import Observer, Trial
+from bench.training.trial import Finished, Observer, Trial
 
 # A base model is trained like scratch: nobody knew of the update when it was trained.
 BASE = Entrant("base", Strategy(title="Base model", start=Fresh(), schedule=OneCycle(warmup=0.2)))
@@ -55,14 +63,14 @@ class BaseStore:
         return self.cache / "bases" / self.key / f"seed-{seed}"
 
     def load(self, seed: int) -> Base | None:
-        """Return a finished base model, or None."""
+        """Return a finished base model; None if there is none, or if its files are damaged or do not belong together."""
         if self.given is not None:
             return self.given.base(seed)
-        record = read_trial(self.folder(seed))
-        saved = load_checkpoint(self.folder(seed) / "base.pt")
-        if record is None or record.summary is None or saved is None:
+        record = self._record(seed)
+        if record is None or record.summary is None:
             return None
-        return Base(saved["weights"], saved["learning_speed"], _cost(self.key, record))
+        saved = load_checkpoint(self.folder(seed) / "base.pt")
+        return _base_of(saved, record, self.key) if saved else None
 
     def obtain(
         self,
@@ -73,33 +81,62 @@ class BaseStore:
     ) -> Base:
         """Return the base model of `seed`, training it first if it does not exist, or waiting for whoever does.
 
-        old: makes stage 0's data. Raises TrialError if it diverged.
+        One that is damaged is put aside, and trained again. old: makes stage 0's data. Raises TrialError if it diverged.
         """
         folder = self.folder(seed)
         with locked(folder.with_suffix(".lock"), wait=True):
             there = self.load(seed)
             if there is not None:
                 return there
-            before = read_trial(folder)
+            before = self._record(seed)
             if before is not None and before.status == "diverged":
                 raise _diverged(seed, before)
+            self._clear(seed, before)
             spec = TrialSpec(self.scenario, BASE, 0, seed)
             checkpoint = folder.with_suffix(".checkpoint")
-            trial = Trial(spec, old(), None, provenance, folder, checkpoint, self.device, observer)
+
+            def keep(finished: Finished) -> None:
+                kept = {"weights": finished.weights, "learning_speed": finished.learning_speed}
+                save_checkpoint(folder / "base.pt", kept)
+
+            trial = Trial(spec, old(), None, provenance, folder, checkpoint, self.device, observer, keep)
             finished = trial.run()
+            remove_checkpoint(checkpoint)
             if finished.record.status == "diverged":
-                checkpoint.unlink(missing_ok=True)
                 raise _diverged(seed, finished.record)
-            save_checkpoint(
-                folder / "base.pt", {"weights": finished.weights, "learning_speed": finished.learning_speed}
-            )
-            checkpoint.unlink(missing_ok=True)
             return Base(finished.weights, finished.learning_speed, _cost(self.key, finished.record))
 
     def discard(self, seed: int) -> None:
         """Delete a base model, so that it is trained again."""
         discard(self.folder(seed))
-        self.folder(seed).with_suffix(".checkpoint").unlink(missing_ok=True)
+        remove_checkpoint(self.folder(seed).with_suffix(".checkpoint"))
+
+    def _record(self, seed: int) -> TrialRecord | None:
+        """Return the record of a base model, or None if there is none that can be read."""
+        try:
+            return read_trial(self.folder(seed))
+        except RecordError:
+            return None
+
+    def _clear(self, seed: int, record: TrialRecord | None) -> None:
+        """Put aside what is there of a base model and cannot be used."""
+        path, finished = self.folder(seed) / "trial.json", record is not None and record.summary is not None
+        if record is None and path.exists():
+            put_aside(path, "cannot be read")
+        saved = load_or_set_aside(self.folder(seed) / "base.pt")
+        if finished and saved is not None:
+            put_aside(self.folder(seed) / "base.pt", "its weights are not those of its record")
+
+
+def _base_of(saved: dict[str, Any], record: TrialRecord, key: str) -> Base | None:
+    """Return a base model, or None if its weights are not those of its record."""
+    assert record.summary is not None
+    try:
+        if weights_sha256(saved["weights"]) != record.summary.weights_sha256:
+            return None
+        return Base(saved["weights"], saved["learning_speed"], _cost(key, record))
+    except (KeyError, AttributeError, TypeError):
+        return None
 
 
 def _diverged(seed: int, record: TrialRecord) -> TrialError:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from bench.records.schema import BaseCost, GivenModel
-from bench.training.checkpoint import load_checkpoint, save_checkpoint
+from bench.training.checkpoint import load_checkpoint, remove_checkpoint, save_checkpoint, weights_sha256
 from bench.training.learner import Base, TrialSpec
 from bench.training.trial import Finished
 
@@ -46,18 +46,25 @@ class ChainStore:
         save_checkpoint(self.path(spec), content)
 
     def load(self, spec: TrialSpec) -> tuple[Base, np.ndarray] | None:
-        """Return the model that `spec` left behind and the images that its learning speeds belong to, or None."""
+        """Return the model that `spec` left behind and the images that its learning speeds belong to, or None.
+
+        None also if the file is damaged, or if its weights are not those that it names.
+        """
         saved = load_checkpoint(self.path(spec))
-        if saved is None:
+        if saved is None or weights_sha256(saved["weights"]) != saved["weights_sha256"]:
             return None
         cost = BaseCost.model_validate(saved["base_cost"]) if saved["base_cost"] else None
         given = GivenModel.model_validate(saved["given"]) if saved["given"] else None
         base = Base(saved["weights"], saved["learning_speed"], cost, saved["weights_sha256"], given)
         return base, saved["indices"].numpy()
 
+    def damaged(self, spec: TrialSpec) -> bool:
+        """Return whether there is a model that cannot be used. It is replaced once the update has run again."""
+        return self.path(spec).exists() and self.load(spec) is None
+
     def discard(self, spec: TrialSpec) -> None:
         """Delete a model."""
-        self.path(spec).unlink(missing_ok=True)
+        remove_checkpoint(self.path(spec))
 
 
 def align(base: Base, known: np.ndarray, wanted: np.ndarray) -> Base:

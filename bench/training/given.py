@@ -12,7 +12,7 @@ from scipy import stats
 
 from bench.data.feed.update import Update
 from bench.errors import ScenarioError, StrategyError
-from bench.files import write_atomically
+from bench.files import make_folder, write_atomically
 from bench.models.build import build_model, head_keys
 from bench.models.checkpoint import checkpoint_sha256, fit_checkpoint
 from bench.models.stages import find_stages
@@ -174,7 +174,7 @@ def assess(
             "std, or set model.untrained_is_fine = true."
         )
     if not kept.is_file():
-        kept.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(kept.parent)
         write_atomically(kept, json.dumps([right, images]).encode())
     return found
 

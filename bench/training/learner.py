@@ -20,6 +20,7 @@ from bench.data.feed.batches import Pool
 from bench.data.feed.features import KeptFeatures
 from bench.data.feed.update import Update
 from bench.errors import StrategyError, TrialError
+from bench.interrupts import asked
 from bench.metering.flops import FlopCount, StepFlops, count_flops
 from bench.metering.ledger import Ledger
 from bench.models import build_model
@@ -306,22 +307,28 @@ class Learner:
         return [(phase, end - phase.begin) for phase, end in zip(self.phases, ends, strict=True)]
 
     def train(self, steps: int) -> float:
-        """Take `steps` optimizer steps and return the sum of their losses. Waits for the device only at the end."""
+        """Take `steps` optimizer steps, or fewer if a signal arrives, and return the sum of their losses.
+
+        After fewer, the rest of them adds to the same sum. Waits for the device only at the end.
+        """
         with self._draws.lent():
             return self._train(steps)
 
     def _train(self, steps: int) -> float:
         compiled = _compiled_graphs()
-        self._loss.zero_()
         set_modes(self.phases[self._at], self._model)
-        for _ in range(steps):
+        for left in reversed(range(steps)):
             self._take_step()
             if _compiled_graphs() != compiled:
                 raise TrialError(
                     f"a graph was compiled on the clock at step {self.ledger.steps}, expected none after prepare: the "
                     "seconds are invalid. Run it with --no-compile, or report it with the model."
                 )
-        return self._loss.item()
+            if left and asked():
+                return self._loss.item()
+        loss = self._loss.item()
+        self._loss.zero_()
+        return loss
 
     def _take_step(self) -> None:
         """Take the next step of the trial, which may begin a phase. Except then, and between epochs, it never waits."""
@@ -413,6 +420,7 @@ class Learner:
             "momentum": self._momentum,
             "anchors": self._anchors,
             "seen": self._seen,
+            "loss": self._loss,
             "order": (self._order.epoch, self._order.position),
             "selection_seconds": self._order.selection_seconds,
             "draws": self._draws.state(),
@@ -430,6 +438,7 @@ class Learner:
             for name, tensor in mine.items():
                 tensor.copy_(theirs[name])
         self._seen.copy_(saved["seen"])
+        self._loss.copy_(saved.get("loss", torch.zeros(())))  # older checkpoints were made at evaluations only
         self._order.seek(*saved["order"])
         self._order.selection_seconds += saved["selection_seconds"]
         self._draws.restore(saved["draws"])

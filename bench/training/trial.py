@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NoReturn, Protocol
 
 import torch
 from torch import Tensor
 
 from bench.data.feed.update import Update
-from bench.errors import RecordError, TrialError
+from bench.errors import RecordError, TrialError, WriteError
+from bench.files import make_folder
+from bench.interrupts import asked, check, held
 from bench.metering.clock import PhaseClock
 from bench.metering.meters import open_meters
 from bench.records.provenance import load_average
@@ -31,7 +35,7 @@ from bench.records.schema import (
 )
 from bench.records.store import RecordWriter, read_evals
 from bench.training import TRAINING_VERSION
-from bench.training.checkpoint import load_checkpoint, save_checkpoint, weights_sha256
+from bench.training.checkpoint import remove_checkpoint, save_checkpoint, usable_checkpoints, weights_sha256
 from bench.training.device import gpu_uuid
 from bench.training.faults import explained
 from bench.training.grid import evaluation_grid
@@ -110,8 +114,9 @@ class Trial:
     def run(self) -> Finished:
         """Train to the end of the horizon, from the checkpoint if there is one, and return what the trial leaves behind.
 
-        Once the trial is built, a failure is recorded before it is raised to the caller. Raises TrialError if memory runs out,
-        and DeadDeviceError if the device stops working.
+        Once the trial is built, a failure is recorded before it is raised to the caller. If a signal arrives, the step is
+        finished, a checkpoint saved, and the record says "interrupted"; then Interrupted is raised. Raises TrialError if memory
+        runs out, and DeadDeviceError if the device stops working.
         """
         with open_meters(gpu_uuid(self._device)) as self._meters:
             self._clock = PhaseClock(self._device, self._meters.all)
@@ -119,11 +124,14 @@ class Trial:
                 self._build()
             try:
                 return self._run()
+            except WriteError:  # no record can be written, or no other trial's either; the next run goes on
+                raise
             except Exception as cause:
                 known = explained(cause, self._spec.scenario.training.batch_size)
                 reason = str(known or f"{type(cause).__name__}: {cause}")
-                self._writer.folder.mkdir(parents=True, exist_ok=True)
-                self._writer.save(self._record.model_copy(update={"status": "failed", "reason": reason}))
+                with suppress(WriteError):
+                    make_folder(self._writer.folder)
+                    self._writer.save(self._record.model_copy(update={"status": "failed", "reason": reason}))
                 if known is None or known is cause:
                     raise
                 raise known from cause
@@ -131,10 +139,15 @@ class Trial:
     def _run(self) -> Finished:
         with self._clock.phase("prepare"):
             self._learner.prepare()
+        with held():
+            return self._train()
+
+    def _train(self) -> Finished:
         with self._clock.phase("io"):
             resumed = self._resume()
         if not resumed:
             with self._clock.phase("io"):
+                remove_checkpoint(self._checkpoint)
                 self._writer.begin(self._record)
             with self._clock.phase("train"):
                 self._learner.start()
@@ -142,9 +155,9 @@ class Trial:
             if self._observer:
                 self._observer.began(self._record.total_steps, self._learner.ledger.steps)
         try:
-            for step in self._grid.steps:
-                if step > self._learner.ledger.steps:
-                    self._train_until(step)
+            for begin, end in pairwise((0, *self._grid.steps)):
+                if end > self._learner.ledger.steps:
+                    self._train_until(end, end - begin)
             self._require_lower_loss()
         except _DivergedError as cause:
             return self._close_diverged(cause.facts)
@@ -207,11 +220,17 @@ class Trial:
         facts = self._meters.gpu_facts()
         return GpuFacts(**facts) if facts else None
 
-    def _train_until(self, stop: int) -> None:
-        """Train to step `stop`, evaluate and record the evaluation; save a checkpoint if the last one is too old."""
+    def _train_until(self, stop: int, steps: int) -> None:
+        """Train to step `stop`, evaluate and record the evaluation; save a checkpoint if the last one is too old.
+
+        steps: since the evaluation before, some of which may have been taken in an earlier sitting.
+        """
+        if asked():
+            self._interrupt()
         with self._clock.phase("train"):
-            steps = stop - self._learner.ledger.steps
-            loss = self._learner.train(steps) / steps
+            loss = self._learner.train(stop - self._learner.ledger.steps) / steps
+        if self._learner.ledger.steps < stop:
+            self._interrupt()
         with self._clock.phase("evaluate"):
             accuracies = self._learner.evaluate(with_test=stop in self._grid.test)
             finite = self._learner.weights_are_finite()
@@ -245,6 +264,14 @@ class Trial:
             why = f"it began at {began:.6g}, and guessing has {guessing:.6g}"
             raise _DivergedError(rows[-1].step, ended, why)
 
+    def _interrupt(self) -> NoReturn:
+        """Save a checkpoint, mark the record, and raise Interrupted."""
+        with self._clock.phase("io"):
+            self._save()
+            self._writer.save(self._record.model_copy(update={"status": "interrupted"}))
+        check()
+        raise AssertionError("interrupted by nobody")
+
     def _row(self, loss: float, accuracies: dict[str, float | None]) -> EvalRow:
         totals = self._learner.ledger.state()
         for part in ("regularizer_flops", "feature_flops", "head_flops"):  # recorded once, in the summary
@@ -274,16 +301,19 @@ class Trial:
                 "sittings": self._sittings,
                 "provenance": self._record.provenance.model_dump(),
             },
+            keep=True,
         )
 
     def _resume(self) -> bool:
-        """Resume from the last complete checkpoint.
+        """Resume from the last checkpoint that is whole, or from the one before it.
 
         Returns False if there is none, if the record does not reach it, or if it was made on another machine, with other
         packages, or in another checkpoint format: the trial then starts over, since its costs would be meaningless.
         """
-        saved = load_checkpoint(self._checkpoint, self._device)
-        if saved is None or saved.get("format") != _CHECKPOINT_FORMAT:
+        return any(map(self._resume_from, usable_checkpoints(self._checkpoint, self._device)))
+
+    def _resume_from(self, saved: dict[str, Any]) -> bool:
+        if saved.get("format") != _CHECKPOINT_FORMAT:
             return False
         step, before = saved["ledger"]["steps"], Provenance.model_validate(saved["provenance"])
         if before.machine() != self._record.provenance.machine() or not self._recorded(step):
@@ -302,7 +332,7 @@ class Trial:
     def _require_whole_clock(self) -> None:
         wall, share = self._clock.wall_seconds, self._clock.unaccounted_share()
         if abs(share) > UNACCOUNTED_SHARE and abs(share * wall) > UNACCOUNTED_SECONDS:
-            self._checkpoint.unlink(missing_ok=True)  # resuming from it would bring back the same gap
+            remove_checkpoint(self._checkpoint)  # resuming from it would bring back the same gap
             raise TrialError(
                 f"the clock's phases leave {share * wall:.2f} of {wall:.2f} s unaccounted for, expected under "
                 f"{UNACCOUNTED_SHARE:.0%}: its seconds are invalid. Run it again on a quieter machine."

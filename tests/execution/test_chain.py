@@ -224,6 +224,21 @@ def test_a_missing_model_is_noticed_before_anything_runs(make: Make, tmp_path: P
     assert begun(make(fresh=True)) == [f"naive update {update} seed 0" for update in (1, 2, 3)]
 
 
+def test_a_damaged_model_that_is_needed_is_made_again_without_a_flag(make: Make, tmp_path: Path):
+    with pytest.raises(Killed):
+        make().run(Log(kill_in="naive update 2 seed 0"))
+    before = record_of(tmp_path / "here", NAIVE, 1)
+    (model,) = (tmp_path / "here" / "cache" / "updates").rglob("update-1.pt")
+    model.write_bytes(model.read_bytes()[:1000])
+    log = Log()
+    make().run(log)
+    assert [label for label, _ in log.began_] == [f"naive update {update} seed 0" for update in (1, 2, 3)]
+    assert log.began_[1][1] > 0  # what had been trained of update 2 fits the same weights, and goes on
+    assert record_of(tmp_path / "here", NAIVE, 1).summary.weights_sha256 == before.summary.weights_sha256
+    model.write_bytes(b"")
+    assert begun(make()) == []  # nobody needs it any more
+
+
 def test_updates_of_different_runs_are_not_taken_for_one_chain(make: Make, tmp_path: Path):
     begun(make())
     record = record_of(tmp_path / "here", NAIVE, 1)

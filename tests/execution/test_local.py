@@ -18,6 +18,7 @@ from bench.records.listing import list_records
 from bench.records.store import find_trials, read_evals, read_trial, trial_folder
 from bench.scenario import Scenario
 from bench.strategies.strategy import Entrant, load_strategy
+from bench.training.checkpoint import save_checkpoint
 from tests.held import Gate
 
 BASELINES = [load_strategy(shipped_folder("baselines") / f"{name}.py") for name in ("scratch", "naive", "optimized")]
@@ -230,3 +231,61 @@ def test_a_lock_is_no_record(make: Make, tmp_path: Path):
             text=True,
         )
     assert ignored.returncode == 128 or len(ignored.stdout.splitlines()) == 2  # 128: not a checkout
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "said"),
+    [
+        (
+            "base.pt",
+            flip,
+            "not have the SHA-256 that it was written with; put aside as base.pt.damaged, and made anew",
+        ),
+        ("base.pt", lambda path: path.write_bytes(b""), "base.pt: empty; put aside"),
+        ("base.pt", Path.unlink, None),
+        (
+            "base.pt",
+            lambda path: save_checkpoint(path, {"weights": {}, "learning_speed": None}),
+            "not those of its record",
+        ),
+        ("trial.json", lambda path: path.write_bytes(path.read_bytes()[:200]), "trial.json: cannot be read; put aside"),
+        ("evals.jsonl", Path.unlink, None),  # nobody reads them again
+    ],
+    ids=["flipped", "empty", "gone", "another's", "half a record", "no evaluations"],
+)
+def test_a_base_model_that_is_damaged_is_trained_again_without_a_flag(
+    name: str, damage, said: str | None, make: Make, tmp_path: Path, short: Scenario, caplog: pytest.LogCaptureFixture
+):
+    naive = BASELINES[1:2]
+    begun(make(naive))
+    first = read_trial(trial_folder(tmp_path / "results", "short", "naive", 1.0, 0))
+    (base,) = (tmp_path / "cache").glob("bases/*/seed-0")
+    damage(base / name)
+    assert begun(make(naive)) == []  # nothing is due
+    again = begun(make(naive, fresh=True))
+    assert again == (["naive seed 0"] if name == "evals.jsonl" else ["base seed 0", "naive seed 0"])
+    assert [said in line for line in caplog.messages] == ([True] if said else [])
+    second = read_trial(trial_folder(tmp_path / "results", "short", "naive", 1.0, 0))
+    assert second.summary.weights_sha256 == first.summary.weights_sha256
+    assert begun(make(naive, fresh=True)) == ["naive seed 0"]
+
+
+def test_a_base_model_whose_record_was_finished_has_its_weights(make: Make, tmp_path: Path, monkeypatch):
+    """Killed between the two, it would otherwise be trained again."""
+    from bench.records.store import RecordWriter
+
+    save = RecordWriter.save
+
+    def look(writer, record) -> None:
+        if record.status == "finished" and record.update == 0:
+            assert (writer.folder / "base.pt").exists()
+        save(writer, record)
+
+    monkeypatch.setattr(RecordWriter, "save", look)
+    assert "base seed 0" in begun(make(BASELINES[1:2]))

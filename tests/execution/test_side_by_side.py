@@ -175,13 +175,11 @@ def marked(mark: str) -> list[str]:
 
 
 # Whoever started the tests may have told them to ignore SIGINT, as shells do for background commands.
-_HEARS = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from bench.cli.main import main; main()"
-)
+_HEARS = "import signal; [signal.signal(each, signal.SIG_DFL) for each in (2, 15, 1)]; from bench.cli.main import main; main()"
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_however_a_run_is_stopped_no_process_stays_and_the_same_command_resumes(by: signal.Signals, tmp_path: Path):
     scenario, mark = tmp_path / "short.toml", f"BENCH_TEST_{tmp_path.parent.name}_{tmp_path.name}"
     text = (shipped_folder("scenarios") / "digits-7-3.toml").read_text()
@@ -196,14 +194,15 @@ def test_however_a_run_is_stopped_no_process_stays_and_the_same_command_resumes(
     gate.wait(2, lambda: run.poll() is None)
     run.send_signal(by)
     said = run.communicate()[1]
-    assert run.returncode == (130 if by == signal.SIGINT else -by), said
+    assert run.returncode == (-by if by == signal.SIGKILL else 128 + by), said
     assert "Traceback" not in said
     deadline = time.monotonic() + 30
     while marked(mark) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert marked(mark) == []
     gate.open()
-    assert [read_trial(folder).status for folder in folders] == ["running", "running"]
+    status = "running" if by == signal.SIGKILL else "interrupted"
+    assert [read_trial(folder).status for folder in folders] == [status, status]
     if by == signal.SIGINT:
         assert said.splitlines()[-1] == "bench: stopped. The same command resumes from the last checkpoint."
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import RecordError
+from bench.errors import RecordError, WriteError
 from bench.records.schema import EvalRow
 from bench.records.store import RecordWriter, read_evals, read_trial, require_writable, trial_folder, write_atomically
 from bench.strategies.strategy import Entrant
@@ -96,7 +96,7 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pyte
         raise OSError("disk full")
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(WriteError, match="disk full"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
 

@@ -478,7 +478,7 @@ def test_checkpoints_take_at_most_a_hundredth_of_the_time(
 ):
     hand, saved = [0.0], []
 
-    def save(path, content):
+    def save(path, content, **_):
         saved.append(content["ledger"]["steps"])
         hand[0] += seconds_of_one
 

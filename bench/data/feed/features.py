@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch import Tensor
 from bench.data.feed.augment import PaddedCrop
 from bench.data.feed.batches import TrainingImages
 from bench.errors import TrialError
+from bench.files import writing
 
 _BYTES = 2  # float16
 _PASS = 500  # images at once
@@ -175,7 +177,13 @@ def _memory(shape: tuple[int, ...], size: int, device: torch.device, folder: Pat
     there = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else _available_memory()
     if 2 * size <= there:
         return torch.empty(shape, dtype=torch.float16, device=device)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix="features-") as file:  # mapped, it outlives its name
+    where = folder or Path(tempfile.gettempdir())
+    with (
+        writing(where),
+        tempfile.NamedTemporaryFile(dir=where, prefix="features-") as file,
+    ):  # mapped, it outlives its name
+        if hasattr(os, "posix_fallocate"):  # without space for all of it, a write would later end the process
+            os.posix_fallocate(file.fileno(), 0, size)
         return torch.from_file(file.name, shared=True, size=prod(shape), dtype=torch.float16).view(shape)
 
 

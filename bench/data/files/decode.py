@@ -6,7 +6,6 @@ import hashlib
 import io
 import multiprocessing
 import os
-import signal
 import stat
 import struct
 import threading
@@ -19,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from bench.interrupts import ignore_signals
 
 # Raised when the same file would give different pixels.
 METHOD_VERSION = 2
@@ -221,7 +222,7 @@ def _reason(content: bytes, cause: Exception) -> str:
 
 def start_worker() -> None:
     """Make a worker process exit with its parent, even if the parent is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and stops its workers
+    ignore_signals()
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()

@@ -1,5 +1,7 @@
 """Decoding a tree of image files once, in parallel, into a memory-mapped array that survives a kill at any moment.
 
+What is read later is compared with the checksums that were written; a part that differs is decoded again.
+
 A prepared tree is a folder <data-root>/prepared/<key>:
 
     images.npy     uint8 (files, size, size, 3), one row per file of the tree
@@ -12,16 +14,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import multiprocessing
 import tokenize
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.lib.format import open_memmap
 
 from bench.data.files.decode import (
@@ -42,13 +46,16 @@ from bench.data.files.names import shown
 from bench.data.images import MappedPixels
 from bench.errors import DataError
 from bench.errors import shown as shown_value
-from bench.files import append_line, read_json, write_atomically
+from bench.files import append_line, make_folder, read_json, remove, replacing, write_atomically, writing
+from bench.interrupts import check, held, spawning
+from bench.locks import locked
 
+_LOG = logging.getLogger(__name__)
+# What NumPy raises on a header that is none.
+_NO_ARRAY = (OSError, ValueError, EOFError, OverflowError, SyntaxError, TypeError, tokenize.TokenError)
 _CHUNK_IMAGES = 1024
 _CHUNK_BYTES = 16 << 20
 _SHOWN = 5
-# What NumPy raises on a header that is none.
-_NO_ARRAY = (OSError, ValueError, EOFError, OverflowError, SyntaxError, TypeError, tokenize.TokenError)
 _LARGEST_MANIFEST = 1 << 30  # bytes: millions of broken files
 
 # Called with the number of images that were just completed.
@@ -113,33 +120,78 @@ def find_prepared(
 ) -> Prepared | None:
     """Return the prepared tree, or None if it is not prepared. Reads no pixels.
 
-    Raises DataError if the array is unreadable or of the wrong shape.
+    Raises DataError if a file of it is damaged.
     """
     folder = prepared_folder(listing, size, root, resize, megapixels)
     try:
-        manifest = read_manifest(folder)
+        return _find(listing, size, folder)
+    except _DamagedError as cause:
+        raise DataError(f"{cause}. Run bench data prepare, which decodes again what it must.") from cause
+
+
+def load_prepared(
+    listing: Listing, size: int, root: Path, resize: int | None = None, megapixels: int = MEGAPIXELS
+) -> Prepared | None:
+    """Do what find_prepared does, and compare every pixel with its checksum, once in a process.
+
+    Raises DataError if any differs.
+    """
+    prepared = find_prepared(listing, size, root, resize, megapixels)
+    if prepared is not None:
+        try:
+            _verify(prepared)
+        except _DamagedError as cause:
+            raise DataError(f"{cause}. Run bench data prepare, which decodes again what it must.") from cause
+    return prepared
+
+
+class _DamagedError(Exception):
+    """A file of a prepared tree that is not as it was written; the message says which and how."""
+
+
+def _find(listing: Listing, size: int, folder: Path) -> Prepared | None:
+    try:
+        manifest = _read_manifest(folder)
     except FileNotFoundError:
         return None
-    expected = (len(listing.files), size, size, CHANNELS)
+    path, expected = folder / "images.npy", (len(listing.files), size, size, CHANNELS)
     try:
-        pixels = np.load(folder / "images.npy", mmap_mode="r")
-        found = pixels.shape
+        _data_offset(path, expected)
+        pixels = np.load(path, mmap_mode="r")
     except _NO_ARRAY as cause:
-        found, pixels = type(cause).__name__, None
-    if pixels is not None and pixels.dtype != np.uint8:
-        found = pixels.dtype
-    if pixels is None or found != expected:
-        raise DataError(
-            f"{folder / 'images.npy'}: found {found}, expected {expected}. Remove the folder and prepare again."
-        )
+        raise _DamagedError(f"{path}: not an array of uint8 {expected}, as it was written") from cause
     if len(manifest.sha256) != sum(1 for _ in chunk_rows(len(listing.files), size)):
-        raise DataError(
-            f"{folder / 'manifest.json'}: sha256: {len(manifest.sha256)} chunks, expected those of {len(listing.files)} files. "
-            "Remove its folder and prepare again."
+        raise _DamagedError(
+            f"{folder / 'manifest.json'}: sha256: {len(manifest.sha256)} chunks, expected those of {len(listing.files)} files"
         )
     rows = np.array([row for row, name in enumerate(listing.files) if name not in manifest.skipped], dtype=np.int64)
     _check_classes(listing, rows)
     return Prepared(folder, listing, size, rows, manifest.skipped, MappedPixels(pixels, manifest.digest))
+
+
+def _verify(prepared: Prepared) -> None:
+    """Raise _DamagedError if pixels or files.txt are not as they were written."""
+    folder = prepared.folder
+    states = tuple((folder / name).stat() for name in ("images.npy", "files.txt", "manifest.json"))
+    known = tuple((state.st_ino, state.st_size, state.st_mtime_ns) for state in states)
+    if _verified.get(folder) == known:
+        return
+    manifest = _read_manifest(folder)
+    for (first, end), expected in zip(
+        chunk_rows(len(prepared.listing.files), prepared.size), manifest.sha256, strict=True
+    ):
+        if hashlib.sha256(prepared.mapped.pixels[first:end].tobytes()).hexdigest() != expected:
+            raise _DamagedError(
+                f"{folder / 'images.npy'}: images {first}..{end - 1} have changed since they were written"
+            )
+    expected = manifest.files_sha256
+    if expected is not None and hashlib.sha256((folder / "files.txt").read_bytes()).hexdigest() != expected:
+        raise _DamagedError(f"{folder / 'files.txt'}: does not have the SHA-256 that it was written with")
+    _verified[folder] = known
+
+
+# Prepared folder -> the state of its files when they were last compared with their checksums.
+_verified: dict[Path, tuple[tuple[int, int, int], ...]] = {}
 
 
 def prepare(
@@ -153,48 +205,73 @@ def prepare(
     skip_broken: bool = False,
     progress: Progress | None = None,
 ) -> Prepared:
-    """Decode what is not decoded yet, in `workers` processes, and return the prepared tree.
+    """Decode what is not decoded yet, or has changed since, in `workers` processes, and return the prepared tree.
 
     size, resize, megapixels: as for decode_content. skip_broken: leave broken images out, keeping their names in the manifest;
     otherwise a DataError names them, once all others are decoded.
     """
     folder = prepared_folder(listing, size, root, resize, megapixels)
-    there = find_prepared(listing, size, root, resize, megapixels)
+    there, _ = _whole(listing, size, folder)
     if there is not None:
         return there
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
-            there = find_prepared(listing, size, root, resize, megapixels)
-            if there is not None:
-                return there
+    make_folder(folder)
+    with locked(folder.with_suffix(".lock"), wait=True):
+        there, why = _whole(listing, size, folder)
+        if there is not None:
+            return there
+        if why:
+            _LOG.warning("bench: %s; decoded again where it must be", why)
+            remove(folder / "manifest.json")
+        with writing(folder):
             chunks = [replace(each, resize=resize, megapixels=megapixels) for each in _chunks(listing, size, folder)]
             done = _decode(chunks, folder, workers, progress or (lambda images: None))
-            broken = {name: why for part in done for name, why in part.broken.items()}
-            if broken and not skip_broken:
-                raise _refusal(listing, broken, folder)
-            _close(listing, size, resize, done, broken, folder)
-    except OSError as cause:
-        raise DataError(
-            f"{folder}: cannot be written ({cause.strerror}), expected space for {len(listing.files):,} images of {size} "
-            "pixels. Free some space, or name another folder with --data-root."
-        ) from cause
+        broken = {name: why for part in done for name, why in part.broken.items()}
+        if broken and not skip_broken:
+            raise _refusal(listing, broken, folder)
+        _close(listing, size, resize, done, broken, folder)
     prepared = find_prepared(listing, size, root, resize, megapixels)
     assert prepared is not None
     return prepared
 
 
+def _whole(listing: Listing, size: int, folder: Path) -> tuple[Prepared | None, str]:
+    """Return the prepared tree if every part of it is as it was written, and otherwise what is damaged, if it was there."""
+    try:
+        there = _find(listing, size, folder)
+        if there is not None:
+            _verify(there)
+    except (_DamagedError, OSError) as cause:
+        return None, str(cause)
+    return there, ""
+
+
 @dataclass(frozen=True)
 class Manifest:
-    """What readers need of a prepared tree's manifest: broken file -> why, the chunks' SHA-256, and a digest of these."""
+    """What readers need of a prepared tree's manifest.
+
+    skipped: broken file -> why. sha256: of the chunks' pixels. digest: of these. files_sha256: of files.txt; None in those that
+    were written before it had one.
+    """
 
     skipped: dict[str, str]
     sha256: list[str]
     digest: str
+    files_sha256: str | None
 
 
 def read_manifest(folder: Path) -> Manifest:
     """Return the manifest of a prepared tree. Raises DataError, naming its file and key, and FileNotFoundError without one."""
+    try:
+        return _read_manifest(folder)
+    except _DamagedError as cause:
+        raise DataError(f"{cause}. Run bench data prepare, which decodes again what it must.") from cause
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    """Return a manifest. Raises FileNotFoundError without one, and _DamagedError if it is not as it was written.
+
+    One without a checksum of its own is from before bench wrote it, and is accepted if what is needed of it is there.
+    """
     path = folder / "manifest.json"
     try:
         content = read_json(path, _LARGEST_MANIFEST)
@@ -202,9 +279,10 @@ def read_manifest(folder: Path) -> Manifest:
         raise
     except (OSError, ValueError) as cause:
         reason = cause.strerror if isinstance(cause, OSError) else cause
-        raise DataError(f"{path}: cannot be read ({reason}). Remove its folder and prepare again.") from cause
+        raise _DamagedError(f"{path}: cannot be read ({reason})") from cause
     given = content if isinstance(content, dict) else {}
-    skipped, sums, digest = (given.get(name) for name in ("skipped", "sha256", "digest"))
+    own = given.pop("manifest_sha256", None)
+    skipped, sums, digest, files = (given.get(name) for name in ("skipped", "sha256", "digest", "files_sha256"))
     fine = {
         "skipped": isinstance(skipped, dict) and all(isinstance(why, str) for why in skipped.values()),
         "sha256": isinstance(sums, list) and all(isinstance(each, str) for each in sums),
@@ -213,12 +291,12 @@ def read_manifest(folder: Path) -> Manifest:
     wrong = next((name for name, right in fine.items() if not right), None)
     if wrong is not None:
         state = "missing" if wrong not in given else f"found {shown_value(given[wrong])}"
-        raise DataError(f"{path}: {wrong}: {state}, expected it as prepared. Remove its folder and prepare again.")
-    if hashlib.sha256("".join(sums).encode()).hexdigest() != digest:
-        raise DataError(
-            f"{path}: digest: not that of its sha256, so it was changed. Remove its folder and prepare again."
-        )
-    return Manifest(skipped, sums, digest)
+        raise _DamagedError(f"{path}: {wrong}: {state}, expected it as prepared")
+    if own is not None and own != _digest_of(given):
+        raise _DamagedError(f"{path}: does not have the SHA-256 that it was written with")
+    if _digest_of_sums(sums) != digest:
+        raise _DamagedError(f"{path}: digest: not that of its sha256, so it was changed")
+    return Manifest(skipped, sums, digest, files)
 
 
 def chunk_rows(files: int, size: int) -> Iterator[tuple[int, int]]:
@@ -234,10 +312,9 @@ def _chunks(listing: Listing, size: int, folder: Path) -> list[Chunk]:
     try:
         start = _data_offset(target, shape)
     except _NO_ARRAY:
-        (folder / "done.jsonl").unlink(missing_ok=True)  # its entries refer to another array file
-        part = folder / "images.part"
-        open_memmap(part, mode="w+", dtype=np.uint8, shape=shape).flush()
-        part.replace(target)
+        remove(folder / "done.jsonl")  # its entries refer to another array file
+        with replacing(target) as part:
+            open_memmap(part, mode="w+", dtype=np.uint8, shape=shape).flush()
         start = _data_offset(target, shape)
     image_bytes = size * size * CHANNELS
     return [
@@ -255,19 +332,37 @@ def _data_offset(path: Path, shape: tuple[int, ...]) -> int:
 
 
 def _decode(chunks: Sequence[Chunk], folder: Path, workers: int, progress: Progress) -> list[Decoded]:
-    """Decode the chunks that are not in the journal, and return all of them, in order."""
+    """Decode the chunks that are not in the journal with the pixels that they have, and return all of them, in order.
+
+    If a signal arrives, the next chunk is finished and written down before Interrupted is raised.
+    """
     journal = folder / "done.jsonl"
-    done = {part.number: part for part in _read_journal(journal)}
-    for part in done.values():
-        progress(part.images)
-    for part in _run([chunk for chunk in chunks if chunk.number not in done], workers):
-        append_line(journal, json.dumps(asdict(part)))
-        done[part.number] = part
-        progress(part.images)
+    journaled = {part.number: part for part in _read_journal(journal)}
+    done = {}
+    for chunk in chunks:
+        part = journaled.get(chunk.number)
+        if part is not None and part.images == len(chunk.files) and part.sha256 == _sum_of(chunk):
+            done[chunk.number] = part
+            progress(part.images)
+    lacking = [chunk for chunk in chunks if chunk.number not in done]
+    with held(), closing(_run(lacking, workers)) as decoded:
+        for part in decoded:
+            append_line(journal, json.dumps(asdict(part)))
+            done[part.number] = part
+            progress(part.images)
+            if len(done) < len(chunks):
+                check()
     return [done[chunk.number] for chunk in chunks]
 
 
-def _run(chunks: Sequence[Chunk], workers: int) -> Iterator[Decoded]:
+def _sum_of(chunk: Chunk) -> str:
+    """Return the SHA-256 of the pixels that a chunk has in the array file."""
+    with chunk.target.open("rb") as file:
+        file.seek(chunk.offset)
+        return hashlib.sha256(file.read(len(chunk.files) * chunk.size**2 * CHANNELS)).hexdigest()
+
+
+def _run(chunks: Sequence[Chunk], workers: int) -> Generator[Decoded, None, None]:
     workers = min(workers, len(chunks))
     if workers <= 1:
         yield from map(decode_chunk, chunks)
@@ -276,9 +371,12 @@ def _run(chunks: Sequence[Chunk], workers: int) -> Iterator[Decoded]:
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=start_worker)
     try:
-        for future in as_completed([pool.submit(decode_chunk, chunk) for chunk in chunks]):
+        with spawning():
+            waiting = [pool.submit(decode_chunk, chunk) for chunk in chunks]
+        for future in as_completed(waiting):
             yield future.result()
     except BrokenProcessPool as cause:
+        check()
         raise DataError(
             "a decoding process was killed, perhaps for lack of memory. "
             "Prepare again with fewer --workers; finished chunks are kept."
@@ -325,7 +423,8 @@ def _close(
     sums = [part.sha256 for part in done]
     digests = [(digest or "-", key or "-") for part in done for digest, key in zip(part.files, part.keys, strict=True)]
     lines = [f"{digest} {key} {shown(name)}\n" for (digest, key), name in zip(digests, listing.files, strict=True)]
-    write_atomically(folder / "files.txt", "".join(lines).encode())
+    files = "".join(lines).encode()
+    write_atomically(folder / "files.txt", files)
     manifest = {
         "method": METHOD if resize is None else RESIZED.format(resize=resize),
         "method_version": METHOD_VERSION,
@@ -336,9 +435,19 @@ def _close(
         "left_out": listing.left_out,
         "passed_over": listing.passed_over,
         "sha256": sums,
-        "digest": hashlib.sha256("".join(sums).encode()).hexdigest(),
+        "files_sha256": hashlib.sha256(files).hexdigest(),
+        "digest": _digest_of_sums(sums),
     }
+    manifest["manifest_sha256"] = _digest_of(manifest)
     write_atomically(folder / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
+
+
+def _digest_of_sums(sums: Sequence[str]) -> str:
+    return hashlib.sha256("".join(sums).encode()).hexdigest()
+
+
+def _digest_of(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _check_classes(listing: Listing, rows: np.ndarray) -> None:

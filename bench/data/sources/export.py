@@ -9,6 +9,7 @@ from PIL import Image
 
 from bench.data.images import ImageSet
 from bench.errors import DataError
+from bench.files import make_folder, replacing
 
 
 def export_folders(images: ImageSet, folder: Path, old_classes: int) -> list[Path]:
@@ -28,8 +29,9 @@ def export_folders(images: ImageSet, folder: Path, old_classes: int) -> list[Pat
     for part, pixels, labels in (("train", images.x_train, images.y_train), ("test", images.x_test, images.y_test)):
         for label, name in enumerate(names):
             target = folder / ("old" if label < old_classes else "new") / part / name.replace("/", "-")
-            target.mkdir(parents=True)
+            make_folder(target)
             for place in np.flatnonzero(labels == label):
                 image = pixels[np.array([place])][0]
-                Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(target / f"{place:0{width}}.png")
+                with replacing(target / f"{place:0{width}}.png") as part:
+                    Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(part)
     return [folder / "old", folder / "new"]

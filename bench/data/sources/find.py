@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bench.data.files.prepare import Prepared, Progress, find_prepared, prepare
+from bench.data.files.prepare import Prepared, Progress, find_prepared, load_prepared, prepare
 from bench.data.images import Arrays, ImageSet
 from bench.data.sources.archives import domain_archive_parts
 from bench.data.sources.arrays import (
@@ -227,7 +227,7 @@ def _check_no_test_share(scenario: Scenario, facts: SetFacts) -> None:
 
 
 def _prepared(tree: Tree, scenario: Scenario, root: Path) -> Prepared:
-    prepared = find_prepared(tree.listing, image_size(scenario), root, **_decoding(scenario))
+    prepared = load_prepared(tree.listing, image_size(scenario), root, **_decoding(scenario))
     if prepared is None:
         raise DataError(
             f"{tree.listing.folder}: {len(tree.listing.files):,} image files, not prepared yet. "

@@ -22,6 +22,7 @@ from bench.analysis.studies.parts import old_and_new
 from bench.analysis.studies.seeds import seed_crossings
 from bench.analysis.studies.targets import speedups_by_target
 from bench.catalog import REFERENCE
+from bench.files import remove, write_text
 from bench.records.collect import Records
 from bench.reporting.figures.ablations import draw_ablation
 from bench.reporting.figures.costs import draw_breakdown, draw_energy
@@ -30,7 +31,7 @@ from bench.reporting.figures.curves import draw_accuracy
 from bench.reporting.figures.inks import Key, drawn
 from bench.reporting.figures.points import draw_frontier, draw_old_and_new
 from bench.reporting.figures.profile import draw_profile
-from bench.reporting.figures.sheet import Prints, Sheet, draw_prints, read_table
+from bench.reporting.figures.sheet import Prints, Sheet, draw_prints, read_table, write_table
 from bench.reporting.figures.speedups import draw_speedups
 from bench.reporting.figures.style import Width
 from bench.reporting.figures.words import Facts, caption, profile_caption
@@ -104,12 +105,12 @@ def write_overview(
     rows = profiles(boards) if len(boards) > 1 else pd.DataFrame(columns=["strategy"])
     if not set(rows["strategy"]) - {REFERENCE}:
         for outdated in folder.glob(f"{_PROFILE}*"):
-            outdated.unlink()
+            remove(outdated)
         return []
     stem = folder / _PROFILE
     table, words = stem.with_suffix(".csv"), stem.with_suffix(".caption.txt")
-    rows.to_csv(table, index=False, lineterminator="\n")
-    words.write_text(profile_caption(boards, table.name, Facts.of(parts)), encoding="utf-8")
+    write_table(rows, table)
+    write_text(words, profile_caption(boards, table.name, Facts.of(parts)))
     read = read_table(table)
     return [table, words, *draw_prints(lambda width: draw_profile(read, width), stem, prints)]
 

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from bench.errors import BenchError
+from bench.files import write_text
 from bench.reporting.figures.style import COLUMN, FORMATS, PAGE, Width, save, styled
 
 # Text columns: a commit may consist of digits alone and still not be a number.
@@ -71,10 +72,15 @@ class Sheet:
         """
         stem = folder / f"{self.name}{suffix}"
         table, words = stem.with_name(f"{stem.name}.csv"), stem.with_name(f"{stem.name}.caption.txt")
-        self.rows.to_csv(table, index=False, lineterminator="\n")
-        words.write_text(caption, encoding="utf-8")
+        write_table(self.rows, table)
+        write_text(words, caption)
         rows = read_table(table)
         return [table, words, *draw_prints(lambda width: self.draw(rows, ranking, width), stem, prints)]
+
+
+def write_table(rows: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV. Raises WriteError."""
+    write_text(path, rows.to_csv(index=False, lineterminator="\n"))
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -14,6 +14,8 @@ import matplotlib as mpl
 import seaborn as sns
 from PIL import Image
 
+from bench.files import replacing
+
 mpl.use("Agg")  # files only; no screen is needed
 from matplotlib import pyplot as plt
 from matplotlib.artist import Artist
@@ -154,10 +156,11 @@ def save(figure: Figure, paths: Sequence[Path]) -> None:
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # laid out once: the same in every format, and faster
     for path in paths:
-        if path.suffix == ".png":
-            _save_png(figure, path)
-        else:
-            figure.savefig(path, metadata={"CreationDate": None} if path.suffix == ".pdf" else {"Date": None})
+        with replacing(path) as part:
+            if path.suffix == ".png":
+                _save_png(figure, part)
+            else:
+                figure.savefig(part, metadata={"CreationDate": None} if path.suffix == ".pdf" else {"Date": None})
     plt.close(figure)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from PIL import Image
 from bench.data.files import prepare as preparing
 from bench.data.files.decode import decode_image
 from bench.data.files.folders import Listing, list_class_folders
-from bench.data.files.prepare import Prepared, chunk_rows, find_prepared, prepare, prepared_folder
+from bench.data.files.prepare import Prepared, chunk_rows, find_prepared, load_prepared, prepare, prepared_folder
 from bench.data.sources.verify import broken_chunks
 from bench.errors import DataError
 from tests.data.trees import class_folders, write_image
@@ -277,11 +278,76 @@ def test_the_digests_are_those_of_the_files_and_pixels(listing: Listing, tmp_pat
         prepared.keys()
 
 
-def test_an_array_that_lost_its_end_is_refused(listing: Listing, tmp_path: Path):
+def test_an_array_that_lost_its_end_is_refused_and_made_anew(listing: Listing, tmp_path: Path):
     prepared, _ = done_in(listing, tmp_path)
+    before = prepared.mapped.digest
     os.truncate(prepared.folder / "images.npy", 200)
-    with pytest.raises(DataError, match=r"images\.npy: found ValueError, expected \(14, 8, 8, 3\)"):
+    with pytest.raises(DataError, match=r"images\.npy: not an array of uint8 \(14, 8, 8, 3\).*Run bench data prepare"):
         find_prepared(listing, SIZE, tmp_path)
+    assert done_in(listing, tmp_path)[0].mapped.digest == before
+    assert load_prepared(listing, SIZE, tmp_path) is not None
+
+
+def flip_pixel(folder: Path) -> None:
+    pixels = np.load(folder / "images.npy", mmap_mode="r+")
+    pixels[3, 0, 0, 0] ^= 1
+    pixels.flush()
+    state = (folder / "images.npy").stat()
+    os.utime(
+        folder / "images.npy", ns=(state.st_atime_ns, state.st_mtime_ns + 1)
+    )  # a clock ticks between two processes
+
+
+def flip_text(name: str):
+    def flip(folder: Path) -> None:
+        content = bytearray((folder / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (folder / name).write_bytes(content)
+
+    return flip
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize(
+    ("damage", "said", "decoded"),
+    [
+        (flip_pixel, "images.npy: images 2..3 have changed since they were written", [1]),
+        (flip_text("files.txt"), "files.txt: does not have the SHA-256 that it was written with", []),
+        (flip_text("manifest.json"), "manifest.json: does not have the SHA-256 that it was written with", []),
+        (lambda folder: (folder / "manifest.json").write_bytes(b""), "manifest.json: does not have the SHA-256", []),
+    ],
+    ids=["pixel", "files.txt", "manifest.json", "empty"],
+)
+def test_what_has_changed_is_refused_named_and_decoded_again(
+    damage, said: str, decoded: list[int], listing: Listing, tmp_path: Path, monkeypatch, caplog
+):
+    prepared, _ = done_in(listing, tmp_path)
+    names = ("images.npy", "files.txt", "manifest.json")
+    before = [(prepared.folder / name).read_bytes() for name in names]
+    damage(prepared.folder)
+    with pytest.raises(
+        DataError, match=f"{re.escape(said)}.* Run bench data prepare, which decodes again what it must"
+    ):
+        load_prepared(listing, SIZE, tmp_path)
+    again: list[int] = []
+    plain = preparing.decode_chunk
+    monkeypatch.setattr(preparing, "decode_chunk", lambda chunk: again.append(chunk.number) or plain(chunk))
+    done_in(listing, tmp_path)
+    assert again == decoded
+    (line,) = caplog.messages
+    assert line.startswith(f"bench: {prepared.folder}/")
+    assert said in line
+    assert [(prepared.folder / name).read_bytes() for name in names] == before
+
+
+def test_a_tree_prepared_before_there_were_all_digests_is_read(listing: Listing, tmp_path: Path):
+    prepared, _ = done_in(listing, tmp_path)
+    path = prepared.folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(
+        json.dumps({key: manifest[key] for key in manifest if key not in ("manifest_sha256", "files_sha256")})
+    )
+    assert load_prepared(listing, SIZE, tmp_path) is not None
 
 
 def test_chunks_cover_every_row_once_and_hold_few_large_images():

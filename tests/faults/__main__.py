@@ -1,0 +1,104 @@
+"""The long form: prints one table of what was tried, what survived, and what was lost.
+
+    python -m tests.faults                      # 100 kills, every write, 8 runs at once, 500 trials, the clock
+    python -m tests.faults --kills 20 --every 10 --only kills,writes
+
+Each command is run in a forked process, so that importing torch is paid once. Exit code 1 if anything was lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.faults.kills import Found
+
+KINDS = ("kills", "writes", "concurrency", "clocks", "soak")
+_UNDER = "BENCH_FAULTS_UNDER_SHIM"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", default=",".join(KINDS), help="Kinds of faults, separated by commas.")
+    parser.add_argument("--kills", type=int, default=100, help="SIGKILLs at random moments.")
+    parser.add_argument("--every", type=int, default=1, help="Fail every so manieth call that writes.")
+    parser.add_argument("--runs", type=int, default=8, help="Runs of one command at once.")
+    parser.add_argument("--trials", type=int, default=500, help="Trials in one process.")
+    parser.add_argument("--seed", type=int, default=0, help="Of the moments of kills.")
+    asked = parser.parse_args()
+    kinds = [kind for kind in KINDS if kind in asked.only.split(",")]
+    if "writes" in kinds and _UNDER not in os.environ:
+        _start_again_under_shim()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+    from tests.faults.clocks import set_back
+    from tests.faults.commands import import_everything
+    from tests.faults.crowd import crowd
+    from tests.faults.kills import kill_all
+    from tests.faults.writes import fail_all
+
+    import_everything()
+    work: dict[str, Callable[[Path], Found]] = {
+        "kills": lambda place: kill_all(asked.kills, place, asked.seed),
+        "writes": lambda place: fail_all(place, asked.every),
+        "concurrency": lambda place: _crowds(crowd, asked.runs, place),
+        "clocks": set_back,
+        "soak": lambda place: _soak(asked.trials, place),
+    }
+    rows, lost = [], 0
+    for kind in kinds:
+        begun = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="bench-faults-") as place:
+            Path(place).chmod(0o755)
+            found = work[kind](Path(place))
+        rows.append((kind, found, time.monotonic() - begun))
+        lost += found.points - found.survived + found.tracebacks
+        for line in found.wrong:
+            print(f"{kind}: {line}", file=sys.stderr)
+        print(f"{kind}: done", file=sys.stderr)
+    print("| fault | points | survived | lost | tracebacks | seconds | |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for kind, found, seconds in rows:
+        numbers = (found.points, found.survived, found.lost, found.tracebacks, round(seconds))
+        print(f"| {kind} | {' | '.join(map(str, numbers))} | {found.notes} |")
+    sys.exit(1 if lost else 0)
+
+
+def _crowds(crowd: Callable[..., Found], runs: int, place: Path) -> Found:
+    found = crowd(runs, 2, place / "all")
+    found.add(crowd(runs, 2, place / "killed", killed=2))
+    users = " and two users" if os.geteuid() == 0 else ""
+    found.notes = f"{runs} runs under {runs} TMPDIRs{users}; again with 2 of them killed"
+    return found
+
+
+def _soak(trials: int, place: Path) -> Found:
+    from tests.faults.soak import flat, soak
+
+    seen = soak(trials, place, tell=True)
+    fine = flat(seen)
+    shown = sorted({0, 9, trials // 2, trials - 1} & set(range(trials)))
+    figures = [f"{seen[n][0] / 2**20:.0f} MiB and {seen[n][1]} open files after {n + 1}" for n in shown]
+    found = Found(points=trials, survived=trials if fine else 0)
+    found.notes = f"trials in one process: {', '.join(figures)}"
+    found.wrong = [] if fine else [found.notes]
+    return found
+
+
+def _start_again_under_shim() -> None:
+    from tests.faults.writes import COMPILER, build_shim
+
+    if COMPILER is None:
+        sys.exit("writes: needs a C compiler, for tests/faults/shim.c. Install one, or leave it out with --only.")
+    built = build_shim(Path(tempfile.mkdtemp(prefix="bench-faults-shim-")))
+    environment = {**os.environ, "LD_PRELOAD": str(built), _UNDER: "1"}
+    os.execve(sys.executable, [sys.executable, "-m", "tests.faults", *sys.argv[1:]], environment)
+
+
+if __name__ == "__main__":
+    main()

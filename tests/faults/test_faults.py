@@ -1,0 +1,32 @@
+"""The short form of `python -m tests.faults`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults.writes import COMPILER
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="forks, and looks into /proc")
+
+
+def faults(*arguments: str) -> list[list[str]]:
+    """Run a part of the suite in a process of its own, which forks; return the table's rows."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    command = [sys.executable, "-m", "tests.faults", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    return [[cell.strip() for cell in line.strip("| ").split("|")] for line in done.stdout.splitlines()[2:]]
+
+
+@pytest.mark.skipif(COMPILER is None, reason="needs a C compiler, for shim.c")
+def test_kills_failing_writes_crowds_clocks_and_many_trials_lose_nothing():
+    rows = faults("--kills", "6", "--every", "23", "--runs", "3", "--trials", "8")
+    assert [row[0] for row in rows] == ["kills", "writes", "concurrency", "clocks", "soak"]
+    for _, points, survived, lost, tracebacks, *_ in rows:
+        assert int(points) > 1
+        assert (survived, lost, tracebacks) == (points, "0", "0")
