@@ -1,7 +1,7 @@
 """bench: what does updating a trained model cost, compared with training again, at the same accuracy?
 
 To run and compare strategies from Python: plan, run, load_results, report, plan_ablation, ablate. To write a strategy: Strategy
-and the pieces of its six aspects. docs/python.md and docs/strategies.md show both.
+and the pieces of its seven aspects. docs/python.md and docs/strategies.md show both.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ _PUBLIC = {
     "Linear": "bench.strategies.schedule",
     "Logistic": "bench.strategies.head",
     "MultiStep": "bench.strategies.schedule",
+    "NoAveraging": "bench.strategies.averaging",
     "NoFreezing": "bench.strategies.freezing",
     "NoRegularizer": "bench.strategies.regularizer",
     "OldShare": "bench.strategies.selection",
@@ -40,6 +41,8 @@ _PUBLIC = {
     "ShrinkAndNoise": "bench.strategies.start",
     "ShrinkAndPerturb": "bench.strategies.start",
     "Strategy": "bench.strategies.strategy",
+    "TailDecay": "bench.strategies.averaging",
+    "TailMean": "bench.strategies.averaging",
     "Uniform": "bench.strategies.selection",
     "Updated": "bench.api.updates",
     "WarmupStableDecay": "bench.strategies.schedule",
@@ -74,6 +77,7 @@ __all__ = [
     "Linear",
     "Logistic",
     "MultiStep",
+    "NoAveraging",
     "NoFreezing",
     "NoRegularizer",
     "OldShare",
@@ -88,6 +92,8 @@ __all__ = [
     "ShrinkAndNoise",
     "ShrinkAndPerturb",
     "Strategy",
+    "TailDecay",
+    "TailMean",
     "Uniform",
     "Updated",
     "WarmupStableDecay",
@@ -119,6 +125,7 @@ if TYPE_CHECKING:
     from bench.data.feed.batches import Pool
     from bench.errors import BenchError
     from bench.scenario import Scenario
+    from bench.strategies.averaging import NoAveraging, TailDecay, TailMean
     from bench.strategies.freezing import FreezeStages, NoFreezing
     from bench.strategies.head import ClassMeans, Logistic, RandomHead, Ridge
     from bench.strategies.regularizer import L2Init, NoRegularizer

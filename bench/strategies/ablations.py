@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bench.errors import StrategyError
+from bench.strategies.averaging import NoAveraging
 from bench.strategies.freezing import NoFreezing
 from bench.strategies.head import RandomHead
 from bench.strategies.notation import show_value
@@ -23,6 +24,7 @@ _PLAIN: dict[str, Any] = {
     "schedule": OneCycle(warmup=0.2),
     "freezing": NoFreezing(),
     "head": RandomHead(),
+    "averaging": NoAveraging(),
 }
 
 Change = Literal["left out", "alone"]

@@ -16,6 +16,7 @@ from typing import Any
 from bench.catalog import find_strategy, strategy_names
 from bench.errors import BenchError, StrategyError
 from bench.scenario import digest
+from bench.strategies.averaging import Averaging, NoAveraging
 from bench.strategies.fields import canonical
 from bench.strategies.freezing import Freezing, NoFreezing
 from bench.strategies.head import Head, RandomHead
@@ -27,7 +28,7 @@ from bench.strategies.start import Start
 
 @dataclass(frozen=True)
 class Strategy:
-    """One choice for each of the six aspects, and the horizon: the planned length as a share of scratch's steps.
+    """One choice for each of the seven aspects, and the horizon: the planned length as a share of scratch's steps.
 
     tuned_on: scenario name -> how many trials were spent on tuning the recipe there. For the record; not hashed.
     """
@@ -39,6 +40,7 @@ class Strategy:
     selection: Selection = field(default_factory=Uniform)
     freezing: Freezing = field(default_factory=NoFreezing)
     head: Head = field(default_factory=RandomHead)
+    averaging: Averaging = field(default_factory=NoAveraging)
     horizon: float = 1.0
     tuned_on: Mapping[str, int] = field(default_factory=dict)
 
@@ -66,9 +68,10 @@ ASPECTS = {
     "schedule": Schedule,
     "freezing": Freezing,
     "head": Head,
+    "averaging": Averaging,
 }
 # Aspects that came later: a strategy that leaves them at these has the description and the hash that it had before.
-_UNSAID = {"freezing": NoFreezing(), "head": RandomHead()}
+_UNSAID = {"freezing": NoFreezing(), "head": RandomHead(), "averaging": NoAveraging()}
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Entrant:
     def describe(self) -> dict[str, Any]:
         """Return the resolved strategy as plain values, as records hold it.
 
-        Without freezing where there is none, and without a head that is as a new network has it.
+        Without freezing and averaging where there is none, and without a head that is as a new network has it.
         """
         chosen = {name: getattr(self.strategy, name) for name in ASPECTS}
         pieces = {name: _describe_piece(piece) for name, piece in chosen.items() if piece != _UNSAID.get(name)}

@@ -28,6 +28,7 @@ from bench.records.schema import BaseCost, GivenModel
 from bench.scenario import Scenario, TrainingPart
 from bench.strategies.strategy import Entrant, running
 from bench.streams import stream_seed, torch_stream
+from bench.training.average import Average
 from bench.training.batching import BatchOrder
 from bench.training.device import autocast
 from bench.training.draws import LentGenerators
@@ -120,6 +121,7 @@ class Learner:
         self.scratch_steps = scratch_steps(spec.scenario, update.reference_images)
         self.total_steps = trial_steps(self.scratch_steps, spec.horizon)
         self._rates = self._learning_rates()
+        self._average = Average(strategy.averaging, self._model, self.total_steps)
         self._parts = Parts(self._model, find_stages(self._model, head_keys(name, channels, update.head, height)))
         self._heads = [self._model.get_submodule(module) for module in self._parts.stages[-1].modules]
         self.phases = plan_phases(
@@ -273,13 +275,14 @@ class Learner:
         )
 
     def expected_flops(self) -> int:
-        """Return the FLOPs of the whole trial: of the model, the optimizer and the regularizer.
+        """Return the FLOPs of the whole trial: of the model, the optimizer, the regularizer and the averaging of weights.
 
         Assumes what expected_share does. Not in it: what the start and the fit of a head charge, once, besides their passes.
         """
         passes = _sgd_passes(self._training) + self._strategy.regularizer.passes
         trained = [(steps, sum(each.numel() for each in phase.parameters)) for phase, steps in self._phase_steps()]
-        return self._expected_model_flops() + passes * sum(steps * count for steps, count in trained)
+        averaging = self._average.steps * self._average.flops
+        return self._expected_model_flops() + averaging + passes * sum(steps * count for steps, count in trained)
 
     def _expected_model_flops(self) -> int:
         size = self._training.batch_size
@@ -326,6 +329,7 @@ class Learner:
         self._set_rate(self._rates[self.ledger.steps])
         step = self._recorded.get(self._at) or partial(self._step, self._at)
         step(inputs, labels, indices)
+        self.ledger.charge_averaging(self._average.update(self.ledger.steps))
         self.ledger.charge_step(len(labels), _sgd_passes(self._training), self._strategy.regularizer.passes)
 
     def _set_rate(self, rate: float) -> None:
@@ -363,9 +367,10 @@ class Learner:
         found: dict[str, float | None] = {}
         parts = {"validation": self._update.validation, **({"test": self._update.test} if with_test else {})}
         for part, images in parts.items():
-            accuracy = measure(
-                self._model, self._heads, images, self._update.classes, self._training.precision, self._device
-            )
+            with self._average.in_place():
+                accuracy = measure(
+                    self._model, self._heads, images, self._update.classes, self._training.precision, self._device
+                )
             self.ledger.charge_evaluation(len(images))
             found[f"{part}_accuracy"] = accuracy.all
             apart = self._update.new_is_apart
@@ -392,8 +397,9 @@ class Learner:
         self._order.seek(epoch, 0)
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the state dict on the CPU."""
-        return {key: value.detach().cpu() for key, value in self._model.state_dict().items()}
+        """Return the state dict that is evaluated, on the CPU: a copy, also there."""
+        with self._average.in_place():
+            return {key: value.detach().cpu().clone() for key, value in self._model.state_dict().items()}
 
     def learning_speed(self) -> Tensor:
         """Return float32 (images,), see Pool; NaN for an image never seen."""
@@ -406,6 +412,7 @@ class Learner:
             "model": self._model.state_dict(),
             "momentum": self._momentum,
             "anchors": self._anchors,
+            "average": self._average.state(),
             "seen": self._seen,
             "order": (self._order.epoch, self._order.position),
             "selection_seconds": self._order.selection_seconds,
@@ -423,6 +430,7 @@ class Learner:
         for mine, theirs in ((self._momentum, saved["momentum"]), (self._anchors, saved["anchors"])):
             for name, tensor in mine.items():
                 tensor.copy_(theirs[name])
+        self._average.restore(saved.get("average", {}))  # not in checkpoints older than averaging
         self._seen.copy_(saved["seen"])
         self._order.seek(*saved["order"])
         self._order.selection_seconds += saved["selection_seconds"]
