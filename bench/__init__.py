@@ -15,11 +15,14 @@ from bench.version import __version__
 _PUBLIC = {
     "Ablation": "bench.api.ablations",
     "AblationPlan": "bench.api.ablations",
+    "BeforeDecay": "bench.strategies.start",
     "BenchError": "bench.errors",
     "ClassMeans": "bench.strategies.head",
     "Cosine": "bench.strategies.schedule",
+    "DirectionAwareShrink": "bench.strategies.start",
     "FreezeStages": "bench.strategies.freezing",
     "Fresh": "bench.strategies.start",
+    "InfoBatch": "bench.strategies.selection",
     "Keep": "bench.strategies.start",
     "L2Init": "bench.strategies.regularizer",
     "LearningSpeed": "bench.strategies.selection",
@@ -66,11 +69,14 @@ _PUBLIC = {
 __all__ = [
     "Ablation",
     "AblationPlan",
+    "BeforeDecay",
     "BenchError",
     "ClassMeans",
     "Cosine",
+    "DirectionAwareShrink",
     "FreezeStages",
     "Fresh",
+    "InfoBatch",
     "Keep",
     "L2Init",
     "LearningSpeed",
@@ -130,8 +136,15 @@ if TYPE_CHECKING:
     from bench.strategies.head import ClassMeans, Logistic, RandomHead, Ridge
     from bench.strategies.regularizer import L2Init, NoRegularizer
     from bench.strategies.schedule import Cosine, Linear, MultiStep, OneCycle, WarmupStableDecay
-    from bench.strategies.selection import LearningSpeed, OldShare, OldShareOverTime, Uniform
-    from bench.strategies.start import Fresh, Keep, ShrinkAndNoise, ShrinkAndPerturb
+    from bench.strategies.selection import InfoBatch, LearningSpeed, OldShare, OldShareOverTime, Uniform
+    from bench.strategies.start import (
+        BeforeDecay,
+        DirectionAwareShrink,
+        Fresh,
+        Keep,
+        ShrinkAndNoise,
+        ShrinkAndPerturb,
+    )
     from bench.strategies.strategy import Strategy
 
 

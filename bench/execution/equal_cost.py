@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bench.execution.local import LocalRun
 from bench.scenario import digest
+from bench.strategies.start import GradientStart
 from bench.strategies.strategy import Entrant
 from bench.training.learner import Learner, TrialSpec
 
@@ -35,6 +36,7 @@ class Expectations:
         said, strategy = entrant.describe(), entrant.strategy
         whole = TrialSpec(self._run.scenario, entrant, 1, 0).whole
         pieces = [said.get(name) for name in ("freezing", "head", "averaging")]
+        pieces.append(isinstance(strategy.start, GradientStart))
         key = digest([*pieces, strategy.regularizer.passes, strategy.horizon, whole])
         if key not in self._known:
             self._known[key] = self._expect(entrant)

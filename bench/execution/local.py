@@ -27,7 +27,7 @@ from bench.scenario import Scenario, digest
 from bench.strategies.strategy import Entrant
 from bench.training import TRAINING_VERSION
 from bench.training.allocator import keep_freed_memory
-from bench.training.base import BaseStore
+from bench.training.base import BaseStore, require_before_decay
 from bench.training.chain import ChainStore, align
 from bench.training.device import choose_device, device_name, fix_threads
 from bench.training.given import OldModel, assess, find_given
@@ -97,6 +97,7 @@ class LocalRun:
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise StrategyError(f"{twice}: listed twice. Remove one.")
+        require_before_decay(scenario, entrants)
         self.scenario = scenario
         self.device = choose_device(device)
         if self.device.type == "cuda":

@@ -26,6 +26,7 @@ from bench.models.build import head_keys
 from bench.models.stages import Parts, find_stages
 from bench.records.schema import BaseCost, GivenModel
 from bench.scenario import Scenario, TrainingPart
+from bench.strategies.start import BeforeDecay, GradientStart
 from bench.strategies.strategy import Entrant, running
 from bench.streams import stream_seed, torch_stream
 from bench.training.average import Average
@@ -33,8 +34,10 @@ from bench.training.batching import BatchOrder
 from bench.training.device import autocast
 from bench.training.draws import LentGenerators
 from bench.training.evaluate import measure
+from bench.training.gradients import mean_gradient
 from bench.training.grid import scratch_steps, trial_steps
 from bench.training.heads import body_before_head, fit_head
+from bench.training.losses import ImageLosses
 from bench.training.phases import Inputs, Phase, keep_features, plan_phases, set_modes
 from bench.training.step import RecordedStep, Recorder
 
@@ -64,6 +67,13 @@ class TrialSpec:
         """Whether it trains on all old images even if only a share is available: true for the reference and base models."""
         return self.update == 0 or self.entrant.name == REFERENCE
 
+    @property
+    def keeps_before_decay(self) -> bool:
+        """Whether the weights from before the learning rate began to fall are kept beside the last ones."""
+        if self.update == 0:
+            return self.scenario.training.base_decay is not None
+        return isinstance(self.entrant.strategy.start, BeforeDecay) and self.update < self.scenario.updates
+
 
 @dataclass(frozen=True)
 class Base:
@@ -73,6 +83,7 @@ class Base:
     learning_speed: float32, of the first images of the update's pool. cost: what the base model cost.
     previous_sha256: the fingerprint of the weights that the previous update left; None for the base model.
     given: set if the base model is the user's own; its speeds and cost are then unknown.
+    before_decay: its weights from before its learning rate began to fall, on the CPU; None if they were not kept.
     """
 
     weights: dict[str, Tensor]
@@ -80,6 +91,7 @@ class Base:
     cost: BaseCost | None
     previous_sha256: str | None = None
     given: GivenModel | None = None
+    before_decay: dict[str, Tensor] | None = None
 
 
 class Learner:
@@ -139,7 +151,19 @@ class Learner:
         if speed is not None:
             speed = torch.cat([speed, torch.full((len(update.pool) - len(speed),), math.nan)])
         pool = Pool(update.pool.labels, update.pool.new, speed)
-        self._order = BatchOrder(update.train, pool, strategy.selection, self._training.batch_size, spec.stream_seed)
+        asks = getattr(strategy.selection, "needs_loss", False)
+        self._losses = ImageLosses(len(pool), device) if asks else None
+        self._order = BatchOrder(
+            update.train,
+            pool,
+            strategy.selection,
+            self._training.batch_size,
+            spec.stream_seed,
+            self._losses,
+            lambda: self.ledger.steps / self.total_steps,
+        )
+        self._decays_at = _first_fall(self._rates) if spec.keeps_before_decay else None
+        self._before_decay: dict[str, Tensor] | None = None
         self._draws = LentGenerators(device, spec.stream_seed, "draws", stream)
         # Per image of the pool: how often the training passes saw it, and how often they predicted it correctly.
         self._seen = torch.zeros(2, len(pool), dtype=torch.float32, device=device)
@@ -215,6 +239,8 @@ class Learner:
         self._model.load_state_dict(before)
         for total in (self._loss, self._seen, *self._momentum.values()):
             total.zero_()
+        if self._losses is not None:
+            self._losses.forget()
 
     def _made_up(self, shape: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Return made-up inputs of a batch, their labels and their indices, on the device. shape: of one image's input."""
@@ -230,11 +256,16 @@ class Learner:
         """Load the strategy's starting weights, begin the first phase, fit the head, and keep the regularizer's anchors."""
         strategy = self._strategy
         fresh = {key: value.clone() for key, value in self._model.state_dict().items()}
-        base = {key: value.to(self._device) for key, value in self._base.weights.items()} if self._base else {}
+        base = {key: value.to(self._device) for key, value in self._old_weights().items()}
         names = frozenset(name for name, _ in self._model.named_parameters())
         with running(strategy.start):
             weights = dict(strategy.start.weights(base, fresh, names, self.ledger.charge_parameters))
             self._model.load_state_dict(weights)
+        if isinstance(strategy.start, GradientStart):
+            old, new = (self._mean_gradient(arrived) for arrived in (False, True))
+            with running(strategy.start):
+                shrunk = strategy.start.shrink(weights, old, new, names, self.ledger.charge_parameters)
+                self._model.load_state_dict(dict(shrunk))
         self.enter(0)
         if strategy.head.images:
             assert self._body is not None
@@ -243,6 +274,24 @@ class Learner:
         if source is not None:
             for name, anchor in self._anchors.items():
                 anchor.copy_(source[name])
+
+    def _old_weights(self) -> Mapping[str, Tensor]:
+        """Return the weights of the old model that the start is given; none if there is no old model."""
+        if self._base is None:
+            return {}
+        if not isinstance(self._strategy.start, BeforeDecay):
+            return self._base.weights
+        if self._base.before_decay is None:
+            raise StrategyError("BeforeDecay: the old model has no weights from before its decay. Choose Keep().")
+        return self._base.before_decay
+
+    def _mean_gradient(self, new: bool) -> Mapping[str, Tensor]:
+        """Return the mean gradient over the old or the new images."""
+        chosen = (self._update.pool.new == new).nonzero()[:, 0]
+        with self._draws.lent():
+            return mean_gradient(
+                self._model, self._update.train, chosen, self._update.classes, self._training, self.ledger
+            )
 
     @property
     def _inputs(self) -> Inputs:
@@ -287,6 +336,8 @@ class Learner:
     def _expected_model_flops(self) -> int:
         size = self._training.batch_size
         total = self._body.flops * min(self._strategy.head.images, len(self._update.pool)) if self._body else 0
+        if isinstance(self._strategy.start, GradientStart):
+            total += len(self._update.pool) * self.flops.step
         variants = 2 if self._training.flip else 1
         for phase, steps in self._phase_steps():
             total += steps * (size * phase.step.image + phase.step.batch)
@@ -322,6 +373,8 @@ class Learner:
 
     def _take_step(self) -> None:
         """Take the next step of the trial, which may begin a phase. Except then, and between epochs, it never waits."""
+        if self.ledger.steps == self._decays_at:
+            self._before_decay = {key: value.detach().clone() for key, value in self._model.state_dict().items()}
         while self._at + 1 < len(self.phases) and self.phases[self._at + 1].begin <= self.ledger.steps:
             self.enter(self._at + 1)
             set_modes(self.phases[self._at], self._model)
@@ -341,7 +394,7 @@ class Learner:
     def _step(self, number: int, inputs: Tensor, labels: Tensor, indices: Tensor) -> None:
         """Take one optimizer step of a phase, and add up on the device what it finds out. Never waits for the device."""
         phase, regularizer = self.phases[number], self._strategy.regularizer
-        loss, logits = self._forward_backward(phase, inputs, labels)
+        loss, logits = self._forward_backward(phase, inputs, labels, indices)
         with running(regularizer):
             anchors = [self._anchors[name] for name in self._trained[number]] if self._anchors else []
             regularizer.apply(phase.parameters, anchors)
@@ -351,12 +404,17 @@ class Learner:
         self._seen[0].index_add_(0, indices, torch.ones_like(hits, dtype=torch.float32))
         self._seen[1].index_add_(0, indices, hits.float())
 
-    def _forward_backward(self, phase: Phase, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _forward_backward(self, phase: Phase, inputs: Tensor, labels: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Set the gradient of every parameter that is trained, and return (loss, logits of the classes seen)."""
         with autocast(self._device, self._training.precision):
             logits = phase.forward(inputs)
         logits = logits[:, : self._update.classes].float()
-        loss = F.cross_entropy(logits, labels, label_smoothing=self._training.label_smoothing)
+        smoothing = self._training.label_smoothing
+        if self._losses is None:
+            loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        else:
+            each = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+            loss = self._losses.weighed(each, indices)
         for parameter in phase.parameters:
             parameter.grad = None
         loss.backward()
@@ -401,6 +459,16 @@ class Learner:
         with self._average.in_place():
             return {key: value.detach().cpu().clone() for key, value in self._model.state_dict().items()}
 
+    def before_decay(self) -> dict[str, Tensor] | None:
+        """Return the weights from before the learning rate began to fall, on the CPU; None unless they are kept.
+
+        Those of the end, if it never fell.
+        """
+        if self._decays_at is None:
+            return None
+        kept = self._before_decay or self._model.state_dict()
+        return {key: value.detach().cpu().clone() for key, value in kept.items()}
+
     def learning_speed(self) -> Tensor:
         """Return float32 (images,), see Pool; NaN for an image never seen."""
         seen, right = self._seen.cpu()
@@ -413,6 +481,8 @@ class Learner:
             "momentum": self._momentum,
             "anchors": self._anchors,
             "average": self._average.state(),
+            "losses": self._losses.state() if self._losses else {},
+            "before_decay": self._before_decay,
             "seen": self._seen,
             "order": (self._order.epoch, self._order.position),
             "selection_seconds": self._order.selection_seconds,
@@ -432,12 +502,20 @@ class Learner:
                 tensor.copy_(theirs[name])
         self._average.restore(saved.get("average", {}))  # not in checkpoints older than averaging
         self._seen.copy_(saved["seen"])
-        self._order.seek(*saved["order"])
+        if self._losses is not None:
+            self._losses.restore(saved["losses"])
+        self._before_decay = saved.get("before_decay")
+        self._order.resume(*saved["order"])
         self._order.selection_seconds += saved["selection_seconds"]
         self._draws.restore(saved["draws"])
         self.ledger.restore(saved["ledger"])
         for store, charged in zip(self._stores, saved["charged"], strict=True):
             store.restore(charged)
+
+
+def _first_fall(rates: Sequence[float]) -> int:
+    """Return the first step whose learning rate is below the one before; their number if there is none."""
+    return next((step for step in range(1, len(rates)) if rates[step] < rates[step - 1]), len(rates))
 
 
 def _sgd_passes(training: TrainingPart) -> int:
