@@ -46,6 +46,7 @@ _PUBLIC = {
     "Strategy": "bench.strategies.strategy",
     "TailDecay": "bench.strategies.averaging",
     "TailMean": "bench.strategies.averaging",
+    "Tuned": "bench.api.tuning",
     "Uniform": "bench.strategies.selection",
     "Updated": "bench.api.updates",
     "WarmupStableDecay": "bench.strategies.schedule",
@@ -62,6 +63,7 @@ _PUBLIC = {
     "report": "bench.api.results",
     "run": "bench.api.plans",
     "strategy": "bench.api.named",
+    "tune": "bench.api.tuning",
     "update": "bench.api.updates",
     "update_scenario": "bench.api.updates",
 }
@@ -100,6 +102,7 @@ __all__ = [
     "Strategy",
     "TailDecay",
     "TailMean",
+    "Tuned",
     "Uniform",
     "Updated",
     "WarmupStableDecay",
@@ -117,6 +120,7 @@ __all__ = [
     "report",
     "run",
     "strategy",
+    "tune",
     "update",
     "update_scenario",
 ]
@@ -127,6 +131,7 @@ if TYPE_CHECKING:
     from bench.api.named import load_scenario, strategy
     from bench.api.plans import Plan, plan, prepare, run
     from bench.api.results import Results, load_results, report
+    from bench.api.tuning import Tuned, tune
     from bench.api.updates import Updated, plan_update, preflight, update, update_scenario
     from bench.data.feed.batches import Pool
     from bench.errors import BenchError

@@ -85,6 +85,7 @@ def _trial_row(record: TrialRecord) -> dict[str, object]:
         "old_share": record.old_share,
         "previous_sha256": record.previous_sha256,
         "pieces": _pieces(record.strategy),
+        "tuning_flops": (record.strategy.get("tuning") or {}).get("flops"),
         **{f"base_{currency}": _sum(base, fields) for currency, fields in _BASE.items()},
         **(_ended(record, record.summary) if record.summary else {}),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import inspect
+import json
 import numbers
 import sys
 from collections.abc import Iterator, Mapping
@@ -30,7 +31,8 @@ from bench.strategies.start import Start
 class Strategy:
     """One choice for each of the seven aspects, and the horizon: the planned length as a share of scratch's steps.
 
-    tuned_on: scenario name -> how many trials were spent on tuning the recipe there. For the record; not hashed.
+    tuned_on: scenario name -> how many trials were spent on tuning the recipe there. tuning: the tuning.json that bench tune
+    wrote, relative to the strategy's file. Both for the record; not hashed.
     """
 
     title: str
@@ -43,6 +45,7 @@ class Strategy:
     averaging: Averaging = field(default_factory=NoAveraging)
     horizon: float = 1.0
     tuned_on: Mapping[str, int] = field(default_factory=dict)
+    tuning: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.horizon, numbers.Real) or isinstance(self.horizon, bool) or not 0 < self.horizon <= 10:
@@ -80,6 +83,7 @@ class Entrant:
 
     source: the file's text, where a piece is defined in it rather than in bench; else None. origin: that file, where there is
     one. plain: for a variant, the strategy as its file has it. Neither is part of what is recorded or hashed.
+    tuning: what tuning the recipe cost, see read_tuning; recorded, not hashed.
     """
 
     name: str
@@ -87,6 +91,7 @@ class Entrant:
     source: str | None = None
     origin: Path | None = field(default=None, compare=False)
     plain: Entrant | None = field(default=None, compare=False, repr=False)
+    tuning: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     def at(self, horizon: float) -> Entrant:
         """Return the same strategy at another horizon. Raises StrategyError for one that is out of range."""
@@ -105,6 +110,7 @@ class Entrant:
             "horizon": self.strategy.horizon,
             **pieces,
             "tuned_on": dict(self.strategy.tuned_on),
+            **({"tuning": dict(self.tuning)} if self.tuning else {}),
             "source": self.source,
         }
 
@@ -146,8 +152,35 @@ def named(strategy: Strategy, name: str, origin: Path | None = None) -> Entrant:
     origin: the file that defines them, if any. Raises StrategyError for a field of another type, or that cannot be recorded.
     """
     pieces = {aspect: canonical(getattr(strategy, aspect), f"{name}: {aspect}") for aspect in ASPECTS}
-    plain = Entrant(name, dataclasses.replace(strategy, horizon=float(strategy.horizon), **pieces), origin=origin)
+    told = strategy.tuning and read_tuning(strategy.tuning, name, origin)
+    plain = Entrant(
+        name,
+        dataclasses.replace(strategy, horizon=float(strategy.horizon), **pieces),
+        origin=origin,
+        tuning=told or None,
+    )
     return require_recordable(dataclasses.replace(plain, source=source_of(plain.strategy, plain)))
+
+
+def read_tuning(file: str, name: str, origin: Path | None) -> dict[str, Any]:
+    """Return what tuning a recipe cost: the scenario, trials, FLOPs, and FLOPs in units of one scratch training there.
+
+    file: a tuning.json, relative to the strategy's own file. Raises StrategyError if it cannot be read.
+    """
+    path = (origin.parent if origin else Path()) / file
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            "scenario": str(content["scenario"]),
+            "trials": len(content["trials"]),
+            "flops": sum(map(int, content["spent"].values())),
+            "scratch_trainings": float(content["scratch_trainings"]),
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
+        raise StrategyError(
+            f"{name}: tuning: {path} cannot be read ({in_a_line(cause)}), expected a tuning.json that bench tune wrote. "
+            "Put it there, or leave tuning out."
+        ) from cause
 
 
 def require_recordable(entrant: Entrant) -> Entrant:

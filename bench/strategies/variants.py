@@ -81,7 +81,7 @@ def vary(entrant: Entrant, settings: Mapping[str, Any]) -> Entrant:
             f"{name[:60]!r}...: cannot name a folder, expected at most {_LONGEST_NAME} bytes, no slash and no line break. "
             "Write the strategy as a file."
         )
-    return require_recordable(Entrant(name, varied, source_of(varied, plain), plain.origin, plain))
+    return require_recordable(Entrant(name, varied, source_of(varied, plain), plain.origin, plain, plain.tuning))
 
 
 def expand(entrants: Sequence[tuple[str, Entrant]], settings: Sequence[Setting]) -> list[Entrant]:
