@@ -171,7 +171,9 @@ class _Session:
             spent = sum(self._spent().values())
             if spent + price * len(self._seeds) > self._budget * self._unit:
                 break
-            study.sampler = self._optuna.samplers.TPESampler(seed=len(study.trials), n_startup_trials=_RANDOM)
+            # Seeded by what was tried, so that a process that goes on proposes what the one before would have.
+            seed = len(self._tried) + repeated
+            study.sampler = self._optuna.samplers.TPESampler(seed=seed, n_startup_trials=_RANDOM)
             asked = study.ask()
             values = {each.field: each.value(self._draw(asked, each)) for each in self._ranges}
             entrant = expectations.at_equal_cost(self._vary(values), price).entrant

@@ -305,7 +305,7 @@ def _notes(rows: pd.DataFrame) -> list[str]:
     ]
     if "tuning" in rows:
         notes.append(
-            "Tuning: what it cost in FLOPs, in units of one scratch training. An update at the target saves 1 - 1 / speedup of one."
+            "Tuning: what it cost in FLOPs, in units of one scratch training. An update at the target saves 1 - 1 / speedup."
         )
     short = rows[rows["old_share"] < 1]
     if len(short):
