@@ -1,7 +1,7 @@
 """bench: what does updating a trained model cost, compared with training again, at the same accuracy?
 
 To run and compare strategies from Python: plan, run, load_results, report, plan_ablation, ablate. To write a strategy: Strategy
-and the pieces of its seven aspects. docs/python.md and docs/strategies.md show both.
+and the pieces of its eight aspects. docs/python.md and docs/strategies.md show both.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ _PUBLIC = {
     "NoAveraging": "bench.strategies.averaging",
     "NoFreezing": "bench.strategies.freezing",
     "NoRegularizer": "bench.strategies.regularizer",
+    "NoTeacher": "bench.strategies.teacher",
+    "OldModelFilter": "bench.strategies.selection",
     "OldShare": "bench.strategies.selection",
     "OldShareOverTime": "bench.strategies.selection",
+    "OldTeacher": "bench.strategies.teacher",
     "OneCycle": "bench.strategies.schedule",
     "Plan": "bench.api.plans",
     "Pool": "bench.data.feed.batches",
@@ -88,8 +91,11 @@ __all__ = [
     "NoAveraging",
     "NoFreezing",
     "NoRegularizer",
+    "NoTeacher",
+    "OldModelFilter",
     "OldShare",
     "OldShareOverTime",
+    "OldTeacher",
     "OneCycle",
     "Plan",
     "Pool",
@@ -141,7 +147,7 @@ if TYPE_CHECKING:
     from bench.strategies.head import ClassMeans, Logistic, RandomHead, Ridge
     from bench.strategies.regularizer import L2Init, NoRegularizer
     from bench.strategies.schedule import Cosine, Linear, MultiStep, OneCycle, WarmupStableDecay
-    from bench.strategies.selection import InfoBatch, LearningSpeed, OldShare, OldShareOverTime, Uniform
+    from bench.strategies.selection import InfoBatch, LearningSpeed, OldModelFilter, OldShare, OldShareOverTime, Uniform
     from bench.strategies.start import (
         BeforeDecay,
         DirectionAwareShrink,
@@ -151,6 +157,7 @@ if TYPE_CHECKING:
         ShrinkAndPerturb,
     )
     from bench.strategies.strategy import Strategy
+    from bench.strategies.teacher import NoTeacher, OldTeacher
 
 
 def __getattr__(name: str) -> Any:

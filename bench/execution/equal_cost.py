@@ -36,7 +36,7 @@ class Expectations:
         said, strategy = entrant.describe(), entrant.strategy
         whole = TrialSpec(self._run.scenario, entrant, 1, 0).whole
         pieces = [said.get(name) for name in ("freezing", "head", "averaging")]
-        pieces.append(isinstance(strategy.start, GradientStart))
+        pieces += [isinstance(strategy.start, GradientStart), strategy.needs_predictions]
         key = digest([*pieces, strategy.regularizer.passes, strategy.horizon, whole])
         if key not in self._known:
             self._known[key] = self._expect(entrant)

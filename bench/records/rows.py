@@ -110,7 +110,7 @@ def _pieces(strategy: dict[str, Any]) -> str:
     source = strategy.get("source")
     own = hashlib.sha256(source.encode()).hexdigest()[:16] if source else None
     aspects = {name: strategy.get(name) for name in ("start", "regularizer", "selection", "schedule")}
-    aspects |= {name: strategy[name] for name in ("freezing", "head", "averaging") if name in strategy}
+    aspects |= {name: strategy[name] for name in ("freezing", "head", "averaging", "teacher") if name in strategy}
     return json.dumps({**aspects, "source": own}, sort_keys=True)
 
 

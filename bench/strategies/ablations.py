@@ -15,6 +15,7 @@ from bench.strategies.schedule import OneCycle
 from bench.strategies.selection import Uniform
 from bench.strategies.start import Keep
 from bench.strategies.strategy import ASPECTS, Entrant, Strategy
+from bench.strategies.teacher import NoTeacher
 from bench.strategies.variants import vary
 
 # The pieces of the shipped strategy naive, besides its start; tests/strategies/test_ablations.py.
@@ -25,6 +26,7 @@ _PLAIN: dict[str, Any] = {
     "freezing": NoFreezing(),
     "head": RandomHead(),
     "averaging": NoAveraging(),
+    "teacher": NoTeacher(),
 }
 
 Change = Literal["left out", "alone"]

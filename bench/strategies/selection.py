@@ -28,6 +28,7 @@ class Selection(Protocol):
 
         A selection with needs_loss: ClassVar[bool] = True is told pool.last_loss and pool.progress. It may return a pair: the
         indices, and a weight of each image of the pool, float32 (images,), by which its loss is multiplied in this epoch.
+        One with needs_old_loss: ClassVar[bool] = True is told pool.old_loss; the old model's pass over the old images is charged.
 
         pool.learning_speed is set if needs_speed is true. stream: the only source of randomness; include the epoch in the
         names for a new draw each epoch, leave it out for the same one. On the clock.
@@ -117,6 +118,35 @@ class LearningSpeed:
         first = math.floor(self.drop_slowest * len(old))
         last = len(old) - math.floor(self.drop_fastest * len(old))
         return torch.cat([slowest_first[first:last], new])
+
+
+@dataclass(frozen=True)
+class OldModelFilter:
+    """Leave out the old images on which the old model's loss is lowest and highest; keep all new ones.
+
+    drop_lowest, drop_highest: shares of the old images. The losses are computed once, without augmentation, and charged: a
+    forward pass of each old image. Works with a given old model, which has no learning speeds.
+    """
+
+    drop_lowest: float = 0.2
+    drop_highest: float = 0.0
+    needs_speed: ClassVar[bool] = False
+    needs_old_loss: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check_shares("OldModelFilter", drop_lowest=self.drop_lowest, drop_highest=self.drop_highest)
+        if self.drop_lowest + self.drop_highest >= 1:
+            raise StrategyError(
+                "OldModelFilter: drop_lowest + drop_highest leave no old image, expected below 1. Lower one."
+            )
+
+    def choose(self, pool: Pool, epoch: int, stream: Stream) -> Tensor:
+        assert pool.old_loss is not None
+        old, new = (~pool.new).nonzero()[:, 0], pool.new.nonzero()[:, 0]
+        lowest_first = old[torch.argsort(pool.old_loss[old], stable=True)]
+        first = math.floor(self.drop_lowest * len(old))
+        last = len(old) - math.floor(self.drop_highest * len(old))
+        return torch.cat([lowest_first[first:last], new])
 
 
 @dataclass(frozen=True)

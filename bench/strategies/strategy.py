@@ -25,11 +25,12 @@ from bench.strategies.regularizer import NoRegularizer, Regularizer
 from bench.strategies.schedule import Schedule
 from bench.strategies.selection import Selection, Uniform
 from bench.strategies.start import Start
+from bench.strategies.teacher import NoTeacher, Teacher
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """One choice for each of the seven aspects, and the horizon: the planned length as a share of scratch's steps.
+    """One choice for each of the eight aspects, and the horizon: the planned length as a share of scratch's steps.
 
     tuned_on: scenario name -> how many trials were spent on tuning the recipe there. tuning: the tuning.json that bench tune
     wrote, relative to the strategy's file. Both for the record; not hashed.
@@ -43,6 +44,7 @@ class Strategy:
     freezing: Freezing = field(default_factory=NoFreezing)
     head: Head = field(default_factory=RandomHead)
     averaging: Averaging = field(default_factory=NoAveraging)
+    teacher: Teacher = field(default_factory=NoTeacher)
     horizon: float = 1.0
     tuned_on: Mapping[str, int] = field(default_factory=dict)
     tuning: str | None = None
@@ -61,7 +63,12 @@ class Strategy:
     @property
     def needs_base(self) -> bool:
         """Whether a base model must exist first."""
-        return self.start.needs_base or self.selection.needs_speed
+        return self.start.needs_base or self.selection.needs_speed or self.needs_predictions
+
+    @property
+    def needs_predictions(self) -> bool:
+        """Whether the old model must predict the old images: for a teacher, or a selection with needs_old_loss."""
+        return self.teacher != NoTeacher() or getattr(self.selection, "needs_old_loss", False)
 
 
 ASPECTS = {
@@ -72,9 +79,10 @@ ASPECTS = {
     "freezing": Freezing,
     "head": Head,
     "averaging": Averaging,
+    "teacher": Teacher,
 }
 # Aspects that came later: a strategy that leaves them at these has the description and the hash that it had before.
-_UNSAID = {"freezing": NoFreezing(), "head": RandomHead(), "averaging": NoAveraging()}
+_UNSAID = {"freezing": NoFreezing(), "head": RandomHead(), "averaging": NoAveraging(), "teacher": NoTeacher()}
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,7 @@ class Entrant:
     def describe(self) -> dict[str, Any]:
         """Return the resolved strategy as plain values, as records hold it.
 
-        Without freezing and averaging where there is none, and without a head that is as a new network has it.
+        Without freezing, averaging and teacher where there is none, and without a head that is as a new network has it.
         """
         chosen = {name: getattr(self.strategy, name) for name in ASPECTS}
         pieces = {name: _describe_piece(piece) for name, piece in chosen.items() if piece != _UNSAID.get(name)}

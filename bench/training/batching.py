@@ -75,6 +75,10 @@ class BatchOrder:
         self._images = images
         self._announced = False
 
+    def tell(self, pool: Pool) -> None:
+        """Let the selection see another pool from the next epoch on."""
+        self._pool = pool
+
     @property
     def batches(self) -> int:
         """The number of batches in the epoch drawn last; 0 before the first."""

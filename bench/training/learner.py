@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from bench.training.heads import body_before_head, fit_head
 from bench.training.losses import ImageLosses
 from bench.training.phases import Inputs, Phase, keep_features, plan_phases, set_modes
 from bench.training.step import RecordedStep, Recorder
+from bench.training.teaching import OldPredictions
 
 _WARM_UP_STEPS = 2
 
@@ -151,6 +152,12 @@ class Learner:
         if speed is not None:
             speed = torch.cat([speed, torch.full((len(update.pool) - len(speed),), math.nan)])
         pool = Pool(update.pool.labels, update.pool.new, speed)
+        self._teaching = self._teacher_strengths()
+        temperature = strategy.teacher.temperature
+        self._old = (
+            OldPredictions(pool, update.old_classes, temperature, device) if strategy.needs_predictions else None
+        )
+        self._pool = pool
         asks = getattr(strategy.selection, "needs_loss", False)
         self._losses = ImageLosses(len(pool), device) if asks else None
         self._order = BatchOrder(
@@ -196,6 +203,18 @@ class Learner:
                 "step. Fix it."
             )
         return [self._training.learning_rate * factor for factor in factors]
+
+    def _teacher_strengths(self) -> list[float]:
+        teacher = self._strategy.teacher
+        with running(teacher):
+            strengths = list(teacher.strengths(self.total_steps))
+            fine = len(strengths) == self.total_steps and all(0 <= strength < math.inf for strength in strengths)
+        if not fine:
+            raise StrategyError(
+                f"{type(teacher).__name__}: strengths returned {len(strengths)} numbers for {self.total_steps} steps, "
+                "expected one for each, 0 or more. Fix it."
+            )
+        return strengths
 
     def _names_of(self, phase: Phase) -> list[str]:
         trained = {id(parameter) for parameter in phase.parameters}
@@ -258,6 +277,13 @@ class Learner:
         fresh = {key: value.clone() for key, value in self._model.state_dict().items()}
         base = {key: value.to(self._device) for key, value in self._old_weights().items()}
         names = frozenset(name for name, _ in self._model.named_parameters())
+        if self._old is not None:
+            old_weights = (
+                {key: value.to(self._device) for key, value in self._base.weights.items()} if self._base else {}
+            )
+            images, precision = self._update.train, self._training.precision
+            self._old.predict(self._model, images, old_weights, precision, self.ledger.charge_scoring)
+            self._tell_old_losses()
         with running(strategy.start):
             weights = dict(strategy.start.weights(base, fresh, names, self.ledger.charge_parameters))
             self._model.load_state_dict(weights)
@@ -274,6 +300,11 @@ class Learner:
         if source is not None:
             for name, anchor in self._anchors.items():
                 anchor.copy_(source[name])
+
+    def _tell_old_losses(self) -> None:
+        if self._old is not None and getattr(self._strategy.selection, "needs_old_loss", False):
+            self._pool = replace(self._pool, old_loss=self._old.losses())
+            self._order.tell(self._pool)
 
     def _old_weights(self) -> Mapping[str, Tensor]:
         """Return the weights of the old model that the start is given; none if there is no old model."""
@@ -338,6 +369,8 @@ class Learner:
         total = self._body.flops * min(self._strategy.head.images, len(self._update.pool)) if self._body else 0
         if isinstance(self._strategy.start, GradientStart):
             total += len(self._update.pool) * self.flops.step
+        if self._old is not None:
+            total += int((~self._update.pool.new).sum()) * self.flops.forward
         variants = 2 if self._training.flip else 1
         for phase, steps in self._phase_steps():
             total += steps * (size * phase.step.image + phase.step.batch)
@@ -380,6 +413,8 @@ class Learner:
             set_modes(self.phases[self._at], self._model)
         inputs, labels, indices = self._order.next(self._phase_end() - self.ledger.steps)
         self._set_rate(self._rates[self.ledger.steps])
+        if self._old is not None:
+            self._old.strength.fill_(self._teaching[self.ledger.steps])
         step = self._recorded.get(self._at) or partial(self._step, self._at)
         step(inputs, labels, indices)
         self.ledger.charge_averaging(self._average.update(self.ledger.steps))
@@ -417,7 +452,8 @@ class Learner:
             loss = self._losses.weighed(each, indices)
         for parameter in phase.parameters:
             parameter.grad = None
-        loss.backward()
+        taught = loss + self._old.loss(logits, indices) if self._old is not None and any(self._teaching) else loss
+        taught.backward()
         return loss.detach(), logits.detach()
 
     def evaluate(self, with_test: bool) -> dict[str, float | None]:
@@ -483,6 +519,7 @@ class Learner:
             "average": self._average.state(),
             "losses": self._losses.state() if self._losses else {},
             "before_decay": self._before_decay,
+            "old": self._old.state() if self._old else {},
             "seen": self._seen,
             "order": (self._order.epoch, self._order.position),
             "selection_seconds": self._order.selection_seconds,
@@ -505,6 +542,9 @@ class Learner:
         if self._losses is not None:
             self._losses.restore(saved["losses"])
         self._before_decay = saved.get("before_decay")
+        if self._old is not None:
+            self._old.restore(saved["old"])
+            self._tell_old_losses()
         self._order.resume(*saved["order"])
         self._order.selection_seconds += saved["selection_seconds"]
         self._draws.restore(saved["draws"])
