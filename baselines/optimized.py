@@ -19,3 +19,11 @@ strategy = Strategy(
     horizon=0.44,
     tuned_on={"cifar100-70-30-lite": 26},
 )
+
+# What bench tune varies.
+space = [
+    "schedule.peak=0.3:3:log",
+    "schedule.warmup=0.02:0.3",
+    "head.strength=1e-5:1e-2:log",
+    "averaging=NoAveraging,TailMean",
+]

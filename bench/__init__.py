@@ -1,7 +1,7 @@
 """bench: what does updating a trained model cost, compared with training again, at the same accuracy?
 
 To run and compare strategies from Python: plan, run, load_results, report, plan_ablation, ablate. To write a strategy: Strategy
-and the pieces of its six aspects. docs/python.md and docs/strategies.md show both.
+and the pieces of its eight aspects. docs/python.md and docs/strategies.md show both.
 """
 
 from __future__ import annotations
@@ -15,21 +15,28 @@ from bench.version import __version__
 _PUBLIC = {
     "Ablation": "bench.api.ablations",
     "AblationPlan": "bench.api.ablations",
+    "BeforeDecay": "bench.strategies.start",
     "BenchError": "bench.errors",
     "ClassMeans": "bench.strategies.head",
     "Cosine": "bench.strategies.schedule",
+    "DirectionAwareShrink": "bench.strategies.start",
     "FreezeStages": "bench.strategies.freezing",
     "Fresh": "bench.strategies.start",
+    "InfoBatch": "bench.strategies.selection",
     "Keep": "bench.strategies.start",
     "L2Init": "bench.strategies.regularizer",
     "LearningSpeed": "bench.strategies.selection",
     "Linear": "bench.strategies.schedule",
     "Logistic": "bench.strategies.head",
     "MultiStep": "bench.strategies.schedule",
+    "NoAveraging": "bench.strategies.averaging",
     "NoFreezing": "bench.strategies.freezing",
     "NoRegularizer": "bench.strategies.regularizer",
+    "NoTeacher": "bench.strategies.teacher",
+    "OldModelFilter": "bench.strategies.selection",
     "OldShare": "bench.strategies.selection",
     "OldShareOverTime": "bench.strategies.selection",
+    "OldTeacher": "bench.strategies.teacher",
     "OneCycle": "bench.strategies.schedule",
     "Plan": "bench.api.plans",
     "Pool": "bench.data.feed.batches",
@@ -40,6 +47,9 @@ _PUBLIC = {
     "ShrinkAndNoise": "bench.strategies.start",
     "ShrinkAndPerturb": "bench.strategies.start",
     "Strategy": "bench.strategies.strategy",
+    "TailDecay": "bench.strategies.averaging",
+    "TailMean": "bench.strategies.averaging",
+    "Tuned": "bench.api.tuning",
     "Uniform": "bench.strategies.selection",
     "Updated": "bench.api.updates",
     "WarmupStableDecay": "bench.strategies.schedule",
@@ -56,6 +66,7 @@ _PUBLIC = {
     "report": "bench.api.results",
     "run": "bench.api.plans",
     "strategy": "bench.api.named",
+    "tune": "bench.api.tuning",
     "update": "bench.api.updates",
     "update_scenario": "bench.api.updates",
 }
@@ -63,21 +74,28 @@ _PUBLIC = {
 __all__ = [
     "Ablation",
     "AblationPlan",
+    "BeforeDecay",
     "BenchError",
     "ClassMeans",
     "Cosine",
+    "DirectionAwareShrink",
     "FreezeStages",
     "Fresh",
+    "InfoBatch",
     "Keep",
     "L2Init",
     "LearningSpeed",
     "Linear",
     "Logistic",
     "MultiStep",
+    "NoAveraging",
     "NoFreezing",
     "NoRegularizer",
+    "NoTeacher",
+    "OldModelFilter",
     "OldShare",
     "OldShareOverTime",
+    "OldTeacher",
     "OneCycle",
     "Plan",
     "Pool",
@@ -88,6 +106,9 @@ __all__ = [
     "ShrinkAndNoise",
     "ShrinkAndPerturb",
     "Strategy",
+    "TailDecay",
+    "TailMean",
+    "Tuned",
     "Uniform",
     "Updated",
     "WarmupStableDecay",
@@ -105,6 +126,7 @@ __all__ = [
     "report",
     "run",
     "strategy",
+    "tune",
     "update",
     "update_scenario",
 ]
@@ -115,17 +137,27 @@ if TYPE_CHECKING:
     from bench.api.named import load_scenario, strategy
     from bench.api.plans import Plan, plan, prepare, run
     from bench.api.results import Results, load_results, report
+    from bench.api.tuning import Tuned, tune
     from bench.api.updates import Updated, plan_update, preflight, update, update_scenario
     from bench.data.feed.batches import Pool
     from bench.errors import BenchError
     from bench.scenario import Scenario
+    from bench.strategies.averaging import NoAveraging, TailDecay, TailMean
     from bench.strategies.freezing import FreezeStages, NoFreezing
     from bench.strategies.head import ClassMeans, Logistic, RandomHead, Ridge
     from bench.strategies.regularizer import L2Init, NoRegularizer
     from bench.strategies.schedule import Cosine, Linear, MultiStep, OneCycle, WarmupStableDecay
-    from bench.strategies.selection import LearningSpeed, OldShare, OldShareOverTime, Uniform
-    from bench.strategies.start import Fresh, Keep, ShrinkAndNoise, ShrinkAndPerturb
+    from bench.strategies.selection import InfoBatch, LearningSpeed, OldModelFilter, OldShare, OldShareOverTime, Uniform
+    from bench.strategies.start import (
+        BeforeDecay,
+        DirectionAwareShrink,
+        Fresh,
+        Keep,
+        ShrinkAndNoise,
+        ShrinkAndPerturb,
+    )
     from bench.strategies.strategy import Strategy
+    from bench.strategies.teacher import NoTeacher, OldTeacher
 
 
 def __getattr__(name: str) -> Any:

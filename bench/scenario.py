@@ -267,7 +267,10 @@ class TrainingPart(_Part):
         default=None, gt=0, le=1
     )  # for random resized crops: the smallest share of the area
 
-    unhashed_defaults = frozenset({"crop_scale"})
+    # The old model's rate stays at the peak until this last share of its steps, and falls then; None: it falls after the warm-up.
+    base_decay: float | None = Field(default=None, gt=0, le=0.5)
+
+    unhashed_defaults = frozenset({"crop_scale", "base_decay"})
 
     @model_validator(mode="after")
     def _one_kind_of_crop(self) -> TrainingPart:
@@ -331,6 +334,10 @@ class Scenario(_Part):
 
     @model_validator(mode="after")
     def _holds_together(self) -> Scenario:
+        if self.training.base_decay is not None and self.model.checkpoint is not None:
+            raise ValueError(
+                "training.base_decay: found together with model.checkpoint, but then no old model is trained. Remove one."
+            )
         expected = _ARRIVES[self.kind]
         for place, stage in enumerate(self.stages):
             if stage.source not in (expected, "folder"):

@@ -32,6 +32,7 @@ from bench.cli.plan import list_command, plan_command
 from bench.cli.rank import compare_command, leaderboard_command
 from bench.cli.show import show_tables
 from bench.cli.target import target_command
+from bench.cli.tune import tune_command
 from bench.cli.update import update_command
 from bench.errors import BenchError, NothingToCompareError
 from bench.interrupts import Interrupted, interruptible
@@ -71,7 +72,7 @@ class _Commands(click.Group):
             click.echo(f"bench: {str(cause.filename)[:200]}: {cause.strerror}. Name another path.", err=True)
             ctx.exit(2)
         except KeyboardInterrupt as cause:
-            trains = ctx.invoked_subcommand in ("run", "ablate", "frontier", "update")
+            trains = ctx.invoked_subcommand in ("run", "ablate", "frontier", "update", "tune")
             resumes = " The same command resumes from the last checkpoint." if trains else ""
             with suppress(OSError):  # a terminal that hung up
                 click.echo(f"bench: stopped.{resumes}", err=True)
@@ -172,6 +173,7 @@ for _command in (
     compare_command,
     ablate_command,
     target_command,
+    tune_command,
     update_command,
 ):
     main.add_command(_command)

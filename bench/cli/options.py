@@ -249,6 +249,11 @@ def running_options(command: Command) -> Command:
     return _adding(_seeds_option, *_WHERE)(command)
 
 
+def where_options(command: Command) -> Command:
+    """Add the options that say where and with what to train, for a command whose trials run one after the other."""
+    return _adding(*_WHERE[:-1])(command)
+
+
 def output_options(command: Command) -> Command:
     """Add the same options as running_options, for a command whose records go into its own output folder."""
     return _adding(_seeds_option, *(option for option in _WHERE if option is not results_option))(command)

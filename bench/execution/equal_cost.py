@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bench.execution.local import LocalRun
 from bench.scenario import digest
+from bench.strategies.start import GradientStart
 from bench.strategies.strategy import Entrant
 from bench.training.learner import Learner, TrialSpec
 
@@ -34,7 +35,9 @@ class Expectations:
         """Return what one seed of a strategy is expected to cost, as Learner.expected_flops has it."""
         said, strategy = entrant.describe(), entrant.strategy
         whole = TrialSpec(self._run.scenario, entrant, 1, 0).whole
-        key = digest([said.get("freezing"), said.get("head"), strategy.regularizer.passes, strategy.horizon, whole])
+        pieces = [said.get(name) for name in ("freezing", "head", "averaging")]
+        pieces += [isinstance(strategy.start, GradientStart), strategy.needs_predictions]
+        key = digest([*pieces, strategy.regularizer.passes, strategy.horizon, whole])
         if key not in self._known:
             self._known[key] = self._expect(entrant)
         return Expected(entrant, *self._known[key])

@@ -30,7 +30,7 @@ from bench.strategies.strategy import Entrant
 from bench.training import TRAINING_VERSION
 from bench.training.able import LeftOut, able
 from bench.training.allocator import keep_freed_memory
-from bench.training.base import BaseStore
+from bench.training.base import BaseStore, require_before_decay
 from bench.training.chain import ChainStore, align
 from bench.training.checkpoint import remove_checkpoint
 from bench.training.device import choose_device, device_name, fix_threads
@@ -109,6 +109,7 @@ class LocalRun:
         )
         # When compiling for the CPU, torch warns that there is no CUDA.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+        require_before_decay(scenario, self.entrants)
         self.device = choose_device(device)
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True

@@ -65,6 +65,10 @@ class Ledger:
         """Charge `passes` FLOPs for every parameter of the network."""
         self.aux_flops += passes * self.parameters
 
+    def charge_averaging(self, flops: int) -> None:
+        """Charge taking the weights into their average."""
+        self.aux_flops += flops
+
     def charge_evaluation(self, images: int) -> None:
         """Charge the forward pass of an evaluation."""
         self.evaluate_flops += images * self.flops.forward

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.errors import RecordError
-from bench.files import write_atomically
+from bench.files import make_folder, write_atomically
 from bench.records.listing import EVALS, TRIAL, list_records
 from bench.records.schema import TrialRecord
 from bench.records.store import evaluations_complete, read_evals, read_trial
@@ -39,7 +39,8 @@ def merge(sources: Sequence[Path], target: Path) -> list[Merged]:
 
     A trial that exists already must have learned and counted the same, and all trials of a scenario and of a strategy must be
     of the same content. Everything is read and compared before anything is written; a trial appears whole or not at all. target:
-    created if it does not exist. Raises RecordError naming the conflicts, or where a record cannot be read or written.
+    created if it does not exist. Raises RecordError naming the conflicts, or
+    where a record cannot be read, and WriteError where one cannot be written.
     """
     for source in sources:
         if not source.is_dir():
@@ -142,12 +143,7 @@ def _learned(folder: Path) -> list[dict[str, Any]]:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a trial's two files: the evaluations first, so that a record never appears without them."""
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        for name in (EVALS, TRIAL):
-            if (source / name).exists():
-                write_atomically(target / name, (source / name).read_bytes())
-    except OSError as cause:
-        raise RecordError(
-            f"{target}: cannot be written ({cause.strerror}). The same command goes on once that is solved."
-        ) from cause
+    make_folder(target)
+    for name in (EVALS, TRIAL):
+        if (source / name).exists():
+            write_atomically(target / name, (source / name).read_bytes())

@@ -134,6 +134,7 @@ def _trial_row(record: TrialRecord) -> dict[str, object]:
         "previous_sha256": record.previous_sha256,
         "pieces": _pieces(record.strategy),
         "may_have_seen": _may_have_seen(record),
+        "tuning_flops": (record.strategy.get("tuning") or {}).get("flops"),
         **{f"base_{currency}": _sum(base, fields) for currency, fields in _BASE.items()},
         **(_ended(record, record.summary) if record.summary else {}),
     }
@@ -167,7 +168,7 @@ def _pieces(strategy: dict[str, Any]) -> str:
     text = source + json.dumps(strategy["modules"], sort_keys=True) if source and strategy.get("modules") else source
     own = hashlib.sha256(text.encode()).hexdigest()[:16] if text else None
     aspects = {name: strategy.get(name) for name in ("start", "regularizer", "selection", "schedule")}
-    aspects |= {name: strategy[name] for name in ("freezing", "head") if name in strategy}
+    aspects |= {name: strategy[name] for name in ("freezing", "head", "averaging", "teacher") if name in strategy}
     return json.dumps({**aspects, "source": own}, sort_keys=True)
 
 

@@ -49,6 +49,7 @@ def leaderboard_cells(rows: pd.DataFrame, verdict: str = "") -> Cells:
         Column("cost", f"cost, {CURRENCY_LABELS[lead]}", 8),
         Column("base", "+ base", 9),
         Column("test_at_crossing", "test at crossing", 10),
+        *((Column("tuning", "tuning", 3, left=True),) if "tuning" in rows else ()),
     )
     horizons = rows.groupby("strategy")["horizon"].nunique()
     several = set(horizons[horizons > 1].index)
@@ -285,7 +286,19 @@ def _cells(row: Any, several: Collection[str], lead: str, others: Sequence[str],
         amount(cost, lead) if is_there(cost) else _DASH,
         amount(cost + base, lead) if is_there(cost) and is_there(base) else _DASH,
         f"{row['test_at_crossing']:.4f}" if is_there(row["test_at_crossing"]) else _DASH,
+        *((_tuning_text(row),) if "tuning" in row else ()),
     )
+
+
+def _tuning_text(row: Any) -> str:
+    """Return what tuning cost, in scratch trainings, and when that is paid for."""
+    if row["strategy"] == REFERENCE:
+        return _DASH
+    if not is_there(row["tuning"]):
+        return "not recorded"
+    after = row["pays_after"]
+    paid = "never paid for" if math.isinf(after) else f"paid for after {counted(int(after), 'update')}"
+    return f"{row['tuning']:.1f} scratch trainings, {paid}"
 
 
 def _notes(rows: pd.DataFrame) -> list[str]:
@@ -296,6 +309,10 @@ def _notes(rows: pd.DataFrame) -> list[str]:
         f"Device: {_each(rows['device'])}. Commit: {_each(rows['commit'])}. "
         f"Rules version {rows['rules_version'].iloc[0]}.",
     ]
+    if "tuning" in rows:
+        notes.append(
+            "Tuning: what it cost in FLOPs, in units of one scratch training. An update at the target saves 1 - 1 / speedup."
+        )
     short = rows[rows["old_share"] < 1]
     if len(short):
         names = ", ".join(sorted(set(short["strategy"])))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bench.errors import StrategyError
+from bench.strategies.averaging import NoAveraging
 from bench.strategies.freezing import NoFreezing
 from bench.strategies.head import RandomHead
 from bench.strategies.notation import show_value
@@ -14,6 +15,7 @@ from bench.strategies.schedule import OneCycle
 from bench.strategies.selection import Uniform
 from bench.strategies.start import Keep
 from bench.strategies.strategy import ASPECTS, Entrant, Strategy
+from bench.strategies.teacher import NoTeacher
 from bench.strategies.variants import vary
 
 # The pieces of the shipped strategy naive, besides its start; tests/strategies/test_ablations.py.
@@ -23,6 +25,8 @@ _PLAIN: dict[str, Any] = {
     "schedule": OneCycle(warmup=0.2),
     "freezing": NoFreezing(),
     "head": RandomHead(),
+    "averaging": NoAveraging(),
+    "teacher": NoTeacher(),
 }
 
 Change = Literal["left out", "alone"]

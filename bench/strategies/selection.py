@@ -23,8 +23,12 @@ class Selection(Protocol):
 
     needs_speed: ClassVar[bool]
 
-    def choose(self, pool: Pool, epoch: int, stream: Stream) -> Tensor:
+    def choose(self, pool: Pool, epoch: int, stream: Stream) -> Tensor | tuple[Tensor, Tensor]:
         """Return int64 indices into the pool: the images that epoch number `epoch` sees, in any order.
+
+        A selection with needs_loss: ClassVar[bool] = True is told pool.last_loss and pool.progress. It may return a pair: the
+        indices, and a weight of each image of the pool, float32 (images,), by which its loss is multiplied in this epoch.
+        One with needs_old_loss: ClassVar[bool] = True is told pool.old_loss; the old model's pass over the old images is charged.
 
         pool.learning_speed is set if needs_speed is true. stream: the only source of randomness; include the epoch in the
         names for a new draw each epoch, leave it out for the same one. On the clock.
@@ -114,6 +118,68 @@ class LearningSpeed:
         first = math.floor(self.drop_slowest * len(old))
         last = len(old) - math.floor(self.drop_fastest * len(old))
         return torch.cat([slowest_first[first:last], new])
+
+
+@dataclass(frozen=True)
+class OldModelFilter:
+    """Leave out the old images on which the old model's loss is lowest and highest; keep all new ones.
+
+    drop_lowest, drop_highest: shares of the old images. The losses are computed once, without augmentation, and charged: a
+    forward pass of each old image. Works with a given old model, which has no learning speeds.
+    """
+
+    drop_lowest: float = 0.2
+    drop_highest: float = 0.0
+    needs_speed: ClassVar[bool] = False
+    needs_old_loss: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check_shares("OldModelFilter", drop_lowest=self.drop_lowest, drop_highest=self.drop_highest)
+        if self.drop_lowest + self.drop_highest >= 1:
+            raise StrategyError(
+                "OldModelFilter: drop_lowest + drop_highest leave no old image, expected below 1. Lower one."
+            )
+
+    def choose(self, pool: Pool, epoch: int, stream: Stream) -> Tensor:
+        assert pool.old_loss is not None
+        old, new = (~pool.new).nonzero()[:, 0], pool.new.nonzero()[:, 0]
+        lowest_first = old[torch.argsort(pool.old_loss[old], stable=True)]
+        first = math.floor(self.drop_lowest * len(old))
+        last = len(old) - math.floor(self.drop_highest * len(old))
+        return torch.cat([lowest_first[first:last], new])
+
+
+@dataclass(frozen=True)
+class InfoBatch:
+    """Leave out a random share `prune` of the images whose last loss is below the mean, another one each epoch.
+
+    The loss of those of them that stay is multiplied by 1 / (1 - prune): the expected gradient is that of all images. Epochs
+    that begin after the share `until` of the trial see all images, and so does the first. An image not yet seen is never left
+    out. A trial has as many steps as its horizon says, so this only shortens epochs: choose a shorter horizon with it.
+    Losses are a by-product of training, so they cost no pass. Source: Qin et al. 2024, arXiv 2303.04947, and its code.
+    """
+
+    prune: float = 0.5
+    until: float = 0.875
+    needs_speed: ClassVar[bool] = False
+    needs_loss: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check_shares("InfoBatch", prune=self.prune, until=self.until)
+        if self.prune == 1:
+            raise StrategyError("InfoBatch: prune 1.0, expected below 1: the rest could not be weighed up. Lower it.")
+
+    def choose(self, pool: Pool, epoch: int, stream: Stream) -> Tensor | tuple[Tensor, Tensor]:
+        assert pool.last_loss is not None
+        if pool.progress >= self.until or bool(pool.last_loss.isnan().all()):
+            return torch.arange(len(pool))
+        low = pool.last_loss < pool.last_loss.nanmean()  # false for NaN
+        well_learned = low.nonzero()[:, 0]
+        order = torch.randperm(len(well_learned), generator=stream("info batch", epoch))
+        kept = well_learned[order[: int((1 - self.prune) * len(well_learned))]]
+        weights = torch.ones(len(pool))
+        weights[kept] = 1 / (1 - self.prune)
+        return torch.cat([(~low).nonzero()[:, 0], kept]), weights
 
 
 def _check_shares(piece: str, **shares: float) -> None:

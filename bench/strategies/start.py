@@ -54,6 +54,20 @@ class Keep:
 
 
 @dataclass(frozen=True)
+class BeforeDecay:
+    """The base model as it was before its learning rate began to fall. Optimizer state is new.
+
+    It needs a base training with a stable phase: a scenario with training.base_decay. In a chain, later updates start from
+    what the strategy's own training was before its rate fell.
+    """
+
+    needs_base: ClassVar[bool] = True
+
+    def weights(self, base: Weights, fresh: Weights, parameters: frozenset[str], charge: ChargeParameters) -> Weights:
+        return base
+
+
+@dataclass(frozen=True)
 class ShrinkAndPerturb:
     """w <- shrink * w_base + perturb * w_fresh, with w_fresh a newly initialized network.
 
@@ -113,6 +127,65 @@ class ShrinkAndNoise:
             else value
             for key, value in base.items()
         }
+
+
+@runtime_checkable
+class GradientStart(Start, Protocol):
+    """A start that changes the weights once more, by gradients. Its passes over all images are charged."""
+
+    def shrink(
+        self, weights: Weights, old: Weights, new: Weights, parameters: frozenset[str], charge: ChargeParameters
+    ) -> Weights:
+        """Return the state dict that the update starts from.
+
+        weights: what `weights` returned. old, new: the loss's mean gradient there, by parameter, over the old and over the new
+        images; all without augmentation. The others as for `weights`.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class DirectionAwareShrink:
+    """Weights shrink the more, the less they point where the loss falls: w <- w * max(floor, cos(w, g)).
+
+    g <- (1 - weight) * g - weight * gradient, from 0, over the mean gradients of the old and then of the new images. One cosine
+    for each kernel of a convolution (output and input channel), for each row of a linear layer, and for each bias as a whole.
+    All else, batch norm's parameters among it, is the base model's. floor, weight: the authors' lambda and alpha.
+    Source: DASH, Shin et al. 2024, arXiv 2410.23495, and its code.
+    """
+
+    floor: float = 0.3
+    weight: float = 0.3
+    needs_base: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.floor <= 1 or not 0 < self.weight <= 1:
+            raise StrategyError(
+                f"DirectionAwareShrink: floor {self.floor}, weight {self.weight}, expected in 0..1, weight above 0. Change them."
+            )
+
+    def weights(self, base: Weights, fresh: Weights, parameters: frozenset[str], charge: ChargeParameters) -> Weights:
+        return base
+
+    def shrink(
+        self, weights: Weights, old: Weights, new: Weights, parameters: frozenset[str], charge: ChargeParameters
+    ) -> Weights:
+        charge(10)  # g: 3; the cosine's three products and sums: 6; shrinking: 1
+        changed = dict(weights)
+        for key in _of_linear_maps(weights, parameters):
+            falling = -self.weight * ((1 - self.weight) * old[key] + new[key])
+            shape = _vectors(weights[key])
+            cosine = torch.cosine_similarity(weights[key].reshape(shape), falling.reshape(shape), dim=-1)
+            shrunk = weights[key].reshape(shape) * cosine.clamp(self.floor, 1)[..., None]
+            changed[key] = shrunk.reshape(weights[key].shape)
+        return changed
+
+
+def _vectors(weight: Tensor) -> tuple[int, ...]:
+    """Return the shape in which the last dimension is what one cosine is taken of."""
+    if weight.ndim <= 1:
+        return (1, weight.numel())
+    return (*weight.shape[: max(1, min(2, weight.ndim - 1))], -1)
 
 
 def _of_linear_maps(weights: Weights, parameters: frozenset[str]) -> list[str]:

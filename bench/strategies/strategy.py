@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import numbers
 import re
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 from bench.catalog import find_strategy, strategy_names
 from bench.errors import BenchError, StrategyError
 from bench.scenario import digest
+from bench.strategies.averaging import Averaging, NoAveraging
 from bench.strategies.code import OwnCode, code_that_defines, load_code, read_code
 from bench.strategies.fields import canonical
 from bench.strategies.freezing import Freezing, NoFreezing
@@ -24,13 +26,15 @@ from bench.strategies.regularizer import NoRegularizer, Regularizer
 from bench.strategies.schedule import Schedule
 from bench.strategies.selection import Selection, Uniform
 from bench.strategies.start import Start
+from bench.strategies.teacher import NoTeacher, Teacher
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """One choice for each of the six aspects, and the horizon: the planned length as a share of scratch's steps.
+    """One choice for each of the eight aspects, and the horizon: the planned length as a share of scratch's steps.
 
-    tuned_on: scenario name -> how many trials were spent on tuning the recipe there. For the record; not hashed.
+    tuned_on: scenario name -> how many trials were spent on tuning the recipe there. tuning: the tuning.json that bench tune
+    wrote, relative to the strategy's file. Both for the record; not hashed.
     """
 
     title: str
@@ -40,8 +44,11 @@ class Strategy:
     selection: Selection = field(default_factory=Uniform)
     freezing: Freezing = field(default_factory=NoFreezing)
     head: Head = field(default_factory=RandomHead)
+    averaging: Averaging = field(default_factory=NoAveraging)
+    teacher: Teacher = field(default_factory=NoTeacher)
     horizon: float = 1.0
     tuned_on: Mapping[str, int] = field(default_factory=dict)
+    tuning: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.horizon, numbers.Real) or isinstance(self.horizon, bool) or not 0 < self.horizon <= 10:
@@ -57,7 +64,12 @@ class Strategy:
     @property
     def needs_base(self) -> bool:
         """Whether a base model must exist first."""
-        return self.start.needs_base or self.selection.needs_speed
+        return self.start.needs_base or self.selection.needs_speed or self.needs_predictions
+
+    @property
+    def needs_predictions(self) -> bool:
+        """Whether the old model must predict the old images: for a teacher, or a selection with needs_old_loss."""
+        return self.teacher != NoTeacher() or getattr(self.selection, "needs_old_loss", False)
 
 
 ASPECTS = {
@@ -67,9 +79,11 @@ ASPECTS = {
     "schedule": Schedule,
     "freezing": Freezing,
     "head": Head,
+    "averaging": Averaging,
+    "teacher": Teacher,
 }
 # Aspects that came later: a strategy that leaves them at these has the description and the hash that it had before.
-_UNSAID = {"freezing": NoFreezing(), "head": RandomHead()}
+_UNSAID = {"freezing": NoFreezing(), "head": RandomHead(), "averaging": NoAveraging(), "teacher": NoTeacher()}
 
 
 @dataclass(frozen=True)
@@ -79,6 +93,7 @@ class Entrant:
     source: the file's text, where a piece is defined in it, or in what it imports, rather than in bench; else None. modules: the
     texts of what it then imports from outside installed packages, by name; packages: the versions of those. code: what its file
     was loaded as. plain: for a variant, the strategy as its file has it. The last two are no part of what is recorded or hashed.
+    tuning: what tuning the recipe cost, see read_tuning; recorded, not hashed.
     """
 
     name: str
@@ -88,6 +103,7 @@ class Entrant:
     packages: Mapping[str, str] = field(default_factory=dict)
     code: OwnCode | None = field(default=None, compare=False, repr=False)
     plain: Entrant | None = field(default=None, compare=False, repr=False)
+    tuning: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     def at(self, horizon: float) -> Entrant:
         """Return the same strategy at another horizon. Raises StrategyError for one that is out of range."""
@@ -96,7 +112,7 @@ class Entrant:
     def describe(self) -> dict[str, Any]:
         """Return the resolved strategy as plain values, as records hold it.
 
-        Without freezing where there is none, and without a head that is as a new network has it.
+        Without freezing, averaging and teacher where there is none, and without a head that is as a new network has it.
         """
         chosen = {name: getattr(self.strategy, name) for name in ASPECTS}
         pieces = {name: _describe_piece(piece) for name, piece in chosen.items() if piece != _UNSAID.get(name)}
@@ -106,6 +122,7 @@ class Entrant:
             "horizon": self.strategy.horizon,
             **pieces,
             "tuned_on": dict(self.strategy.tuned_on),
+            **({"tuning": dict(self.tuning)} if self.tuning else {}),
             "source": self.source,
             **({"modules": dict(self.modules)} if self.modules else {}),
             **({"packages": dict(self.packages)} if self.packages else {}),
@@ -156,8 +173,31 @@ def named(strategy: Strategy, name: str, code: OwnCode | None = None) -> Entrant
     code: of the file that defines it, if any. Raises StrategyError for a field of another type, or that cannot be recorded.
     """
     pieces = {aspect: canonical(getattr(strategy, aspect), f"{name}: {aspect}") for aspect in ASPECTS}
-    plain = Entrant(name, dataclasses.replace(strategy, horizon=float(strategy.horizon), **pieces), code=code)
+    told = strategy.tuning and read_tuning(strategy.tuning, name, code.path if code else None)
+    whole = dataclasses.replace(strategy, horizon=float(strategy.horizon), **pieces)
+    plain = Entrant(name, whole, code=code, tuning=told or None)
     return require_recordable(dataclasses.replace(plain, **own_code(plain.strategy, plain)))
+
+
+def read_tuning(file: str, name: str, origin: Path | None) -> dict[str, Any]:
+    """Return what tuning a recipe cost: the scenario, trials, FLOPs, and FLOPs in units of one scratch training there.
+
+    file: a tuning.json, relative to the strategy's own file. Raises StrategyError if it cannot be read.
+    """
+    path = (origin.parent if origin else Path()) / file
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            "scenario": str(content["scenario"]),
+            "trials": len(content["trials"]),
+            "flops": sum(map(int, content["spent"].values())),
+            "scratch_trainings": float(content["scratch_trainings"]),
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
+        raise StrategyError(
+            f"{name}: tuning: {path} cannot be read ({in_a_line(cause)}), expected a tuning.json that bench tune wrote. "
+            "Put it there, or leave tuning out."
+        ) from cause
 
 
 def require_recordable(entrant: Entrant) -> Entrant:

@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.catalog import REFERENCE, find_strategy
 from bench.errors import StrategyError
-from bench.strategies import freezing, head, regularizer, schedule, selection, start
+from bench.strategies import averaging, freezing, head, regularizer, schedule, selection, start, teacher
 from bench.strategies.fields import canonical, checked, field_types
 from bench.strategies.notation import Call, Setting, Word, is_required, show_value, split_reference
 from bench.strategies.strategy import (
@@ -35,6 +35,8 @@ _MODULES = {
     "schedule": schedule,
     "freezing": freezing,
     "head": head,
+    "averaging": averaging,
+    "teacher": teacher,
 }
 
 
@@ -79,7 +81,8 @@ def vary(entrant: Entrant, settings: Mapping[str, Any]) -> Entrant:
             f"{name[:60]!r}...: cannot name a folder, expected at most {_LONGEST_NAME} bytes, no slash and no line break. "
             "Write the strategy as a file."
         )
-    return require_recordable(Entrant(name, varied, **own_code(varied, plain), code=plain.code, plain=plain))
+    fields = own_code(varied, plain)
+    return require_recordable(Entrant(name, varied, **fields, code=plain.code, plain=plain, tuning=plain.tuning))
 
 
 def expand(entrants: Sequence[tuple[str, Entrant]], settings: Sequence[Setting]) -> list[Entrant]:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from bench.data.feed.update import Update
-from bench.errors import RecordError, TrialError
+from bench.errors import RecordError, StrategyError, TrialError
 from bench.locks import locked
 from bench.records.schema import BaseCost, Provenance, TrialRecord
 from bench.records.store import discard, read_trial
 from bench.scenario import Scenario
-from bench.strategies.schedule import OneCycle
-from bench.strategies.start import Fresh
+from bench.strategies.schedule import OneCycle, WarmupStableDecay
+from bench.strategies.start import BeforeDecay, Fresh
 from bench.strategies.strategy import Entrant, Strategy
 from bench.training import TRAINING_VERSION
 from bench.training.checkpoint import (
@@ -33,6 +33,25 @@ from bench.training.trial import Finished, Observer, Trial
 
 # A base model is trained like scratch: nobody knew of the update when it was trained.
 BASE = Entrant("base", Strategy(title="Base model", start=Fresh(), schedule=OneCycle(warmup=0.2)))
+
+
+def base_entrant(scenario: Scenario) -> Entrant:
+    """Return how a scenario's base model is trained: as scratch is, or with its rate at the peak until training.base_decay."""
+    decay = scenario.training.base_decay
+    if decay is None:
+        return BASE
+    return replace(BASE, strategy=replace(BASE.strategy, schedule=WarmupStableDecay(warmup=0.2, decay=decay)))
+
+
+def require_before_decay(scenario: Scenario, entrants: Iterable[Entrant]) -> None:
+    """Raise StrategyError for a strategy that starts before the base model's decay where that has no stable phase."""
+    for entrant in entrants:
+        if isinstance(entrant.strategy.start, BeforeDecay) and scenario.training.base_decay is None:
+            hint = "Choose Keep()" if scenario.model.checkpoint else "Add base_decay = 0.2 there, or choose Keep()"
+            raise StrategyError(
+                f"{entrant.name}: BeforeDecay needs an old model from before its decay, but {scenario.name} has no "
+                f"training.base_decay. {hint}."
+            )
 
 
 @dataclass(frozen=True)
@@ -92,19 +111,20 @@ class BaseStore:
             if before is not None and before.status == "diverged":
                 raise _diverged(seed, before)
             self._clear(seed, before)
-            spec = TrialSpec(self.scenario, BASE, 0, seed)
+            spec = TrialSpec(self.scenario, base_entrant(self.scenario), 0, seed)
             checkpoint = folder.with_suffix(".checkpoint")
 
             def keep(finished: Finished) -> None:
                 kept = {"weights": finished.weights, "learning_speed": finished.learning_speed}
-                save_checkpoint(folder / "base.pt", kept)
+                save_checkpoint(folder / "base.pt", {**kept, "before_decay": finished.before_decay})
 
             trial = Trial(spec, old(), None, provenance, folder, checkpoint, self.device, observer, keep)
             finished = trial.run()
             remove_checkpoint(checkpoint)
             if finished.record.status == "diverged":
                 raise _diverged(seed, finished.record)
-            return Base(finished.weights, finished.learning_speed, _cost(self.key, finished.record))
+            left = {"weights": finished.weights, "learning_speed": finished.learning_speed}
+            return Base(**left, cost=_cost(self.key, finished.record), before_decay=finished.before_decay)
 
     def discard(self, seed: int) -> None:
         """Delete a base model, so that it is trained again."""
@@ -134,7 +154,8 @@ def _base_of(saved: dict[str, Any], record: TrialRecord, key: str) -> Base | Non
     try:
         if weights_sha256(saved["weights"]) != record.summary.weights_sha256:
             return None
-        return Base(saved["weights"], saved["learning_speed"], _cost(key, record))
+        cost = _cost(key, record)
+        return Base(saved["weights"], saved["learning_speed"], cost, before_decay=saved.get("before_decay"))
     except (KeyError, AttributeError, TypeError):
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from bench.errors import StrategyError
 from bench.strategies.selection import Selection
 from bench.strategies.strategy import running
 from bench.streams import torch_stream
+from bench.training.losses import ImageLosses
 from bench.training.phases import Inputs
 
 
@@ -21,12 +23,24 @@ class BatchOrder:
     selection_seconds: time spent in the selection, by this process's clock, which does not wait for the device.
     """
 
-    def __init__(self, images: Inputs, pool: Pool, selection: Selection, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        images: Inputs,
+        pool: Pool,
+        selection: Selection,
+        batch_size: int,
+        seed: int,
+        losses: ImageLosses | None = None,
+        progress: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """losses: what a selection that asks for losses is told; None for others. progress: share of the trial that is done."""
         self._images = images
         self._pool = pool
         self._selection = selection
         self._size = batch_size
         self._seed = seed
+        self._losses = losses
+        self._progress = progress
         self.epoch = 0
         self.position = 0
         self.selection_seconds = 0.0
@@ -61,23 +75,44 @@ class BatchOrder:
         self._images = images
         self._announced = False
 
+    def tell(self, pool: Pool) -> None:
+        """Let the selection see another pool from the next epoch on."""
+        self._pool = pool
+
     @property
     def batches(self) -> int:
         """The number of batches in the epoch drawn last; 0 before the first."""
         return self._batches
 
     def seek(self, epoch: int, position: int) -> None:
-        """Go to the position where an earlier sitting stopped."""
+        """Go to the position where an earlier sitting stopped, or to an epoch that is to be drawn."""
         self.epoch, self.position, self._plan = epoch, position, None
+
+    def resume(self, epoch: int, position: int) -> None:
+        """Go to the position where an earlier sitting stopped, in an epoch that was chosen by losses that are gone."""
+        self.seek(epoch, position)
+        if self._losses is not None and self._losses.chosen is not None:
+            self._lay_out(self._losses.chosen)
 
     def _draw(self) -> None:
         begun = time.perf_counter()
+        losses, name = self._losses, type(self._selection).__name__
+        pool = self._pool if losses is None else losses.shown_in(self._pool, self._progress())
         with running(self._selection):
-            chosen = self._selection.choose(
-                self._pool, self.epoch, lambda *names: torch_stream(self._seed, "strategy", *names)
+            chosen, weight = (
+                self._selection.choose(pool, self.epoch, lambda *names: torch_stream(self._seed, "strategy", *names)),
+                None,
             )
-            chosen = _whole_indices(chosen, len(self._pool), type(self._selection).__name__)
+            if losses is not None and isinstance(chosen, tuple) and len(chosen) == 2:
+                chosen, weight = chosen
+            chosen = _whole_indices(chosen, len(self._pool), name)
+            if losses is not None:
+                losses.choose(chosen, weight, name)
         self.selection_seconds += time.perf_counter() - begun
+        self._lay_out(chosen)
+
+    def _lay_out(self, chosen: Tensor) -> None:
+        """Put an epoch's images in order, and draw their augmentation."""
         self._batches = len(chosen) // self._size
         if self._batches == 0:
             raise StrategyError(

@@ -42,6 +42,7 @@ class ChainStore:
             "base_cost": base.model_dump() if base else None,
             "given": given.model_dump() if given else None,
             "weights_sha256": summary.weights_sha256,
+            "before_decay": finished.before_decay,
         }
         save_checkpoint(self.path(spec), content)
 
@@ -55,7 +56,9 @@ class ChainStore:
             return None
         cost = BaseCost.model_validate(saved["base_cost"]) if saved["base_cost"] else None
         given = GivenModel.model_validate(saved["given"]) if saved["given"] else None
-        base = Base(saved["weights"], saved["learning_speed"], cost, saved["weights_sha256"], given)
+        base = Base(
+            saved["weights"], saved["learning_speed"], cost, saved["weights_sha256"], given, saved.get("before_decay")
+        )
         return base, saved["indices"].numpy()
 
     def damaged(self, spec: TrialSpec) -> bool:

@@ -6,7 +6,7 @@ import math
 import numbers
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,16 +28,21 @@ from bench.models.build import head_keys
 from bench.models.stages import Parts, find_stages
 from bench.records.schema import BaseCost, GivenModel
 from bench.scenario import Scenario, TrainingPart
+from bench.strategies.start import BeforeDecay, GradientStart
 from bench.strategies.strategy import Entrant, running
 from bench.streams import stream_seed, torch_stream
+from bench.training.average import Average
 from bench.training.batching import BatchOrder
 from bench.training.device import autocast
 from bench.training.draws import LentGenerators
 from bench.training.evaluate import measure
+from bench.training.gradients import mean_gradient
 from bench.training.grid import scratch_steps, trial_steps
 from bench.training.heads import body_before_head, fit_head
+from bench.training.losses import ImageLosses
 from bench.training.phases import Inputs, Phase, keep_features, plan_phases, set_modes
 from bench.training.step import RecordedStep, Recorder
+from bench.training.teaching import OldPredictions
 
 _WARM_UP_STEPS = 2
 
@@ -65,6 +70,13 @@ class TrialSpec:
         """Whether it trains on all old images even if only a share is available: true for the reference and base models."""
         return self.update == 0 or self.entrant.name == REFERENCE
 
+    @property
+    def keeps_before_decay(self) -> bool:
+        """Whether the weights from before the learning rate began to fall are kept beside the last ones."""
+        if self.update == 0:
+            return self.scenario.training.base_decay is not None
+        return isinstance(self.entrant.strategy.start, BeforeDecay) and self.update < self.scenario.updates
+
 
 @dataclass(frozen=True)
 class Base:
@@ -74,6 +86,7 @@ class Base:
     learning_speed: float32, of the first images of the update's pool. cost: what the base model cost.
     previous_sha256: the fingerprint of the weights that the previous update left; None for the base model.
     given: set if the base model is the user's own; its speeds and cost are then unknown.
+    before_decay: its weights from before its learning rate began to fall, on the CPU; None if they were not kept.
     """
 
     weights: dict[str, Tensor]
@@ -81,6 +94,7 @@ class Base:
     cost: BaseCost | None
     previous_sha256: str | None = None
     given: GivenModel | None = None
+    before_decay: dict[str, Tensor] | None = None
 
 
 class Learner:
@@ -122,6 +136,7 @@ class Learner:
         self.scratch_steps = scratch_steps(spec.scenario, update.reference_images)
         self.total_steps = trial_steps(self.scratch_steps, spec.horizon)
         self._rates = self._learning_rates()
+        self._average = Average(strategy.averaging, self._model, self.total_steps)
         self._parts = Parts(self._model, find_stages(self._model, head_keys(name, channels, update.head, height)))
         self._heads = [self._model.get_submodule(module) for module in self._parts.stages[-1].modules]
         self.phases = plan_phases(
@@ -139,7 +154,25 @@ class Learner:
         if speed is not None:
             speed = torch.cat([speed, torch.full((len(update.pool) - len(speed),), math.nan)])
         pool = Pool(update.pool.labels, update.pool.new, speed)
-        self._order = BatchOrder(update.train, pool, strategy.selection, self._training.batch_size, spec.stream_seed)
+        self._teaching = self._teacher_strengths()
+        temperature = strategy.teacher.temperature
+        self._old = (
+            OldPredictions(pool, update.old_classes, temperature, device) if strategy.needs_predictions else None
+        )
+        self._pool = pool
+        asks = getattr(strategy.selection, "needs_loss", False)
+        self._losses = ImageLosses(len(pool), device) if asks else None
+        self._order = BatchOrder(
+            update.train,
+            pool,
+            strategy.selection,
+            self._training.batch_size,
+            spec.stream_seed,
+            self._losses,
+            lambda: self.ledger.steps / self.total_steps,
+        )
+        self._decays_at = _first_fall(self._rates) if spec.keeps_before_decay else None
+        self._before_decay: dict[str, Tensor] | None = None
         self._draws = LentGenerators(device, spec.stream_seed, "draws", stream)
         # Per image of the pool: how often the training passes saw it, and how often they predicted it correctly.
         self._seen = torch.zeros(2, len(pool), dtype=torch.float32, device=device)
@@ -177,6 +210,18 @@ class Learner:
                     f"{type(schedule).__name__}: factor {factor!r} at step {step}, expected a finite number of 0 or more. Fix it."
                 )
         return [self._training.learning_rate * float(factor) for factor in factors]
+
+    def _teacher_strengths(self) -> list[float]:
+        teacher = self._strategy.teacher
+        with running(teacher):
+            strengths = list(teacher.strengths(self.total_steps))
+            fine = len(strengths) == self.total_steps and all(0 <= strength < math.inf for strength in strengths)
+        if not fine:
+            raise StrategyError(
+                f"{type(teacher).__name__}: strengths returned {len(strengths)} numbers for {self.total_steps} steps, "
+                "expected one for each, 0 or more. Fix it."
+            )
+        return strengths
 
     def _names_of(self, phase: Phase) -> list[str]:
         trained = {id(parameter) for parameter in phase.parameters}
@@ -220,6 +265,8 @@ class Learner:
         self._model.load_state_dict(before)
         for total in (self._loss, self._seen, *self._momentum.values()):
             total.zero_()
+        if self._losses is not None:
+            self._losses.forget()
 
     def _made_up(self, shape: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Return made-up inputs of a batch, their labels and their indices, on the device. shape: of one image's input."""
@@ -235,11 +282,23 @@ class Learner:
         """Load the strategy's starting weights, begin the first phase, fit the head, and keep the regularizer's anchors."""
         strategy = self._strategy
         fresh = {key: value.clone() for key, value in self._model.state_dict().items()}
-        base = {key: value.to(self._device) for key, value in self._base.weights.items()} if self._base else {}
+        base = {key: value.to(self._device) for key, value in self._old_weights().items()}
         names = frozenset(name for name, _ in self._model.named_parameters())
+        if self._old is not None:
+            old_weights = (
+                {key: value.to(self._device) for key, value in self._base.weights.items()} if self._base else {}
+            )
+            images, precision = self._update.train, self._training.precision
+            self._old.predict(self._model, images, old_weights, precision, self.ledger.charge_scoring)
+            self._tell_old_losses()
         with running(strategy.start):
             weights = dict(strategy.start.weights(base, fresh, names, self.ledger.charge_parameters))
             self._model.load_state_dict(weights)
+        if isinstance(strategy.start, GradientStart):
+            old, new = (self._mean_gradient(arrived) for arrived in (False, True))
+            with running(strategy.start):
+                shrunk = strategy.start.shrink(weights, old, new, names, self.ledger.charge_parameters)
+                self._model.load_state_dict(dict(shrunk))
         self.enter(0)
         if strategy.head.images:
             assert self._body is not None
@@ -248,6 +307,29 @@ class Learner:
         if source is not None:
             for name, anchor in self._anchors.items():
                 anchor.copy_(source[name])
+
+    def _tell_old_losses(self) -> None:
+        if self._old is not None and getattr(self._strategy.selection, "needs_old_loss", False):
+            self._pool = replace(self._pool, old_loss=self._old.losses())
+            self._order.tell(self._pool)
+
+    def _old_weights(self) -> Mapping[str, Tensor]:
+        """Return the weights of the old model that the start is given; none if there is no old model."""
+        if self._base is None:
+            return {}
+        if not isinstance(self._strategy.start, BeforeDecay):
+            return self._base.weights
+        if self._base.before_decay is None:
+            raise StrategyError("BeforeDecay: the old model has no weights from before its decay. Choose Keep().")
+        return self._base.before_decay
+
+    def _mean_gradient(self, new: bool) -> Mapping[str, Tensor]:
+        """Return the mean gradient over the old or the new images."""
+        chosen = (self._update.pool.new == new).nonzero()[:, 0]
+        with self._draws.lent():
+            return mean_gradient(
+                self._model, self._update.train, chosen, self._update.classes, self._training, self.ledger
+            )
 
     @property
     def _inputs(self) -> Inputs:
@@ -280,17 +362,22 @@ class Learner:
         )
 
     def expected_flops(self) -> int:
-        """Return the FLOPs of the whole trial: of the model, the optimizer and the regularizer.
+        """Return the FLOPs of the whole trial: of the model, the optimizer, the regularizer and the averaging of weights.
 
         Assumes what expected_share does. Not in it: what the start and the fit of a head charge, once, besides their passes.
         """
         passes = _sgd_passes(self._training) + self._strategy.regularizer.passes
         trained = [(steps, sum(each.numel() for each in phase.parameters)) for phase, steps in self._phase_steps()]
-        return self._expected_model_flops() + passes * sum(steps * count for steps, count in trained)
+        averaging = self._average.steps * self._average.flops
+        return self._expected_model_flops() + averaging + passes * sum(steps * count for steps, count in trained)
 
     def _expected_model_flops(self) -> int:
         size = self._training.batch_size
         total = self._body.flops * min(self._strategy.head.images, len(self._update.pool)) if self._body else 0
+        if isinstance(self._strategy.start, GradientStart):
+            total += len(self._update.pool) * self.flops.step
+        if self._old is not None:
+            total += int((~self._update.pool.new).sum()) * self.flops.forward
         variants = 2 if self._training.flip else 1
         for phase, steps in self._phase_steps():
             total += steps * (size * phase.step.image + phase.step.batch)
@@ -332,13 +419,18 @@ class Learner:
 
     def _take_step(self) -> None:
         """Take the next step of the trial, which may begin a phase. Except then, and between epochs, it never waits."""
+        if self.ledger.steps == self._decays_at:
+            self._before_decay = {key: value.detach().clone() for key, value in self._model.state_dict().items()}
         while self._at + 1 < len(self.phases) and self.phases[self._at + 1].begin <= self.ledger.steps:
             self.enter(self._at + 1)
             set_modes(self.phases[self._at], self._model)
         inputs, labels, indices = self._order.next(self._phase_end() - self.ledger.steps)
         self._set_rate(self._rates[self.ledger.steps])
+        if self._old is not None:
+            self._old.strength.fill_(self._teaching[self.ledger.steps])
         step = self._recorded.get(self._at) or partial(self._step, self._at)
         step(inputs, labels, indices)
+        self.ledger.charge_averaging(self._average.update(self.ledger.steps))
         self.ledger.charge_step(len(labels), _sgd_passes(self._training), self._strategy.regularizer.passes)
 
     def _set_rate(self, rate: float) -> None:
@@ -350,7 +442,7 @@ class Learner:
     def _step(self, number: int, inputs: Tensor, labels: Tensor, indices: Tensor) -> None:
         """Take one optimizer step of a phase, and add up on the device what it finds out. Never waits for the device."""
         phase, regularizer = self.phases[number], self._strategy.regularizer
-        loss, logits = self._forward_backward(phase, inputs, labels)
+        loss, logits = self._forward_backward(phase, inputs, labels, indices)
         with running(regularizer):
             anchors = [self._anchors[name] for name in self._trained[number]] if self._anchors else []
             regularizer.apply(phase.parameters, anchors)
@@ -360,15 +452,21 @@ class Learner:
         self._seen[0].index_add_(0, indices, torch.ones_like(hits, dtype=torch.float32))
         self._seen[1].index_add_(0, indices, hits.float())
 
-    def _forward_backward(self, phase: Phase, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _forward_backward(self, phase: Phase, inputs: Tensor, labels: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Set the gradient of every parameter that is trained, and return (loss, logits of the classes seen)."""
         with autocast(self._device, self._training.precision):
             logits = phase.forward(inputs)
         logits = logits[:, : self._update.classes].float()
-        loss = F.cross_entropy(logits, labels, label_smoothing=self._training.label_smoothing)
+        smoothing = self._training.label_smoothing
+        if self._losses is None:
+            loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        else:
+            each = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+            loss = self._losses.weighed(each, indices)
         for parameter in phase.parameters:
             parameter.grad = None
-        loss.backward()
+        taught = loss + self._old.loss(logits, indices) if self._old is not None and any(self._teaching) else loss
+        taught.backward()
         return loss.detach(), logits.detach()
 
     def evaluate(self, with_test: bool) -> dict[str, float | None]:
@@ -376,9 +474,10 @@ class Learner:
         found: dict[str, float | None] = {}
         parts = {"validation": self._update.validation, **({"test": self._update.test} if with_test else {})}
         for part, images in parts.items():
-            accuracy = measure(
-                self._model, self._heads, images, self._update.classes, self._training.precision, self._device
-            )
+            with self._average.in_place():
+                accuracy = measure(
+                    self._model, self._heads, images, self._update.classes, self._training.precision, self._device
+                )
             self.ledger.charge_evaluation(len(images))
             found[f"{part}_accuracy"] = accuracy.all
             apart = self._update.new_is_apart
@@ -405,8 +504,19 @@ class Learner:
         self._order.seek(epoch, 0)
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the state dict on the CPU."""
-        return {key: value.detach().cpu() for key, value in self._model.state_dict().items()}
+        """Return the state dict that is evaluated, on the CPU: a copy, also there."""
+        with self._average.in_place():
+            return {key: value.detach().cpu().clone() for key, value in self._model.state_dict().items()}
+
+    def before_decay(self) -> dict[str, Tensor] | None:
+        """Return the weights from before the learning rate began to fall, on the CPU; None unless they are kept.
+
+        Those of the end, if it never fell.
+        """
+        if self._decays_at is None:
+            return None
+        kept = self._before_decay or self._model.state_dict()
+        return {key: value.detach().cpu().clone() for key, value in kept.items()}
 
     def learning_speed(self) -> Tensor:
         """Return float32 (images,), see Pool; NaN for an image never seen."""
@@ -419,6 +529,10 @@ class Learner:
             "model": self._model.state_dict(),
             "momentum": self._momentum,
             "anchors": self._anchors,
+            "average": self._average.state(),
+            "losses": self._losses.state() if self._losses else {},
+            "before_decay": self._before_decay,
+            "old": self._old.state() if self._old else {},
             "seen": self._seen,
             "loss": self._loss,
             "order": (self._order.epoch, self._order.position),
@@ -437,14 +551,26 @@ class Learner:
         for mine, theirs in ((self._momentum, saved["momentum"]), (self._anchors, saved["anchors"])):
             for name, tensor in mine.items():
                 tensor.copy_(theirs[name])
+        self._average.restore(saved.get("average", {}))  # not in checkpoints older than averaging
         self._seen.copy_(saved["seen"])
         self._loss.copy_(saved.get("loss", torch.zeros(())))  # older checkpoints were made at evaluations only
-        self._order.seek(*saved["order"])
+        if self._losses is not None:
+            self._losses.restore(saved["losses"])
+        self._before_decay = saved.get("before_decay")
+        if self._old is not None:
+            self._old.restore(saved["old"])
+            self._tell_old_losses()
+        self._order.resume(*saved["order"])
         self._order.selection_seconds += saved["selection_seconds"]
         self._draws.restore(saved["draws"])
         self.ledger.restore(saved["ledger"])
         for store, charged in zip(self._stores, saved["charged"], strict=True):
             store.restore(charged)
+
+
+def _first_fall(rates: Sequence[float]) -> int:
+    """Return the first step whose learning rate is below the one before; their number if there is none."""
+    return next((step for step in range(1, len(rates)) if rates[step] < rates[step - 1]), len(rates))
 
 
 def _sgd_passes(training: TrainingPart) -> int:

@@ -57,11 +57,13 @@ class Finished:
     """What a trial leaves behind, whether it finished or diverged.
 
     learning_speed: float32 (images,), see Pool; NaN for an image never seen.
+    before_decay: the weights from before the learning rate began to fall; None unless they are kept, see TrialSpec.
     """
 
     record: TrialRecord
     weights: dict[str, Tensor]
     learning_speed: Tensor
+    before_decay: dict[str, Tensor] | None = None
 
 
 class _DivergedError(Exception):
@@ -377,7 +379,7 @@ class Trial:
             }
         )
         record = self._record.model_copy(update={"status": "finished", "summary": summary})
-        finished = Finished(record, weights, self._learner.learning_speed())
+        finished = Finished(record, weights, self._learner.learning_speed(), self._learner.before_decay())
         if self._keep:
             self._keep(finished)
         self._writer.save(record)

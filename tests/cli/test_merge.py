@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from bench.records import merge as merging
 from bench.records.store import find_trials
 from tests.cli.test_main import bench, refused
 from tests.cli.test_records import NAME, change, trial
@@ -101,9 +100,9 @@ def test_a_copy_that_fails_leaves_no_record_behind(parts: tuple[Path, Path], mon
 
     before = len(list(find_trials(parts[0])))
     with monkeypatch.context() as patched:
-        patched.setattr(merging, "write_atomically", full)
+        patched.setattr(Path, "write_bytes", full)
         line = refused(bench("merge", parts[1], "--results", parts[0]))
-    assert "cannot be written (No space left on device). The same command goes on" in line
+    assert "cannot be written (No space left on device). Free some space" in line
     assert len(list(find_trials(parts[0]))) == before
     assert bench("merge", parts[1], "--results", parts[0]).exit_code == 0
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -9,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import (
+    BeforeDecay,
     Cosine,
+    DirectionAwareShrink,
     Fresh,
+    InfoBatch,
     Keep,
     L2Init,
     LearningSpeed,
@@ -64,6 +68,43 @@ class TestStart:
         assert torch.allclose(mixed["bn.weight"], torch.tensor([1.3]))
         assert mixed["bn.running_mean"] == 5.0
         assert charged == [3]
+
+    def test_before_decay_takes_all_of_what_it_is_given(self):
+        assert BeforeDecay().weights(BASE, FRESH, PARAMETERS, pytest.fail) is BASE
+
+    def test_direction_aware_shrink_by_hand(self):
+        charged: list[int] = []
+        weights = {
+            "conv.weight": torch.tensor([[[[3.0, 4.0]], [[3.0, 4.0]]]]),  # one output, two kernels
+            "head.weight": torch.tensor([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]]),
+            "head.bias": torch.tensor([1.0, 1.0, 0.0]),
+            "bn.weight": torch.tensor([5.0]),
+            "bn.running_mean": torch.tensor([7.0]),
+        }
+        # g = -0.5 * (0.5 * old + new): half of the old one, and where the loss falls.
+        old = {name: torch.zeros_like(value) for name, value in weights.items()}
+        new = {
+            "conv.weight": torch.tensor([[[[-4.0, -3.0]], [[3.0, 4.0]]]]),  # cosines 24 / 25 and -1
+            "head.weight": torch.tensor([[-1.0, 0.0], [-1.0, 0.0], [-1.0, 1.0]]),  # 1, 0 and, with old, 0.6
+            "head.bias": torch.tensor([-1.0, -1.0, 0.0]),  # 1
+            "bn.weight": torch.tensor([1.0]),
+        }
+        old["head.weight"] = torch.tensor([[0.0, 0.0], [0.0, 0.0], [-1.0, 2.0]])  # -0.5 * (-1.5, 2) = (0.75, -1)
+        names = frozenset(weights) - {"bn.running_mean"}
+        shrink = DirectionAwareShrink(floor=0.3, weight=0.5)
+        assert shrink.weights(weights, FRESH, names, pytest.fail) is weights
+        found = shrink.shrink(weights, old, new, names, charged.append)
+        assert torch.allclose(found["conv.weight"], torch.tensor([[[[2.88, 3.84]], [[0.9, 1.2]]]]))
+        assert torch.allclose(found["head.weight"], torch.tensor([[2.0, 0.0], [0.0, 0.6], [1.2, 0.0]]))
+        assert torch.allclose(found["head.bias"], torch.tensor([1.0, 1.0, 0.0]))
+        assert found["bn.weight"] is weights["bn.weight"]
+        assert found["bn.running_mean"] is weights["bn.running_mean"]
+        assert charged == [10]
+
+    @pytest.mark.parametrize("given", [{"floor": -0.1}, {"floor": 1.1}, {"weight": 0.0}, {"weight": 1.1}])
+    def test_bad_values_of_direction_aware_shrink_are_refused(self, given):
+        with pytest.raises(StrategyError, match=r"DirectionAwareShrink: floor .*, weight .*, expected in"):
+            DirectionAwareShrink(**given)
 
     def test_fresh_buffers_are_an_argument(self):
         mixed = ShrinkAndPerturb(0.4, 0.1, buffers="fresh").weights(BASE, FRESH, PARAMETERS, lambda passes: None)
@@ -273,3 +314,46 @@ class TestSchedule:
     def test_a_warmup_out_of_range_is_refused(self):
         with pytest.raises(StrategyError, match=r"OneCycle: warmup 1\.5"):
             OneCycle(warmup=1.5)
+
+
+class TestInfoBatch:
+    POOL = Pool(
+        torch.zeros(8, dtype=torch.int64),
+        torch.zeros(8, dtype=torch.bool),
+        None,
+        # The mean of those seen is 2: four are below it.
+        torch.tensor([1.0, 1.0, 1.0, 1.0, 2.0, 4.0, 4.0, math.nan]),
+        0.5,
+    )
+
+    def test_by_hand(self):
+        chosen, weights = InfoBatch(prune=0.5).choose(self.POOL, 3, stream)
+        kept = sorted(chosen.tolist())
+        assert kept[2:] == [4, 5, 6, 7]
+        assert kept[1] <= 3
+        assert [weights[index] for index in kept] == [2.0, 2.0, 1.0, 1.0, 1.0, 1.0]
+
+    def test_the_expected_weight_of_each_image_is_one(self):
+        total = torch.zeros(8)
+        for epoch in range(400):
+            chosen, weights = InfoBatch(prune=0.25).choose(self.POOL, epoch, stream)
+            total[chosen] += weights[chosen] / 400
+        assert torch.allclose(total, torch.ones(8), atol=0.1)
+
+    @pytest.mark.parametrize(
+        "told", [{"progress": 0.875}, {"progress": 1.0}, {"last_loss": torch.full((8,), math.nan), "progress": 0.0}]
+    )
+    def test_the_first_epoch_and_the_last_share_see_all(self, told):
+        assert InfoBatch().choose(replace(self.POOL, **told), 3, stream).tolist() == list(range(8))
+
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            ({"prune": 1.0}, "InfoBatch: prune 1.0, expected below 1"),
+            ({"prune": -0.1}, "InfoBatch: prune -0.1, expected in 0..1"),
+            ({"until": 1.5}, "InfoBatch: until 1.5, expected in 0..1"),
+        ],
+    )
+    def test_bad_values_are_refused(self, given, said: str):
+        with pytest.raises(StrategyError, match=said):
+            InfoBatch(**given)

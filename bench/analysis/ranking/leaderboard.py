@@ -12,6 +12,7 @@ from bench.analysis.guards.guard import untrained
 from bench.analysis.guards.honesty import convergence_columns, scratch_columns
 from bench.analysis.guards.seen import mark_seen
 from bench.analysis.published import Published, published_of, scored, span
+from bench.analysis.ranking.tuning import tuning_columns
 from bench.analysis.speedup.curves import ACCURACIES, CURRENCIES, Curves, Measured, positions
 from bench.analysis.speedup.speedup import (
     Held,
@@ -36,7 +37,17 @@ _BASE_COSTS = [f"base_{currency}" for currency in CURRENCIES]
 _AT_CROSSING = {name: name.replace("_accuracy", "_at_crossing") for name in ACCURACIES}
 _NOTHING = dict.fromkeys(Speedup.__dataclass_fields__)
 _SCRATCH = (REFERENCE, 1.0)
-_OF_TRIALS = ("status", "machine", "device", "commit", "modified", "commit_reason", "rules_version", "shipped")
+_OF_TRIALS = (
+    "status",
+    "machine",
+    "device",
+    "commit",
+    "modified",
+    "commit_reason",
+    "rules_version",
+    "shipped",
+    "tuning_flops",
+)
 _OF_A_ROW = ("scenario", "scenario_title", "update", "updates", "strategy", "title", "horizon", "old_share")
 
 
@@ -61,8 +72,8 @@ def leaderboard(
     base_<c> (of the first update only: life.py has the later ones of a chain); device, commit, modified, rules_version;
     commit_reason (why commits are unknown; only where one is);
     shipped (whether the records came with bench; only where such records were added); may_have_seen (which held-out images a
-    given old model may have been trained on; only where there are any). Where a target is published, also the columns of
-    honesty.py.
+    given old model may have been trained on; only where there are any); tuning_flops, tuning, pays_after (see tuning_columns;
+    only where a record says what tuning cost). Where a target is published, also the columns of honesty.py.
 
     Raises RecordError where there is no scratch to compare with, or trials that must not be compared.
     """
@@ -97,6 +108,11 @@ def leaderboard(
             f"{trials['scenario'].iloc[0]}: no {currency} to compare: not measured, or on different machines. "
             "Choose another currency."
         )
+    if "tuning_flops" in table:
+        if table["tuning_flops"].isna().all():
+            table = table.drop(columns="tuning_flops")
+        else:
+            table = table.assign(**tuning_columns(table, measured.curves(_SCRATCH).run("flops").mean_cost(-1)))
     return mark_seen(_ranked(table, currency), trials)
 
 
@@ -221,6 +237,7 @@ def _facts(trials: dict[str, list[Any]], places: Sequence[int]) -> dict[str, obj
         **_unknown(trials.get("commit_reason", ()), places),
         "modified": not all(modified is False for modified in every("modified")),  # unknown counts as modified
         **({"shipped": any(every("shipped"))} if "shipped" in trials else {}),
+        **({"tuning_flops": trials["tuning_flops"][places[0]]} if "tuning_flops" in trials else {}),
         "rules_version": trials["rules_version"][places[0]],  # refuse_mixtures has seen that there is only one
     }
 

@@ -21,11 +21,17 @@ class Pool:
     labels: int64. new: bool, whether the image arrived with this update.
     learning_speed: float32, the share of the base training's epochs in which the image was predicted correctly, NaN for
     new images; None if no base model was requested.
+    last_loss: float32, the image's loss when this trial last trained on it, NaN before; None unless the selection asks for it.
+    progress: the share of the trial's steps that are done; 0 unless the selection asks for losses.
+    old_loss: float32, the old model's loss on each old image, NaN for new ones; None unless the selection asks for it.
     """
 
     labels: Tensor
     new: Tensor
     learning_speed: Tensor | None
+    last_loss: Tensor | None = None
+    progress: float = 0.0
+    old_loss: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
