@@ -180,10 +180,12 @@ _WHERE = (
     ),
     click.option(
         "--step",
-        type=click.Choice(("auto", "eager", "graph")),
+        type=click.Choice(("auto", "eager", "compiled", "graph", "graph+compiled")),
         default="auto",
         show_default=True,
-        help="How steps reach a GPU: operator by operator, or recorded once as a CUDA graph and replayed. auto: graph on a GPU.",
+        metavar="WAY",
+        help="eager, operator by operator; compiled, by torch.compile; graph, recorded once as a CUDA graph and replayed; or "
+        "graph+compiled. auto: graph on a GPU, compiled as the scenario says, without what cannot run.",
     ),
     click.option(
         "--threads",
@@ -265,10 +267,13 @@ def plan_of(
     fresh: bool = False,
     **others: Any,
 ) -> Plan:
-    """Return the plan that these options ask for. Raises a BenchError for what can be known to be wrong."""
+    """Return the plan that these options ask for, and say what it goes without.
+
+    Raises a BenchError for what can be known to be wrong.
+    """
     from bench.api.plans import plan
 
-    return plan(
+    planned = plan(
         scenario,
         entrants,
         seeds,
@@ -282,3 +287,6 @@ def plan_of(
         images=images,
         fresh=fresh,
     )
+    for note in planned.notes:
+        click.echo(f"bench: {note}", err=True)
+    return planned

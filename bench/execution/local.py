@@ -35,7 +35,7 @@ from bench.training.grid import scratch_steps, trial_steps
 from bench.training.kept import keep_model
 from bench.training.learner import Base, TrialSpec
 from bench.training.provenance import describe_run
-from bench.training.step import StepChoice, StepMode, choose_step
+from bench.training.step import StepChoice, choose_step
 from bench.training.trial import Finished, Trial
 
 # How long to wait before asking again for trials that other processes run.
@@ -46,7 +46,7 @@ class LocalRun:
     """A scenario's trials for some strategies and seeds, on one device of this machine.
 
     models: a folder for the weights of each trial that finishes, see bench.training.kept; None keeps none.
-    compiled: whether to use torch.compile; None leaves it to the scenario. step: see choose_step. threads: see fix_threads.
+    compiled, step: see choose_step. threads: see fix_threads.
     jobs: how many trials run side by side, this one included; for the record. residence: see bench.data.feed.streaming.fits.
     The constructor checks everything that can be checked without training: data, splits, folders, a given checkpoint,
     conflicting records.
@@ -106,8 +106,7 @@ class LocalRun:
         self._fresh = fresh
         self._models = models
         self._residence: Residence = residence
-        self.step: StepMode = choose_step(step, self.device)
-        self.compiled = scenario.training.compile if compiled is None else compiled
+        self.way = choose_step(step, self.device, compiled, scenario.training.compile)
         # Seed by seed, update by update, and strategies in turn within one, so that their seconds come from the same minutes.
         updates = range(1, scenario.updates + 1)
         specs = [TrialSpec(scenario, entrant, k, seed) for seed in seeds for k in updates for entrant in entrants]
@@ -128,6 +127,11 @@ class LocalRun:
         check_chains(self.trials, self._chain)
         # By (update, whole), see build_update. Two are kept: stage 0 and an update, or one update both ways.
         self.data_of = lru_cache(maxsize=2)(self._build_update)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is slower here than it could be, a line each."""
+        return (f"steps run {self.way.name}: {self.way.reason}",) if self.way.reason else ()
 
     def look(self) -> list[PlannedTrial]:
         """Return every trial that was asked for, and how far its record is now."""
@@ -269,7 +273,16 @@ class LocalRun:
                     keep_model(self._models, spec, finished)
 
             finished = Trial(
-                spec, update, base, self._provenance(), trial.folder, checkpoint, self.device, observer, keep
+                spec,
+                update,
+                base,
+                self._provenance(),
+                trial.folder,
+                checkpoint,
+                self.device,
+                observer,
+                keep,
+                self.way.automatic,
             ).run()
             checkpoint.unlink(missing_ok=True)
         listener.ended(label, finished.record)
@@ -296,7 +309,11 @@ class LocalRun:
             label = base_label(seed)
             try:
                 base = self._bases.obtain(
-                    seed, lambda: self.data_of(0, False), self._provenance(), _Labelled(listener, label)
+                    seed,
+                    lambda: self.data_of(0, False),
+                    self._provenance(),
+                    _Labelled(listener, label),
+                    self.way.automatic,
                 )
             except Exception:
                 listener.ended(label, None)
@@ -329,9 +346,16 @@ class LocalRun:
         return self._cache / "checkpoints" / f"{digest(identity)}.pt"
 
     def _provenance(self) -> Provenance:
-        source = self.images.source
         return describe_run(
-            self.scenario, source, self._data_hash, self.device, self.compiled, self.step, self._allocator, self._jobs
+            self.scenario,
+            self.images.source,
+            self._data_hash,
+            self.device,
+            self.way.compiled,
+            self.way.mode,
+            self._allocator,
+            self._jobs,
+            self.way.reason,
         )
 
 

@@ -11,10 +11,11 @@ History of the schema:
    and cpus are no more than the container's quota.
  6  trials that diverged: status "diverged", and diverged, which says where. What guessing reaches: chance, with the number of
     validation images. Of a given old model, how it was read, its normalization, and its accuracy on the old classes.
+7  in the provenance, what cannot run here and was left out of the step: step_reason.
 """
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 6
-READABLE_VERSIONS = (1, 2, 3, 4, 5, 6)
+SCHEMA_VERSION = 7
+READABLE_VERSIONS = (1, 2, 3, 4, 5, 6, 7)
 RULES_VERSION = 1

@@ -70,10 +70,11 @@ class BaseStore:
         old: Callable[[], Update],
         provenance: Provenance,
         observer: Observer | None = None,
+        automatic: bool = False,
     ) -> Base:
         """Return the base model of `seed`, training it first if it does not exist, or waiting for whoever does.
 
-        old: makes stage 0's data. Raises TrialError if it diverged.
+        old: makes stage 0's data. automatic: see Trial. Raises TrialError if it diverged.
         """
         folder = self.folder(seed)
         with locked(folder.with_suffix(".lock"), wait=True):
@@ -85,7 +86,7 @@ class BaseStore:
                 raise _diverged(seed, before)
             spec = TrialSpec(self.scenario, BASE, 0, seed)
             checkpoint = folder.with_suffix(".checkpoint")
-            trial = Trial(spec, old(), None, provenance, folder, checkpoint, self.device, observer)
+            trial = Trial(spec, old(), None, provenance, folder, checkpoint, self.device, observer, automatic=automatic)
             finished = trial.run()
             if finished.record.status == "diverged":
                 checkpoint.unlink(missing_ok=True)

@@ -25,8 +25,9 @@ def describe_run(
     step: StepMode,
     allocator: str,
     jobs: int = 1,
+    step_reason: str | None = None,
 ) -> Provenance:
-    """Return the provenance of a trial that starts now. source, data_hash, jobs: see Provenance."""
+    """Return the provenance of a trial that starts now. source, data_hash, jobs, step_reason: see Provenance."""
     commit, modified = origin.code_state()
     return Provenance(
         bench_version=__version__,
@@ -47,6 +48,7 @@ def describe_run(
         precision=scenario.training.precision,
         compiled=compiled,
         step=step,
+        step_reason=step_reason,
         allocator=allocator,
         load_average=origin.load_average(),
         environment=origin.thread_environment(),
