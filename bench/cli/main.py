@@ -26,6 +26,7 @@ from bench.cli.options import (
 from bench.cli.plan import list_command, plan_command
 from bench.cli.rank import compare_command, leaderboard_command
 from bench.cli.show import show_tables
+from bench.cli.speed import speed_command
 from bench.cli.target import target_command
 from bench.cli.update import update_command
 from bench.errors import BenchError, NothingToCompareError
@@ -155,6 +156,7 @@ for _command in (
     compare_command,
     ablate_command,
     target_command,
+    speed_command,
     update_command,
 ):
     main.add_command(_command)

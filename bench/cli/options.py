@@ -129,6 +129,15 @@ workers_option = click.option(
 skip_broken_option = click.option(
     "--skip-broken", is_flag=True, help="Leave broken images out, and record their names."
 )
+step_option = click.option(
+    "--step",
+    type=click.Choice(("auto", "eager", "compiled", "graph", "graph+compiled")),
+    default="auto",
+    show_default=True,
+    metavar="WAY",
+    help="eager, operator by operator; compiled, by torch.compile; graph, recorded once as a CUDA graph and replayed; or "
+    "graph+compiled. auto: graph on a GPU, compiled as the scenario says, without what cannot run.",
+)
 
 _horizon_option = click.option(
     "--horizon",
@@ -178,15 +187,7 @@ _WHERE = (
     click.option(
         "--compile/--no-compile", "compiled", default=None, help="Use torch.compile; default: as the scenario says."
     ),
-    click.option(
-        "--step",
-        type=click.Choice(("auto", "eager", "compiled", "graph", "graph+compiled")),
-        default="auto",
-        show_default=True,
-        metavar="WAY",
-        help="eager, operator by operator; compiled, by torch.compile; graph, recorded once as a CUDA graph and replayed; or "
-        "graph+compiled. auto: graph on a GPU, compiled as the scenario says, without what cannot run.",
-    ),
+    step_option,
     click.option(
         "--threads",
         type=click.IntRange(min=1),
