@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +35,6 @@ from bench.version import __version__
 if TYPE_CHECKING:
     from bench.data.feed.streaming import Residence
     from bench.records.collect import Seeds
-
-
-# Before PyTorch loads OpenMP: its threads spin while they wait, unless told otherwise, and so slow down whatever else runs.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 class _Commands(click.Group):

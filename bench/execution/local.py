@@ -20,6 +20,7 @@ from bench.errors import MeterError, StrategyError, TakenError, TrialError
 from bench.execution.listener import Listener
 from bench.execution.plan import PlannedTrial, check_chains, plan_trial, plan_trials
 from bench.locks import locked
+from bench.processors import bfloat16_units
 from bench.records.provenance import cpu_name
 from bench.records.schema import EvalRow, Provenance
 from bench.records.store import discard, read_trial, require_writable
@@ -131,7 +132,13 @@ class LocalRun:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is slower here than it could be, a line each."""
-        return (f"steps run {self.way.name}: {self.way.reason}",) if self.way.reason else ()
+        found = [f"steps run {self.way.name}: {self.way.reason}"] if self.way.reason else []
+        if self.scenario.training.precision == "bf16" and self.device.type == "cpu" and not bfloat16_units():
+            found.append(
+                f"{self.scenario.name}: training.precision is bf16, but this processor has no units for it (AMX, AVX512-BF16): "
+                "it is slower than fp32. Use a GPU, or a scenario with fp32."
+            )
+        return tuple(found)
 
     def look(self) -> list[PlannedTrial]:
         """Return every trial that was asked for, and how far its record is now."""

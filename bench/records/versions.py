@@ -11,7 +11,7 @@ History of the schema:
    and cpus are no more than the container's quota.
  6  trials that diverged: status "diverged", and diverged, which says where. What guessing reaches: chance, with the number of
     validation images. Of a given old model, how it was read, its normalization, and its accuracy on the old classes.
-7  in the provenance, what cannot run here and was left out of the step: step_reason.
+7  in the provenance, what cannot run here and was left out of the step: step_reason; of a CPU that trains in bf16, bf16_units.
 """
 
 from __future__ import annotations

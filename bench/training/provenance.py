@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import torch
 
-from bench.processors import usable_processors
+from bench.processors import bfloat16_units, usable_processors
 from bench.records import provenance as origin
 from bench.records.schema import Provenance
 from bench.scenario import Scenario
@@ -46,6 +46,7 @@ def describe_run(
         device_type="cuda" if device.type == "cuda" else "cpu",
         driver=origin.gpu_driver() if device.type == "cuda" else None,
         precision=scenario.training.precision,
+        bf16_units=bfloat16_units() if device.type == "cpu" and scenario.training.precision == "bf16" else None,
         compiled=compiled,
         step=step,
         step_reason=step_reason,
