@@ -6,10 +6,17 @@ and the pieces of its eight aspects. docs/python.md and docs/strategies.md show 
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from bench.version import __version__
+
+# OpenMP's threads spin while they wait, unless told otherwise, and so slow down whatever else runs. Only if it is not loaded yet:
+# records hold the variable, and it must not be set where it was not heeded.
+if "torch" not in sys.modules:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Loaded on first use: most of these need torch, `import bench` and `bench leaderboard` do not.
 _PUBLIC = {

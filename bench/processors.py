@@ -1,4 +1,4 @@
-"""How many processors this process may really use: its affinity, and its container's quota."""
+"""How many processors this process may really use, by its affinity and its container's quota, and what they can."""
 
 from __future__ import annotations
 
@@ -16,6 +16,19 @@ def usable_processors(system: Path = Path("/")) -> int:
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([allowed, *(int(quota) for quota in _quotas(system))]))
+
+
+def bfloat16_units(system: Path = Path("/")) -> tuple[str, ...]:
+    """Return which units for products in bfloat16 the processor has, as Linux names them; none where it does not say.
+
+    Without any, PyTorch computes in float32 and rounds, which is slower than float32 alone. system: as for usable_processors.
+    """
+    try:
+        lines = (system / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        return ()
+    flags = {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split()}
+    return tuple(name for name in ("amx_bf16", "avx512_bf16", "svebf16", "bf16") if name in flags)
 
 
 def _quotas(system: Path) -> Iterator[float]:

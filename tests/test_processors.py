@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.processors import usable_processors
+from bench.processors import bfloat16_units, usable_processors
 
 
 @pytest.fixture(autouse=True)
@@ -78,13 +78,32 @@ def test_affinity_and_quotas_of_all_groups_above_limit_the_processors(
     assert usable_processors(lay(tmp_path, files)) == processors
 
 
-@pytest.mark.parametrize(("set_by_user", "used"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_the_command_lets_threads_sleep_while_they_wait_unless_the_user_says_otherwise(
-    set_by_user: str | None, used: str
-):
+@pytest.mark.parametrize(
+    ("program", "set_by_user", "used"),
+    [
+        ("import bench.cli.main", None, "PASSIVE False"),
+        ("import bench", None, "PASSIVE False"),
+        ("import bench", "ACTIVE", "ACTIVE False"),
+        ("import sys; sys.modules['torch'] = sys; import bench", None, "None True"),  # too late for OpenMP to heed it
+    ],
+)
+def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise(program: str, set_by_user: str | None, used: str):
     environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     if set_by_user:
         environment["OMP_WAIT_POLICY"] = set_by_user
-    program = "import os, sys, bench.cli.main; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    program += "; import os, sys; print(os.environ.get('OMP_WAIT_POLICY'), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [used, "False"]
+    assert done.stdout.strip() == used
+
+
+@pytest.mark.parametrize(
+    ("text", "units"),
+    [
+        ("flags\t\t: fpu avx512_bf16 amx_bf16 amx_tile\n", ("amx_bf16", "avx512_bf16")),
+        ("flags\t\t: fpu avx2 avx512f\n", ()),
+        ("processor\t: 0\nFeatures\t: fp asimd bf16 sve\n", ("bf16",)),
+        (None, ()),
+    ],
+)
+def test_what_a_processor_has_for_bfloat16_is_what_linux_says(text: str | None, units: tuple[str, ...], tmp_path: Path):
+    assert bfloat16_units(lay(tmp_path, {"proc/cpuinfo": text} if text else {})) == units

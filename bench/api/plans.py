@@ -85,6 +85,11 @@ class Plan:
         """
         return self._local.old_model()
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is slower here than it could be, a line each."""
+        return self._local.notes
+
     def into(self, results: str | os.PathLike[str]) -> Plan:
         """Return the same plan with its records in another folder."""
         return plan(self.scenario, self.strategies, self.seeds, results=results, **self._options)
@@ -137,9 +142,9 @@ def plan(
     """Return what would be run. Checks data, strategies and existing records; trains and writes nothing.
 
     results: folder of records. device: "auto", "cpu", "cuda" or "cuda:N". data_root, cache: None for the user's cache folder.
-    compiled: by torch.compile; None as the scenario says. step: "eager", operator by operator, "graph", recorded and replayed on
-    a GPU, or "auto", graph on a GPU. threads: of PyTorch on the CPU; None for one per core. images:
-    "resident" on the device, "streamed", or "auto". fresh: run finished trials again.
+    step: "eager", operator by operator, "compiled", "graph", recorded and replayed on a GPU, "graph+compiled", or "auto": graph
+    on a GPU, and compiled if `compiled` or, where that is None, the scenario says so. threads: of PyTorch on the CPU; None for
+    one per core. images: "resident" on the device, "streamed", or "auto". fresh: run finished trials again.
     models: a folder for the weights of each trial that finishes. adapt: run strategies without those of their pieces that cannot
     run here, see Plan.left_out, instead of raising.
     Raises a BenchError for whatever can be known to be wrong beforehand, such as image files that are not prepared (see prepare).

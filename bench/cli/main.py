@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +30,7 @@ from bench.cli.plain import plain_where_needed
 from bench.cli.plan import list_command, plan_command
 from bench.cli.rank import compare_command, leaderboard_command
 from bench.cli.show import show_tables
+from bench.cli.speed import speed_command
 from bench.cli.target import target_command
 from bench.cli.tune import tune_command
 from bench.cli.update import update_command
@@ -42,10 +42,6 @@ from bench.version import __version__
 if TYPE_CHECKING:
     from bench.data.feed.streaming import Residence
     from bench.records.collect import Seeds
-
-
-# Before PyTorch loads OpenMP: its threads spin while they wait, unless told otherwise, and so slow down whatever else runs.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 class _Commands(click.Group):
@@ -173,6 +169,7 @@ for _command in (
     compare_command,
     ablate_command,
     target_command,
+    speed_command,
     tune_command,
     update_command,
 ):

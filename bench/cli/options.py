@@ -142,6 +142,15 @@ workers_option = click.option(
 skip_broken_option = click.option(
     "--skip-broken", is_flag=True, help="Leave broken images out, and record their names."
 )
+step_option = click.option(
+    "--step",
+    type=click.Choice(("auto", "eager", "compiled", "graph", "graph+compiled")),
+    default="auto",
+    show_default=True,
+    metavar="WAY",
+    help="eager, operator by operator; compiled, by torch.compile; graph, recorded once as a CUDA graph and replayed; or "
+    "graph+compiled. auto: graph on a GPU, compiled as the scenario says, without what cannot run.",
+)
 
 
 def _be_single_writer(ctx: click.Context, _: click.Parameter, given: bool) -> None:
@@ -214,13 +223,7 @@ _WHERE = (
     click.option(
         "--compile/--no-compile", "compiled", default=None, help="Use torch.compile; default: as the scenario says."
     ),
-    click.option(
-        "--step",
-        type=click.Choice(("auto", "eager", "graph")),
-        default="auto",
-        show_default=True,
-        help="How steps reach a GPU: operator by operator, or recorded once as a CUDA graph and replayed. auto: graph on a GPU.",
-    ),
+    step_option,
     click.option(
         "--threads",
         type=click.IntRange(min=1),
@@ -307,10 +310,13 @@ def plan_of(
     fresh: bool = False,
     **others: Any,
 ) -> Plan:
-    """Return the plan that these options ask for. Raises a BenchError for what can be known to be wrong."""
+    """Return the plan that these options ask for, and say what it goes without.
+
+    Raises a BenchError for what can be known to be wrong.
+    """
     from bench.api.plans import plan
 
-    return plan(
+    planned = plan(
         scenario,
         entrants,
         seeds,
@@ -324,3 +330,6 @@ def plan_of(
         images=images,
         fresh=fresh,
     )
+    for note in planned.notes:
+        click.echo(f"bench: {note}", err=True)
+    return planned

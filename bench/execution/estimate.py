@@ -17,7 +17,7 @@ from bench.training.base import BASE
 from bench.training.device import check_jobs, fix_threads
 from bench.training.grid import trial_steps
 from bench.training.learner import Learner, TrialSpec
-from bench.training.step import recorder_for
+from bench.training.step import StepWay, recorder_for, settle
 
 _WARM_UP_STEPS = 1  # preparing took some already
 _LONGEST_ROUND = 8  # steps
@@ -149,9 +149,16 @@ def _alike(trials: Sequence[PlannedTrial]) -> dict[tuple[str, float, int], list[
 def _time_steps(run: LocalRun) -> tuple[StepCost, int]:
     """Return the cost of one step, and the number of steps timed."""
     update = run.data_of(1, run.restricted)
-    recorder = recorder_for(run.step, run.device)
-    learner = Learner(TrialSpec(run.scenario, BASE, 1, 0), update, None, run.device, run.compiled, recorder=recorder)
-    learner.prepare()
+
+    def prepared(way: StepWay) -> Learner:
+        recorder = recorder_for(way.mode, run.device)
+        learner = Learner(
+            TrialSpec(run.scenario, BASE, 1, 0), update, None, run.device, way.compiled, recorder=recorder
+        )
+        learner.prepare()
+        return learner
+
+    learner = settle(run.way, prepared)
     learner.start()
     learner.train(min(_WARM_UP_STEPS, learner.total_steps - 1))
     before, clock, ledger = learner.ledger.steps, PhaseClock(run.device), learner.ledger

@@ -22,6 +22,7 @@ from bench.execution.plan import PlannedTrial, check_chains, mend_chains, plan_t
 from bench.files import make_folder
 from bench.interrupts import check
 from bench.locks import locked
+from bench.processors import bfloat16_units
 from bench.records.provenance import cpu_name
 from bench.records.schema import EvalRow, Provenance
 from bench.records.store import discard, read_trial, require_writable
@@ -40,7 +41,7 @@ from bench.training.grid import scratch_steps, trial_steps
 from bench.training.kept import keep_model
 from bench.training.learner import Base, TrialSpec
 from bench.training.provenance import describe_run
-from bench.training.step import StepChoice, StepMode, choose_step
+from bench.training.step import StepChoice, choose_step
 from bench.training.trial import Finished, Trial
 
 # How long to wait before asking again for trials that other processes run.
@@ -51,7 +52,7 @@ class LocalRun:
     """A scenario's trials for some strategies and seeds, on one device of this machine.
 
     models: a folder for the weights of each trial that finishes, see bench.training.kept; None keeps none.
-    compiled: whether to use torch.compile; None leaves it to the scenario. step: see choose_step. threads: see fix_threads.
+    compiled, step: see choose_step. threads: see fix_threads.
     jobs: how many trials run side by side, this one included; for the record. residence: see bench.data.feed.streaming.fits.
     adapt: run strategies without those of their pieces that cannot run here, which are then in `left_out`.
     The constructor checks everything that can be checked without training: data, splits, folders, a given checkpoint,
@@ -118,8 +119,7 @@ class LocalRun:
         self._fresh = fresh
         self._models = models
         self._residence: Residence = residence
-        self.step: StepMode = choose_step(step, self.device)
-        self.compiled = scenario.training.compile if compiled is None else compiled
+        self.way = choose_step(step, self.device, compiled, scenario.training.compile)
         # Seed by seed, update by update, and strategies in turn within one, so that their seconds come from the same minutes.
         updates = range(1, scenario.updates + 1)
         specs = [TrialSpec(scenario, each, k, seed) for seed in seeds for k in updates for each in self.entrants]
@@ -155,6 +155,17 @@ class LocalRun:
             found.setdefault((runs.name, horizon), runs)
             self.left_out += (left_out,) if left_out else ()
         return tuple(found.values())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is slower here than it could be, a line each."""
+        found = [f"steps run {self.way.name}: {self.way.reason}"] if self.way.reason else []
+        if self.scenario.training.precision == "bf16" and self.device.type == "cpu" and not bfloat16_units():
+            found.append(
+                f"{self.scenario.name}: training.precision is bf16, but this processor has no units for it (AMX, AVX512-BF16): "
+                "it is slower than fp32. Use a GPU, or a scenario with fp32."
+            )
+        return tuple(found)
 
     def look(self) -> list[PlannedTrial]:
         """Return every trial that was asked for, and how far its record is now."""
@@ -330,6 +341,7 @@ class LocalRun:
                 self.device,
                 observer,
                 keep,
+                self.way.automatic,
             ).run()
             remove_checkpoint(checkpoint)
         listener.ended(label, finished.record)
@@ -361,6 +373,7 @@ class LocalRun:
                     lambda: self.data_of(0, False),
                     self._provenance(self._bases.data_hash),
                     _Labelled(listener, label),
+                    self.way.automatic,
                 )
             except Exception:
                 listener.ended(label, None)
@@ -393,9 +406,16 @@ class LocalRun:
         return self._cache / "checkpoints" / f"{digest(identity)}.pt"
 
     def _provenance(self, data_hash: str) -> Provenance:
-        source = self.images.source
         return describe_run(
-            self.scenario, source, data_hash, self.device, self.compiled, self.step, self._allocator, self._jobs
+            self.scenario,
+            self.images.source,
+            data_hash,
+            self.device,
+            self.way.compiled,
+            self.way.mode,
+            self._allocator,
+            self._jobs,
+            self.way.reason,
         )
 
 

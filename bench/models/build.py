@@ -12,7 +12,7 @@ from torch import nn
 
 from bench.errors import ScenarioError
 from bench.extras import optional_package
-from bench.models.zoo import ZOO
+from bench.models.zoo import OWN, SIZED, ZOO
 from bench.streams import borrowed_generator
 
 # (channels, classes) -> a model on the current default device
@@ -25,8 +25,8 @@ def build_model(
     """Build a newly initialized model on the CPU, in float32 and channels_last, from the stream (seed, stream).
 
     name: a model of bench's zoo, a torchvision classifier ("resnet50", or "torchvision:resnet50" if both have it), or
-    "timm:<name>". channels: of the images. classes: width of the head. image_size: pixels, for transformers, which are
-    built for one size. The global generator is left unchanged.
+    "timm:<name>". channels: of the images. classes: width of the head. image_size: pixels, for those that are built
+    for one size. The global generator is left unchanged.
     Raises ScenarioError for an unknown name, and for a number of channels that the model does not accept.
     """
     make = find_model(name, image_size)
@@ -57,6 +57,10 @@ def find_model(name: str, image_size: int | None = None) -> Make:
     """Return a function that builds the named model. Raises ScenarioError for an unknown name."""
     if name in ZOO:
         return ZOO[name]
+    if name in SIZED:
+        if image_size is None:
+            raise ScenarioError(f"model.name {name!r}: is built for one size of images, which is not known here.")
+        return partial(_sized, name, image_size)
     if name.startswith("timm:"):
         return _timm(name.removeprefix("timm:"), image_size)
     from torchvision import models
@@ -64,10 +68,10 @@ def find_model(name: str, image_size: int | None = None) -> Make:
     plain = name.removeprefix("torchvision:")
     known = models.list_models(module=models)
     if plain not in known:
-        near = difflib.get_close_matches(plain, [*ZOO, *known], 3)
+        near = difflib.get_close_matches(plain, [*OWN, *known], 3)
         hint = f"Did you mean {' or '.join(near)}?" if near else "Fix the scenario."
         raise ScenarioError(
-            f"model.name {name!r}: unknown, expected one of {', '.join(ZOO)}, a torchvision classifier like resnet50, "
+            f"model.name {name!r}: unknown, expected one of {', '.join(OWN)}, a torchvision classifier like resnet50, "
             f"or timm:<name>. {hint}"
         )
     options: dict[str, Any] = {"weights": None}
@@ -78,13 +82,17 @@ def find_model(name: str, image_size: int | None = None) -> Make:
     return partial(_torchvision, plain, options)
 
 
+def _sized(name: str, image_size: int, channels: int, classes: int) -> nn.Module:
+    return SIZED[name](channels, classes, image_size)
+
+
 def _torchvision(name: str, options: dict[str, Any], channels: int, classes: int) -> nn.Module:
     from torchvision import models
 
     if channels != 3:
         raise ScenarioError(
             f"model.name {name!r}: found {channels}-channel images, expected 3 channels. "
-            f"Choose one of {', '.join(ZOO)}, or a timm model."
+            f"Choose one of {', '.join(OWN)}, or a timm model."
         )
     try:
         return models.get_model(name, num_classes=classes, **options)

@@ -1,4 +1,4 @@
-"""bench's own models: ResNets for small images."""
+"""bench's own models: ResNets for small images, and two that are built for one size of images."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from bench.errors import ScenarioError
 
 
 class Shortcut(nn.Module):
@@ -91,3 +93,26 @@ ZOO: dict[str, Callable[[int, int], nn.Module]] = {
     "resnet8-narrow": _resnet8_narrow,
     "resnet18-cifar": _resnet18_cifar,
 }
+
+
+def _mlp(channels: int, classes: int, pixels: int) -> nn.Module:
+    """One hidden layer of 512: 784-512-10 for the digits of MNIST."""
+    hidden = nn.Sequential(nn.Flatten(), nn.Linear(channels * pixels * pixels, 512), nn.ReLU(inplace=True))
+    return nn.Sequential(hidden, nn.Linear(512, classes))
+
+
+def _vit_tiny(channels: int, classes: int, pixels: int) -> nn.Module:
+    """ViT-Tiny on patches of 4 x 4 pixels: 12 layers of width 192 with 3 heads (Touvron et al. 2021, DeiT-Ti)."""
+    from torchvision.models import VisionTransformer
+
+    if channels != 3 or pixels % 4:
+        raise ScenarioError(
+            f"model.name 'vit-tiny': found images of {channels} x {pixels} x {pixels}, expected 3 channels and a multiple of 4 "
+            "pixels. Choose another model."
+        )
+    return VisionTransformer(pixels, 4, num_layers=12, num_heads=3, hidden_dim=192, mlp_dim=768, num_classes=classes)
+
+
+# Name -> (channels, classes, pixels of a side) -> a model for images of that size alone.
+SIZED: dict[str, Callable[[int, int, int], nn.Module]] = {"mlp": _mlp, "vit-tiny": _vit_tiny}
+OWN = (*ZOO, *SIZED)

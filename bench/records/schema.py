@@ -236,6 +236,8 @@ class Provenance(_Record):
     precision: str
     compiled: bool  # by torch.compile
     step: Literal["eager", "graph"] = "eager"  # operator by operator, or recorded as a CUDA graph and replayed
+    bf16_units: tuple[str, ...] | None = None  # of the CPU, if it trains in bf16; without any it is emulated
+    step_reason: str | None = None  # what cannot run here and was left out of it, and why; None if nothing was
     allocator: str
     load_average: float | None  # over the last minute, at the start
     environment: dict[str, str] = {}  # variables that affect threads and libraries

@@ -13,8 +13,9 @@ History of the schema:
     validation images. Of a given old model, how it was read, its normalization, and its accuracy on the old classes.
  7  a digest of the evaluations: evals_sha256, of every trial that finished or diverged. Trials that a signal ended: status
     "interrupted". Of a given old model, whether it may have seen held-out images: may_have_seen. In the provenance, why a commit
-    is unknown: commit_reason. In a strategy with code of its own, the modules that it imports (modules) and the versions of
-    installed packages (packages). In the summary, how joules were measured: gpu_power.
+    is unknown: commit_reason; what cannot run here and was left out of the step: step_reason; of a CPU that trains in bf16,
+    bf16_units. In a strategy with code of its own, the modules that it imports (modules) and the versions of installed packages
+    (packages); of one that says so, what tuning it cost (tuning). In the summary, how joules were measured: gpu_power.
 """
 
 from __future__ import annotations

@@ -97,10 +97,12 @@ class BaseStore:
         old: Callable[[], Update],
         provenance: Provenance,
         observer: Observer | None = None,
+        automatic: bool = False,
     ) -> Base:
         """Return the base model of `seed`, training it first if it does not exist, or waiting for whoever does.
 
-        One that is damaged is put aside, and trained again. old: makes stage 0's data. Raises TrialError if it diverged.
+        One that is damaged is put aside, and trained again. old: makes stage 0's data. automatic: see Trial. Raises TrialError if
+        it diverged.
         """
         folder = self.folder(seed)
         with locked(folder.with_suffix(".lock"), wait=True):
@@ -118,7 +120,7 @@ class BaseStore:
                 kept = {"weights": finished.weights, "learning_speed": finished.learning_speed}
                 save_checkpoint(folder / "base.pt", {**kept, "before_decay": finished.before_decay})
 
-            trial = Trial(spec, old(), None, provenance, folder, checkpoint, self.device, observer, keep)
+            trial = Trial(spec, old(), None, provenance, folder, checkpoint, self.device, observer, keep, automatic)
             finished = trial.run()
             remove_checkpoint(checkpoint)
             if finished.record.status == "diverged":

@@ -39,14 +39,8 @@ def measure(
     heads: the layers that return logits. They compute in float32 whatever the precision: bfloat16 has 8 bits, so that the largest
     logits are often equal, and the first of them would be chosen, which favours old classes over new ones.
     """
-    right = torch.zeros(2, dtype=torch.int64, device=device)
-    seen = torch.zeros(2, dtype=torch.int64, device=device)
-    with _measuring(model, heads, precision, device):
-        for pixels, labels, new in images.batches(_batch(images, device)):
-            hits = model(pixels)[:, :classes].argmax(1) == labels
-            right += torch.bincount(new.long(), weights=hits.double(), minlength=2).long()
-            seen += torch.bincount(new.long(), minlength=2)
-    (old_right, new_right), (old, new_) = right.tolist(), seen.tolist()
+    counts = _counts(model, heads, images, images.new.long(), 2, classes, precision, device)
+    (old_right, new_right), (old, new_) = counts
     return Accuracy(
         all=(old_right + new_right) / (old + new_),
         old=old_right / old if old else None,
@@ -66,13 +60,33 @@ def measure_classes(
 
     As `measure` does it.
     """
-    right, seen = (torch.zeros(classes, dtype=torch.int64, device=device) for _ in range(2))
+    right, seen = _counts(model, heads, images, images.labels, classes, classes, precision, device)
+    return right, seen
+
+
+def _counts(
+    model: nn.Module,
+    heads: Sequence[nn.Module],
+    images: HeldOutImages,
+    groups: Tensor,
+    number: int,
+    classes: int,
+    precision: str,
+    device: torch.device,
+) -> list[list[int]]:
+    """Return, for each of `number` groups of images, how many are predicted correctly and how many there are.
+
+    groups: int64 (images,), on the device. Waits for the device only at the end, once.
+    """
+    counts = torch.zeros(2, number, dtype=torch.int64, device=device)
+    counts[1].index_add_(0, groups, torch.ones_like(groups))
+    start = 0
     with _measuring(model, heads, precision, device):
         for pixels, labels, _ in images.batches(_batch(images, device)):
             hits = model(pixels)[:, :classes].argmax(1) == labels
-            right += torch.bincount(labels[hits], minlength=classes)
-            seen += torch.bincount(labels, minlength=classes)
-    return right.tolist(), seen.tolist()
+            counts[0].index_add_(0, groups[start : start + len(labels)], hits.long())
+            start += len(labels)
+    return counts.tolist()
 
 
 @contextmanager

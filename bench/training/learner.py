@@ -41,7 +41,7 @@ from bench.training.grid import scratch_steps, trial_steps
 from bench.training.heads import body_before_head, fit_head
 from bench.training.losses import ImageLosses
 from bench.training.phases import Inputs, Phase, keep_features, plan_phases, set_modes
-from bench.training.step import RecordedStep, Recorder
+from bench.training.step import RecordedStep, Recorder, StepError, is_compilers
 from bench.training.teaching import OldPredictions
 
 _WARM_UP_STEPS = 2
@@ -247,15 +247,14 @@ class Learner:
     def prepare(self) -> None:
         """Compile, let libraries choose their kernels, and record, on made-up images; then restore every weight and buffer.
 
-        Raises TrialError if a step is to be recorded and cannot be.
+        Raises StepError if a step is to be compiled or recorded and cannot be.
         """
         before = {key: value.clone() for key, value in self._model.state_dict().items()}
         with LentGenerators(self._device, 0, "made-up draws").lent():
             for number, phase in enumerate(self.phases):
                 set_modes(phase, self._model)
                 batch = self._made_up(phase.inputs)
-                for _ in range(_WARM_UP_STEPS):
-                    self._step(number, *batch)
+                self._warm_up(number, batch)
                 if self._recorder is not None:
                     self._recorded[number] = RecordedStep(partial(self._step, number), batch, self._recorder)
         self._model.eval()
@@ -267,6 +266,21 @@ class Learner:
             total.zero_()
         if self._losses is not None:
             self._losses.forget()
+
+    def _warm_up(self, number: int, batch: tuple[Tensor, Tensor, Tensor]) -> None:
+        try:
+            for _ in range(_WARM_UP_STEPS):
+                self._step(number, *batch)
+        except RuntimeError as cause:
+            if not is_compilers(cause):
+                raise
+            reason = next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
+            raise StepError(
+                "compiled",
+                reason,
+                f"the model cannot be compiled ({reason}), expected one without control flow that depends on values. Run it "
+                "with --step eager.",
+            ) from cause
 
     def _made_up(self, shape: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Return made-up inputs of a batch, their labels and their indices, on the device. shape: of one image's input."""

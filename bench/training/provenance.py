@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import torch
 
-from bench.processors import usable_processors
+from bench.processors import bfloat16_units, usable_processors
 from bench.records import provenance as origin
 from bench.records.schema import Provenance
 from bench.scenario import Scenario
@@ -25,8 +25,9 @@ def describe_run(
     step: StepMode,
     allocator: str,
     jobs: int = 1,
+    step_reason: str | None = None,
 ) -> Provenance:
-    """Return the provenance of a trial that starts now. source, data_hash, jobs: see Provenance."""
+    """Return the provenance of a trial that starts now. source, data_hash, jobs, step_reason: see Provenance."""
     code = origin.code_state()
     return Provenance(
         bench_version=__version__,
@@ -46,8 +47,10 @@ def describe_run(
         device_type="cuda" if device.type == "cuda" else "cpu",
         driver=origin.gpu_driver() if device.type == "cuda" else None,
         precision=scenario.training.precision,
+        bf16_units=bfloat16_units() if device.type == "cpu" and scenario.training.precision == "bf16" else None,
         compiled=compiled,
         step=step,
+        step_reason=step_reason,
         allocator=allocator,
         load_average=origin.load_average(),
         environment=origin.thread_environment(),

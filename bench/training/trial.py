@@ -40,7 +40,7 @@ from bench.training.device import gpu_uuid
 from bench.training.faults import explained
 from bench.training.grid import evaluation_grid
 from bench.training.learner import Base, Learner, TrialSpec
-from bench.training.step import recorder_for
+from bench.training.step import StepWay, recorder_for, settle
 
 # Increment when the content of a checkpoint changes.
 _CHECKPOINT_FORMAT = 7
@@ -98,8 +98,12 @@ class Trial:
         device: torch.device,
         observer: Observer | None = None,
         keep: Callable[[Finished], None] | None = None,
+        automatic: bool = False,
     ) -> None:
-        """keep: called with what the trial leaves behind, before its record is marked as finished."""
+        """keep: called with what the trial leaves behind, before its record is marked as finished.
+
+        automatic: whether a way of taking steps that cannot run is replaced by what is left of it that can; see StepWay.
+        """
         self._spec = spec
         self._update = update
         self._base = base
@@ -109,6 +113,7 @@ class Trial:
         self._device = device
         self._observer = observer
         self._keep = keep
+        self._automatic = automatic
         self._sittings = 1
         self._saved = time.monotonic()
         self._saving = 0.0  # seconds that the last checkpoint took
@@ -139,8 +144,8 @@ class Trial:
                 raise known from cause
 
     def _run(self) -> Finished:
-        with self._clock.phase("prepare"):
-            self._learner.prepare()
+        place = self._provenance
+        settle(StepWay(place.step, place.compiled, self._automatic, place.step_reason), self._prepare)
         with held():
             return self._train()
 
@@ -164,6 +169,15 @@ class Trial:
         except _DivergedError as cause:
             return self._close_diverged(cause.facts)
         return self._close()
+
+    def _prepare(self, way: StepWay) -> None:
+        if way.reason != self._provenance.step_reason:
+            changes = {"step": way.mode, "compiled": way.compiled, "step_reason": way.reason}
+            self._provenance = self._provenance.model_copy(update=changes)
+            with self._clock.phase("build"):
+                self._build()
+        with self._clock.phase("prepare"):
+            self._learner.prepare()
 
     def _build(self) -> None:
         spec = self._spec

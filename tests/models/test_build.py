@@ -18,6 +18,27 @@ def test_every_model_gives_one_logit_per_class(name: str):
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 17)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "parameters"),
+    # 784 x 512 + 512 and 512 x 10 + 10. ViT: layers, last norm, patches, class token and 65 positions, head.
+    [
+        ("mlp", (1, 28, 28), 407_050),
+        ("vit-tiny", (3, 32, 32), 12 * 444_864 + 2 * 192 + 48 * 192 + 192 + 66 * 192 + 1930),
+    ],
+)
+def test_models_for_one_size_of_images_are_built_for_it(name: str, shape: tuple[int, int, int], parameters: int):
+    model = build_model(name, shape[0], 10, 0, "update", shape[1])
+    assert model(torch.zeros(2, *shape)).shape == (2, 10)
+    assert sum(each.numel() for each in model.parameters()) == parameters
+
+
+def test_a_size_that_a_model_does_not_take_is_one_line():
+    with pytest.raises(
+        ScenarioError, match="'vit-tiny': found images of 1 x 30 x 30, expected 3 channels and a multiple"
+    ):
+        build_model("vit-tiny", 1, 10, 0, "update", 30)
+
+
 def test_weights_depend_on_seed_and_stream_alone():
     def head(seed: int, stream: str) -> torch.Tensor:
         return build_model("resnet8", 1, 10, seed, stream).state_dict()["conv1.weight"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,13 +10,18 @@ import pytest
 import torch
 from torch import nn
 
-from bench import FreezeStages, Keep, L2Init, Logistic, OneCycle, Strategy
+from bench import FreezeStages, Fresh, Keep, L2Init, Logistic, OneCycle, Strategy
 from bench.data.feed.update import build_update
 from bench.errors import DeviceError, TrialError
+from bench.records.schema import TrialRecord
+from bench.records.store import read_trial
 from bench.strategies.strategy import Entrant
 from bench.training import learner as module
+from bench.training import step as module_of_steps
 from bench.training.learner import Base, Learner, TrialSpec
-from bench.training.step import CudaRecorder, Recorder, choose_step
+from bench.training.provenance import describe_run
+from bench.training.step import CudaRecorder, Recorder, StepError, StepWay, choose_step, settle
+from bench.training.trial import Trial
 from tests.conftest import CPU, shorten
 from tests.training.tape import Waits, record_on_tape, run_again
 
@@ -162,14 +168,105 @@ def test_a_device_that_is_too_small_is_not_taken_for_a_step_that_cannot_be_recor
         made(long, updates[1], base, PLAIN, full)
 
 
-def test_how_steps_run_is_chosen_by_the_device():
-    gpu = torch.device("cuda", 0)
-    assert [choose_step("auto", device) for device in (CPU, gpu)] == ["eager", "graph"]
-    assert [choose_step("eager", device) for device in (CPU, gpu)] == ["eager", "eager"]
-    with pytest.raises(DeviceError, match="--step graph: the device is cpu, expected a GPU"):
-        choose_step("graph", CPU)
-    with pytest.raises(DeviceError, match=r"--step 'fast': unknown, expected auto, eager or graph\. Choose one"):
-        choose_step("fast", CPU)
+GPU = torch.device("cuda", 0)
+
+
+def test_how_steps_run_is_chosen_by_the_device(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module_of_steps, "lacking_compiler", lambda device: None)
+    assert [choose_step("auto", device).name for device in (CPU, GPU)] == ["eager", "graph"]
+    assert [choose_step("auto", device, True).name for device in (CPU, GPU)] == ["compiled", "graph+compiled"]
+    assert [choose_step("auto", device, None, True).name for device in (CPU, GPU)] == ["compiled", "graph+compiled"]
+    assert [choose_step("auto", device, False, True).name for device in (CPU, GPU)] == ["eager", "graph"]
+    for name in ("eager", "compiled", "graph", "graph+compiled"):
+        way = choose_step(name, GPU, None, name == "eager")  # whatever the scenario says
+        assert (way.name, way.automatic, way.reason) == (name, False, None)
+    assert choose_step("compiled", CPU, True).name == "compiled"
+
+
+@pytest.mark.parametrize(
+    ("asked", "compiled", "complaint"),
+    [
+        ("graph", None, r"--step graph: the device is cpu, expected a GPU.* Choose --step eager, or --device cuda\.$"),
+        ("graph+compiled", None, r"--step graph\+compiled: the device is cpu.* Choose --step compiled, or"),
+        ("fast", None, r"--step 'fast': unknown, expected one of auto, eager, compiled, graph, graph\+compiled\."),
+        ("eager", True, r"--step eager: found together with --compile, expected compiled\. Leave one of them out\.$"),
+        ("graph", True, r"--step graph: found together with --compile, expected graph\+compiled\. Leave"),
+        ("compiled", False, r"--step compiled: found together with --no-compile, expected eager\. Leave"),
+    ],
+)
+def test_a_way_that_cannot_be_is_refused_in_one_line(asked, compiled, complaint):
+    with pytest.raises(DeviceError, match=complaint):
+        choose_step(asked, CPU, compiled)
+
+
+def test_without_a_compiler_only_what_nobody_asked_for_is_left_out(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CXX", "/no/such/compiler -O3")
+    way = choose_step("auto", CPU, None, True)
+    assert (way.name, way.reason) == ("eager", "no torch.compile: found no C++ compiler /no/such/compiler")
+    with pytest.raises(DeviceError, match=r"--step compiled: found no C\+\+ compiler .*, or choose --step eager\.$"):
+        choose_step("compiled", CPU)
+    with pytest.raises(DeviceError, match=r"--compile: found no C\+\+ compiler .*, or choose --step auto\.$"):
+        choose_step("auto", CPU, True)
+    monkeypatch.setattr(module_of_steps.importlib.util, "find_spec", lambda name: None)
+    assert choose_step("auto", GPU, None, True).reason == "no torch.compile: found no package triton"
+
+
+def test_what_cannot_run_is_left_out_part_by_part_if_nobody_asked_for_it():
+    tried = []
+
+    def attempt(way: StepWay) -> str:
+        tried.append(way.name)
+        if way.compiled:
+            raise StepError("compiled", "a branch", "one line")
+        if way.mode == "graph":
+            raise StepError("graph", "a wait", "one line")
+        return way.reason or ""
+
+    said = settle(StepWay("graph", True, automatic=True), attempt)
+    assert tried == ["graph+compiled", "graph", "eager"]
+    assert said == "no torch.compile: a branch; no CUDA graph: a wait"
+    with pytest.raises(StepError, match="one line"):
+        settle(StepWay("graph", True), attempt)
+    assert str(pickle.loads(pickle.dumps(StepError("graph", "a wait", "one line")))) == "one line"
+
+
+class Branching(nn.Module):
+    """A model that cannot be compiled as a whole, like one whose control flow depends on values."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        torch._dynamo.graph_break()
+        return self.inner(x)
+
+
+def test_a_trial_whose_model_cannot_be_compiled_says_so_or_goes_without_and_records_it(
+    short, digits, updates, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    build = module.build_model
+    monkeypatch.setattr(module, "build_model", lambda *arguments: Branching(build(*arguments)))
+    monkeypatch.setattr(module, "head_keys", lambda *arguments: frozenset({"inner.head.weight", "inner.head.bias"}))
+    spec = TrialSpec(
+        shorten(short, epochs=1, points=1), Entrant("scratch", Strategy("S", Fresh(), OneCycle(0.1))), 1, 0
+    )
+    place = describe_run(short, "digits", "hash", CPU, True, "eager", "test")
+
+    def run(name: str, automatic: bool) -> TrialRecord:
+        where = tmp_path / name, tmp_path / f"{name}.pt"
+        return Trial(spec, updates[1], None, place, *where, CPU, automatic=automatic).run().record
+
+    with pytest.raises(
+        StepError, match=r"the model cannot be compiled \(.*\), expected one without .*--step eager\.$"
+    ) as told:
+        run("asked", False)
+    assert "\n" not in str(told.value)
+    assert read_trial(tmp_path / "asked").status == "failed"
+    place_of_run = run("automatic", True).provenance
+    assert (place_of_run.step, place_of_run.compiled) == ("eager", False)
+    assert place_of_run.step_reason.startswith("no torch.compile: ")
+    assert read_trial(tmp_path / "automatic").provenance.step_reason == place_of_run.step_reason
 
 
 @pytest.mark.cuda

@@ -1,0 +1,192 @@
+"""What the harness itself takes: planning and scoring many made-up trials, with nothing trained."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from bench.catalog import REFERENCE
+from bench.errors import BenchError
+from bench.execution.plan import plan_trials
+from bench.execution.speed import CASES, scenario_of
+from bench.metering.flops import FlopCount
+from bench.records.schema import EvalRow, FlopFacts, Provenance, Summary, TrialRecord
+from bench.records.speed import HarnessRecord, Piece
+from bench.records.store import trial_folder
+from bench.strategies.schedule import OneCycle
+from bench.strategies.start import Fresh
+from bench.strategies.strategy import Entrant, Strategy
+from bench.training import TRAINING_VERSION
+from bench.training.learner import TrialSpec
+from bench.training.provenance import describe_run
+
+_SEEDS = 10
+_STEPS = 10  # between evaluations
+_CURVES = 20  # that differ; the others repeat them
+_FLOPS = FlopCount(forward=1_000, step=3_000, forward_fvcore=1_000)
+_BATCH = 128
+
+
+def measure_harness(trials: int, evaluations: int, told: Callable[[str], None] = lambda line: None) -> HarnessRecord:
+    """Write so many finished trials to a temporary folder, and time planning them, `bench collect` and `bench leaderboard`.
+
+    10,000 of 200 evaluations take 1.4 GB there. Raises BenchError for fewer than two strategies' trials.
+    """
+    if trials < 2 * _SEEDS:
+        raise BenchError(f"--trials {trials}: expected at least {2 * _SEEDS}: scratch and another strategy. Raise it.")
+    place = _place()
+    specs = _specs(trials)
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder)
+        told(f"writing {len(specs):,} trials of {evaluations} evaluations")
+        write_made_up(results, specs, evaluations, place)
+        pieces = []
+        told("planning")
+        begun, cpu = time.perf_counter(), time.process_time()
+        planned = plan_trials(specs, results, "cpu", place.data_hash, fresh=False)
+        assert all(trial.state == "finished" for trial in planned)
+        pieces.append(
+            Piece(
+                name="plan",
+                seconds=time.perf_counter() - begun,
+                cpu_seconds=time.process_time() - cpu,
+                megabytes=None,
+            )
+        )
+        for name, words in (("collect", []), ("leaderboard", [])):
+            told(name)
+            pieces.append(_command(name, [name, "--results", str(results), *words]))
+    return HarnessRecord(trials=len(specs), evaluations=evaluations, pieces=tuple(pieces), provenance=place)
+
+
+def _place() -> Provenance:
+    scenario = scenario_of(CASES["resnet8-12"], "fp32")
+    return describe_run(scenario, "made up", "made up", torch.device("cpu"), False, "eager", "system")
+
+
+def _specs(trials: int) -> list[TrialSpec]:
+    scenario = scenario_of(CASES["resnet8-12"], "fp32")
+    found = []
+    for number in range(trials // _SEEDS):
+        name = f"strategy-{number:04d}" if number else REFERENCE
+        entrant = Entrant(name, Strategy(title=name.title(), start=Fresh(), schedule=OneCycle(0.1)))
+        found += [TrialSpec(scenario, entrant, 1, seed) for seed in range(_SEEDS)]
+    return found
+
+
+def write_made_up(results: Path, specs: Sequence[TrialSpec], evaluations: int, place: Provenance) -> None:
+    """Write finished records: curves that rise to 0.8, some faster than scratch's and some never there, with noise."""
+    curves = [list(_curve(number, evaluations)) for number in range(_CURVES)]
+    texts = ["".join(f"{row.model_dump_json(exclude_unset=True)}\n" for row in curve) for curve in curves]
+    scenario = specs[0].scenario
+    plain, scenario_hash = scenario.model_dump(mode="json"), scenario.hash()
+    for number, spec in enumerate(specs):
+        curve = number % _CURVES
+        record = TrialRecord(
+            training_version=TRAINING_VERSION,
+            scenario=plain,
+            scenario_hash=scenario_hash,
+            strategy=spec.entrant.describe(),
+            strategy_hash=spec.entrant.hash(),
+            update=1,
+            seed=spec.seed,
+            horizon=spec.horizon,
+            total_steps=_STEPS * evaluations,
+            scratch_steps=_STEPS * evaluations,
+            flops_per_image=FlopFacts(**asdict(_FLOPS)),
+            parameters=1_000,
+            base=None,
+            provenance=place,
+            status="finished",
+            summary=_summary(curves[curve][-1], f"{spec.entrant.name}-{spec.seed}"),
+        )
+        folder = trial_folder(results, scenario.name, spec.entrant.name, spec.horizon, spec.seed)
+        folder.mkdir(parents=True)
+        (folder / "trial.json").write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (folder / "evals.jsonl").write_text(texts[curve], encoding="utf-8")
+
+
+def _curve(number: int, evaluations: int) -> Iterator[EvalRow]:
+    draw = random.Random(number)
+    rate = 4 + (number % 7 - 1) / 3
+    for place in range(1, evaluations + 1):
+        step, accuracy = _STEPS * place, 0.8 * (1 - math.exp(-rate * place / evaluations)) + draw.gauss(0, 0.004)
+        yield EvalRow(
+            step=step,
+            epoch=step / 10,
+            images=step * _BATCH,
+            train_flops=step * _BATCH * _FLOPS.step,
+            aux_flops=step * 8_000,
+            evaluate_flops=place * 100_000,
+            train_seconds=step * 0.1,
+            device_seconds=step * 0.1,
+            evaluate_seconds=place * 0.1,
+            gpu_joules=None,
+            learning_rate=0.1,
+            train_loss=1 / step,
+            validation_accuracy=accuracy,
+            validation_accuracy_old=None,
+            validation_accuracy_new=None,
+            test_accuracy=None if place % 5 and place < evaluations else accuracy,
+        )
+
+
+def _summary(last: EvalRow, fingerprint: str) -> Summary:
+    costs = (
+        "images",
+        "train_flops",
+        "aux_flops",
+        "evaluate_flops",
+        "train_seconds",
+        "device_seconds",
+        "evaluate_seconds",
+    )
+    assert last.test_accuracy is not None
+    return Summary(
+        steps=last.step,
+        **{name: getattr(last, name) for name in costs},
+        io_seconds=0.1,
+        prepare_seconds=0.2,
+        build_seconds=0.3,
+        wall_seconds=last.train_seconds + last.evaluate_seconds + 0.6,
+        unaccounted_share=0.0,
+        gpu_joules=None,
+        gpu_joules_reason="a CPU trial",
+        sittings=1,
+        validation_accuracy=last.validation_accuracy,
+        test_accuracy=last.test_accuracy,
+        weights_sha256=fingerprint,
+    )
+
+
+def _command(name: str, words: Sequence[str]) -> Piece:
+    """Run a command of bench in a process of its own. Raises BenchError if it fails."""
+    begun = time.perf_counter()
+    with subprocess.Popen(
+        [sys.executable, "-m", "bench", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        said = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise BenchError(
+            f"bench {name}: exit code {process.returncode} ({said.strip()[-200:]}), expected 0. Run it by itself."
+        )
+    kilobytes = usage.ru_maxrss / (1024 if sys.platform == "darwin" else 1)
+    return Piece(
+        name=name,
+        seconds=time.perf_counter() - begun,
+        cpu_seconds=usage.ru_utime + usage.ru_stime,
+        megabytes=kilobytes / 1024,
+    )

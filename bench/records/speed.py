@@ -1,0 +1,179 @@
+"""Records of how fast the training step is, and of what the harness itself costs: one JSON file each, in <results>/speed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.errors import RecordError
+from bench.files import write_atomically
+from bench.records.schema import Provenance
+
+FOLDER = "speed"
+SPEED_VERSION = 1
+
+LoopName = Literal["ours", "bare", "usual"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PairedRatio(_Part):
+    """Another loop's time or CPU time to ours, over pairs; see bench.analysis.speedup.pairs.Ratio."""
+
+    value: float
+    low: float | None
+    high: float | None
+    median: float
+    pairs: int
+
+
+class LoopSpeed(_Part):
+    """One loop. steps: of one round. images_per_second: the median over rounds.
+
+    seconds_per_step, cpu_seconds_per_step: of each round, in the order of the pairs; CPU seconds are of all threads and workers.
+    """
+
+    steps: int
+    seconds_per_step: tuple[float, ...]
+    cpu_seconds_per_step: tuple[float, ...]
+    images_per_second: float
+
+
+class OperatorShare(_Part):
+    """An operator's share of all operators' time."""
+
+    name: str
+    share: float
+
+
+class ProfileFacts(_Part):
+    """Where the time of our loop goes, by torch.profiler, which slows it down.
+
+    Per step: wall_seconds; host_seconds, in operators on the CPU; device_seconds, in kernels on a GPU, None on a CPU. What the
+    operators lack to the wall's is Python's. operators: those that take most, on the GPU if there is one.
+    """
+
+    steps: int
+    wall_seconds: float
+    host_seconds: float
+    device_seconds: float | None
+    operators: tuple[OperatorShare, ...]
+
+
+class SpeedRecord(_Part):
+    """One model's speed. bench.execution.speed says what the loops are.
+
+    ratios: how many times as many images a second ours takes as each other loop; cpu_ratios: the same for a CPU second, which
+    other work on the machine moves far less. flops_per_step: of the model, forward and backward. peak_flops: of the device in
+    this precision, in FLOP/s, from peak_source; None if unknown. evaluation_images_per_second: the median.
+    evaluation_share: of a trial's time, if a tenth as many images as it trains on are evaluated once an epoch.
+    workers: of the usual loop. wall_seconds: of all rounds; other_cpu_seconds: what everything else on the machine took of it.
+    """
+
+    speed_version: int = SPEED_VERSION
+    model: str
+    image: tuple[int, int, int]
+    classes: int
+    parameters: int
+    batch_size: int
+    round_seconds: float
+    workers: int
+    loops: dict[LoopName, LoopSpeed]
+    ratios: dict[LoopName, PairedRatio]
+    cpu_ratios: dict[LoopName, PairedRatio]
+    flops_per_step: int
+    flops_per_second: float
+    peak_flops: float | None
+    peak_source: str | None
+    evaluation_images_per_second: float
+    evaluation_share: float
+    profile: ProfileFacts
+    wall_seconds: float
+    other_cpu_seconds: float | None
+    load_average_at_end: float | None
+    provenance: Provenance
+
+    @property
+    def way(self) -> str:
+        """How the steps ran, as --step calls it."""
+        place = self.provenance
+        parts = [name for name, has in (("graph", place.step == "graph"), ("compiled", place.compiled)) if has]
+        return "+".join(parts) or "eager"
+
+    @property
+    def processor(self) -> str:
+        """The GPU's name, or the CPU's."""
+        return self.provenance.cpu if self.provenance.device_type == "cpu" else self.provenance.device
+
+    @property
+    def name(self) -> str:
+        """The name of its file: one for each model, size, precision, step, number of threads and processor."""
+        threads = [f"{self.provenance.threads}-threads"] if self.provenance.device_type == "cpu" else []
+        words = (self.model, f"{self.image[1]}px", self.provenance.precision, self.way, *threads, self.processor)
+        return re.sub(r"[^a-z0-9+]+", "-", "-".join(words).lower()).strip("-")
+
+
+def write_speed(results: Path, record: SpeedRecord) -> Path:
+    """Write a record, in place of an earlier one of the same name, and return its file."""
+    path = results / FOLDER / f"{record.name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, (record.model_dump_json(indent=1) + "\n").encode())
+    return path
+
+
+def read_speeds(results: Path) -> list[SpeedRecord]:
+    """Return all records of a results folder, by name. Raises RecordError if there is none, or one is not readable."""
+    found = []
+    for path in sorted((results / FOLDER).glob("*.json")):
+        try:
+            found.append(SpeedRecord.model_validate_json(path.read_bytes()))
+        except OSError as cause:
+            raise RecordError(f"{path}: cannot be read ({cause.strerror}). Fix its permissions.") from cause
+        except ValidationError as cause:
+            error = cause.errors()[0]
+            where = ".".join(map(str, error["loc"])) or "the file"
+            raise RecordError(
+                f"{path}: {where}: {error['msg']}, expected a record of bench speed. Run it again."
+            ) from None
+    if not found:
+        raise RecordError(
+            f"{results / FOLDER}: no records, expected some of bench speed. Run: bench speed --results {results}"
+        )
+    return found
+
+
+class Piece(_Part):
+    """What one command or function took. megabytes: its process' peak memory; None if it had no process of its own."""
+
+    name: str
+    seconds: float
+    cpu_seconds: float
+    megabytes: float | None
+
+
+class HarnessRecord(_Part):
+    """What planning and scoring made-up trials takes: the harness' own cost."""
+
+    speed_version: int = SPEED_VERSION
+    trials: int
+    evaluations: int
+    pieces: tuple[Piece, ...]
+    provenance: Provenance
+
+    @property
+    def name(self) -> str:
+        words = f"{self.trials}-trials-{self.evaluations}-evaluations-{self.provenance.cpu}"
+        return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+
+
+def write_harness(results: Path, record: HarnessRecord) -> Path:
+    """Write a record, in place of an earlier one of the same name, and return its file."""
+    path = results / FOLDER / "harness" / f"{record.name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, (record.model_dump_json(indent=1) + "\n").encode())
+    return path
