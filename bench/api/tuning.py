@@ -348,8 +348,8 @@ def _command(scenario: str, recipe: Entrant, best: Tried) -> str:
 
     plain = recipe.plain or recipe
     asked = recipe.name
-    if plain.origin is not None and plain.name not in _shipped():
-        asked = str(plain.origin) + recipe.name.removeprefix(plain.name)
+    if plain.code is not None and plain.name not in _shipped():
+        asked = str(plain.code.path) + recipe.name.removeprefix(plain.name)
     settings = {name: read_value(text) for name, text in best.settings.items()}
     base = f"bench run --scenario {scenario_argument(scenario)} --strategy {REFERENCE} --strategy {shlex.quote(asked)}"
     return f"{base} {settings_text(settings, plain.name)}"

@@ -240,8 +240,7 @@ def write_collected(results: Path, output: Path | None = None) -> Collected:
 
     _require(results)
     listing, path, lost = _settled(results), output or results / NAME, {}
-    evals = None
-    while evals is None:  # again where a record turns out to be damaged while it is written: then without it
+    while True:  # again where a record turns out to be damaged while it is written: then without it
         reading = read_rows(listing, lost)
         lost = dict(reading.lost)
         if not reading.count:
@@ -251,7 +250,8 @@ def write_collected(results: Path, output: Path | None = None) -> Collected:
             path, contents, reading.tables, reading.schema, listing, partial(operator.eq, reading.lost, lost)
         )
         lost = dict(reading.lost)
-    return Collected(path, reading.count, evals, path.stat().st_size, _unreadable(_below(results, lost)))
+        if evals is not None:
+            return Collected(path, reading.count, evals, path.stat().st_size, _unreadable(_below(results, lost)))
 
 
 def _none(results: Path, lost: dict[str, str]) -> str:

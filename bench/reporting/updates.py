@@ -45,6 +45,8 @@ def preflight_cells(scenario: Scenario, found: Preflight) -> Cells:
         f"{_numbers(found.std)} (pixels from 0 to 1).",
     ]
     notes += [f"{line}." for line in twice_in_words(found.split)]
+    if scenario.model.trained_on is not None:
+        notes.append(f"Held-out old images are cut from those that {scenario.model.trained_on} does not list.")
     if found.old_model is not None:
         notes += [f"{line[0].upper()}{line[1:]}." for line in found.old_model.lines()]
         worst = sorted(found.old_model.by_class.items(), key=lambda each: each[1])[:_WORST]

@@ -17,6 +17,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
@@ -219,7 +220,7 @@ class _Finder:
         return _LOADED[package].spec(below) if dot and package in _LOADED else None
 
 
-class _Loader:
+class _Loader(Loader):
     def __init__(self, code: OwnCode, name: str) -> None:
         self._code = code
         self._name = name

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from bench.data.feed.update import augmentation
-from bench.errors import StrategyError
+from bench.errors import MeterError, StrategyError
 from bench.metering.flops import StepFlops
 from bench.models.build import build_model, head_keys
 from bench.models.stages import Parts, find_stages
@@ -21,6 +21,9 @@ from bench.strategies.strategy import Entrant
 from bench.strategies.variants import vary
 from bench.training.heads import body_before_head
 from bench.training.phases import Augmented, Phase, plan_phases
+
+# What a model that cannot be cut, counted or run in parts raises; RuntimeError is its own way to refuse a part's input.
+_CANNOT = (StrategyError, MeterError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def _freezing(asked: Freezing, steps: int, parts: Parts, images: Augmented) -> t
     for each in _lesser(asked):
         try:
             phases = plan_phases(each, steps, parts, images, StepFlops(0, 0), compiled=False)
-        except StrategyError as cause:
+        except _CANNOT as cause:
             failure = failure or _first_sentence(cause)
         else:
             return each, phases[0], failure
@@ -107,11 +110,12 @@ def _head(asked: Head, parts: Parts, first: Phase) -> tuple[Head, str]:
         return asked, ""
     try:
         body_before_head(parts, first)
-    except StrategyError as cause:
+    except _CANNOT as cause:
         return RandomHead(), _first_sentence(cause)
     return asked, ""
 
 
-def _first_sentence(cause: StrategyError) -> str:
+def _first_sentence(cause: Exception) -> str:
     """Return what is wrong, without the advice that follows it."""
-    return str(cause).removeprefix("freezing: ").removeprefix("head: ").partition(". ")[0].rstrip(".")
+    said = (str(cause).splitlines() or [type(cause).__name__])[0]
+    return said.removeprefix("freezing: ").removeprefix("head: ").partition(". ")[0].rstrip(".")

@@ -1,4 +1,4 @@
-"""Rows of strategies that continue a user's own model which may have been trained on held-out images (RULES 20)."""
+"""Rows of strategies that continue a user's own model which may have been trained on held-out images."""
 
 from __future__ import annotations
 

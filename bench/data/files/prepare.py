@@ -280,9 +280,10 @@ def _read_manifest(folder: Path) -> Manifest:
     except (OSError, ValueError) as cause:
         reason = cause.strerror if isinstance(cause, OSError) else cause
         raise _DamagedError(f"{path}: cannot be read ({reason})") from cause
-    given = content if isinstance(content, dict) else {}
+    given: dict[str, Any] = content if isinstance(content, dict) else {}
     own = given.pop("manifest_sha256", None)
-    skipped, sums, digest, files = (given.get(name) for name in ("skipped", "sha256", "digest", "files_sha256"))
+    values: list[Any] = [given.get(name) for name in ("skipped", "sha256", "digest", "files_sha256")]
+    skipped, sums, digest, files = values
     fine = {
         "skipped": isinstance(skipped, dict) and all(isinstance(why, str) for why in skipped.values()),
         "sha256": isinstance(sums, list) and all(isinstance(each, str) for each in sums),
