@@ -12,6 +12,8 @@ from bench.errors import StrategyError
 
 _ASSIGNMENT = re.compile(r"(?:(?P<of>[^=\[\]]+(?:\[.*\])?):)?(?P<field>[A-Za-z_][\w.]*)=(?P<value>.*)", re.DOTALL)
 
+_LONGEST_VALUE = 1000  # characters; a variant's name, which holds its values, has at most 200 bytes
+
 
 @dataclass(frozen=True)
 class Word:
@@ -78,7 +80,14 @@ def split_reference(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def read_value(text: str) -> Any:
-    """Return what a value on the command line says: a Python literal, a Word or a Call; other text is a string."""
+    """Return what a value on the command line says: a Python literal, a Word or a Call; other text is a string.
+
+    Raises StrategyError for a field that is given twice, and for a longer text than any value takes.
+    """
+    if len(text) > _LONGEST_VALUE:
+        raise StrategyError(
+            f"{text.strip()[:40]!r}...: a value of {len(text):,} characters, expected at most {_LONGEST_VALUE:,}. Change it."
+        )
     try:
         node = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
