@@ -115,17 +115,17 @@ def test_a_variant_of_a_variant_is_named_after_the_file(four_aspects: Entrant):
         ({"start.buffers": Word("old")}, r"four-aspects: start.buffers=old: expected 'base' or 'fresh'"),
         (
             {"start": Word("Kept")},
-            r"start=Kept: no such piece of this aspect. Did you mean Keep\? Use one of Fresh",
+            r"start=Kept: no such piece of this aspect. Did you mean Keep\? Use one of BeforeDecay",
         ),
         (
             {"start": Word("Uniform")},
-            r"four-aspects: start=Uniform: no such piece of this aspect. Use one of Fresh, Keep, Shrink",
+            r"four-aspects: start=Uniform: no such piece of this aspect. Use one of BeforeDecay, ",
         ),
         ({"start": Call("ShrinkAndPerturb", {"shrink": 0.9})}, r"start=ShrinkAndPerturb: perturb missing"),
         ({"start": Call("Keep", {"x": 1})}, r"start=Keep: unknown field x, expected one of: none"),
         (
             {"start": 0.9},
-            r"four-aspects: start=0.9: expected a piece, such as NAME or NAME\(FIELD=VALUE,...\), one of Fresh",
+            r"four-aspects: start=0.9: expected a piece, such as NAME or NAME\(FIELD=VALUE,...\), one of BeforeDecay",
         ),
         ({"horizon": "long"}, r"four-aspects: horizon='?long'?: expected a valid number"),
         ({"horizon": 11}, r"four-aspects: Strategy: horizon 11.0, expected above 0 and at most 10"),
