@@ -98,14 +98,14 @@ class GpuEnergy:
         if self.source != "energy counter":
             return
         try:
-            ticks = [self._next_tick(STILL_SECONDS)[1] for _ in range(2)]
+            first, second = (self._next_tick(STILL_SECONDS)[1] for _ in range(2))
         except UnmeasuredError as cause:
             self._void(str(cause))
             return
-        if None in ticks:
+        if first is None or second is None:
             self._void(f"the energy counter did not move in {STILL_SECONDS:g} s before training: it stands still")
         else:
-            self._tick_seconds = ticks[1] - ticks[0]
+            self._tick_seconds = second - first
 
     def power(self) -> dict[str, Any] | None:
         """Return the fields of GpuPower; samples the idle GPU. None if the meter is void."""

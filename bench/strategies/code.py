@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import importlib
 import importlib.util
 import itertools
@@ -15,8 +16,9 @@ import os
 import re
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
@@ -78,7 +80,7 @@ class OwnCode:
         """Return the versions of the installed packages that it imports, by the packages' names."""
         if not self.installed:
             return {}
-        known = packages_distributions()
+        known = _packages()
         return {each: version(each) for name in sorted(self.installed) for each in sorted(set(known.get(name, ())))}
 
     def run(self) -> ModuleType:
@@ -219,7 +221,7 @@ class _Finder:
         return _LOADED[package].spec(below) if dot and package in _LOADED else None
 
 
-class _Loader:
+class _Loader(Loader):
     def __init__(self, code: OwnCode, name: str) -> None:
         self._code = code
         self._name = name
@@ -254,6 +256,12 @@ def _imports(name: str, module: _Module) -> Iterator[tuple[str, bool]]:
             base = parts[: len(parts) - node.level + 1] if node.level else []
             base += node.module.split(".") if node.module else []
             yield from ((".".join([*base, *more]), not node.level) for more in ([], *([a.name] for a in node.names)))
+
+
+@functools.cache
+def _packages() -> Mapping[str, list[str]]:
+    """Return which installed packages a top-level name belongs to. Takes half a second where many are installed."""
+    return packages_distributions()
 
 
 def _text(path: Path) -> str:
