@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import importlib
 import importlib.util
 import itertools
@@ -15,7 +16,7 @@ import os
 import re
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec, PathFinder
@@ -79,7 +80,7 @@ class OwnCode:
         """Return the versions of the installed packages that it imports, by the packages' names."""
         if not self.installed:
             return {}
-        known = packages_distributions()
+        known = _packages()
         return {each: version(each) for name in sorted(self.installed) for each in sorted(set(known.get(name, ())))}
 
     def run(self) -> ModuleType:
@@ -255,6 +256,12 @@ def _imports(name: str, module: _Module) -> Iterator[tuple[str, bool]]:
             base = parts[: len(parts) - node.level + 1] if node.level else []
             base += node.module.split(".") if node.module else []
             yield from ((".".join([*base, *more]), not node.level) for more in ([], *([a.name] for a in node.names)))
+
+
+@functools.cache
+def _packages() -> Mapping[str, list[str]]:
+    """Return which installed packages a top-level name belongs to. Takes half a second where many are installed."""
+    return packages_distributions()
 
 
 def _text(path: Path) -> str:
