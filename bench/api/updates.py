@@ -87,16 +87,16 @@ def update_scenario(
     if trained_on is not None:
         part["trained_on"] = str(Path(trained_on).absolute())
     architecture = part["name"]
-    image_size = image_size or part.get("crop") or RESIZED_PRESETS.get(preprocessing or "", (0, 64))[1]
+    size = image_size or int(part.get("crop") or RESIZED_PRESETS.get(preprocessing or "", (0, 64))[1])
     content: dict[str, Any] = {
         "name": re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") or "update",
-        "title": f"{folders[0].name}, then {folders[1].name} ({architecture}, {image_size} px)",
+        "title": f"{folders[0].name}, then {folders[1].name} ({architecture}, {size} px)",
         "kind": "mixed",
         "stages": [{"folder": str(folder)} for folder in folders],
         "data": {
             "validation_share": 0.2 if validation_share is None and validation is None else validation_share,
             "test_share": 0.2 if test_share is None and test is None else test_share,
-            "image_size": image_size,
+            "image_size": size,
             "max_megapixels": max_megapixels,
             "duplicates": duplicates,
             "validation": None if validation is None else str(Path(validation).absolute()),
@@ -111,7 +111,7 @@ def update_scenario(
             "weight_decay": 5e-4,
             "label_smoothing": 0.1,
             "precision": "fp32",
-            "crop_padding": max(1, image_size // 8),
+            "crop_padding": max(1, size // 8),
             "flip": True,
         },
         "evaluation": {"points": 20, "test_every": 5},

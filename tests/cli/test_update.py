@@ -313,3 +313,11 @@ def test_what_a_strategy_runs_without_is_printed(folders: list[str], where: list
     assert lines[1] == (
         "  freezing: the model has no stage 'stage9' before its head, expected one of stem, stage1, stage2, stage3"
     )
+
+
+def test_a_list_of_trained_images_is_the_models_and_needs_one(folders: list[str], where: list[str], tmp_path: Path):
+    old, new = folders[1], folders[3]
+    made = update_scenario(old, new, model=tmp_path / "old.pt", trained_on=tmp_path / "seen.txt")
+    assert made.model.trained_on == str(tmp_path / "seen.txt")
+    line = refused(bench("update", *folders, *SMALL, *where, "--trained-on", tmp_path / "seen.txt"))
+    assert "trained_on: found without a checkpoint, which it is about" in line
