@@ -89,7 +89,7 @@ def update_scenario(
     if trained_on is not None:
         part["trained_on"] = str(Path(trained_on).absolute())
     architecture = part["name"]
-    size: int = image_size or part.get("crop") or RESIZED_PRESETS.get(preprocessing or "", (0, 64))[1]
+    size = image_size or int(part.get("crop") or RESIZED_PRESETS.get(preprocessing or "", (0, 64))[1])
     content: dict[str, Any] = {
         "name": re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") or "update",
         "title": f"{folders[0].name}, then {folders[1].name} ({architecture}, {size} px)",

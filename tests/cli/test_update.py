@@ -365,3 +365,11 @@ def test_a_pilot_whose_scratch_learned_nothing_says_nothing(folders: list[str], 
     assert "scratch ends at" in line
     assert line.endswith("this pilot says nothing. Give a larger share, or compare as a whole.")
     assert not list((tmp_path / "up").rglob("verdict.json"))
+
+
+def test_a_list_of_trained_images_is_the_models_and_needs_one(folders: list[str], where: list[str], tmp_path: Path):
+    old, new = folders[1], folders[3]
+    made = update_scenario(old, new, model=tmp_path / "old.pt", trained_on=tmp_path / "seen.txt")
+    assert made.model.trained_on == str(tmp_path / "seen.txt")
+    line = refused(bench("update", *folders, *SMALL, *where, "--trained-on", tmp_path / "seen.txt"))
+    assert "trained_on: found without a checkpoint, which it is about" in line
