@@ -54,8 +54,8 @@ def plan_trial(spec: TrialSpec, results: Path, device_type: str, data_hash: str,
         return PlannedTrial(spec, folder, "due")
     if record.seed != spec.seed:
         raise RecordError(
-            f"{folder}: holds a copy of seed {record.seed}'s record, expected seed {spec.seed}'s. Remove it, or run it again with "
-            "--fresh, which replaces it."
+            f"{folder}: holds a copy of seed {record.seed}'s record, expected seed {spec.seed}'s. Remove it, or run it again "
+            "with --fresh, which replaces it."
         )
     differences = [
         ("update", record.update, spec.update),
