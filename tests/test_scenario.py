@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -228,3 +229,61 @@ def test_every_kind_of_stage_is_valid_and_survives_plain_values(content, changes
         content[key] = {**content[key], **value} if isinstance(value, dict) else value
     scenario = parse_scenario(content, "")
     assert parse_scenario(scenario.model_dump(mode="json"), "") == scenario
+
+
+LIMITS = [
+    ("data", "split_seed", 2**63, "less than or equal to 9223372036854775807"),
+    ("data", "class_order_seed", -1, "greater than or equal to 0"),
+    ("data", "image_size", 100_000, "less than or equal to 8000"),
+    ("training", "epochs", 10**9, "less than or equal to 100000"),
+    ("training", "batch_size", 2**40, "less than or equal to 1048576"),
+    ("training", "learning_rate", float("inf"), "finite number"),
+    ("evaluation", "points", 10**12, "less than or equal to 100000"),
+]
+
+
+@pytest.mark.parametrize(("part", "key", "value", "expected"), LIMITS)
+def test_a_number_beyond_what_can_be_run_is_refused(
+    content: dict[str, Any], part: str, key: str, value: Any, expected: str
+):
+    content[part][key] = value
+    with pytest.raises(ScenarioError, match=rf"mine.toml: {part}\.{key}: found .*, expected (a )?{expected}"):
+        parse_scenario(content, "mine.toml")
+
+
+def test_a_number_of_thousands_of_digits_is_one_line(content: dict[str, Any]):
+    content["training"]["epochs"] = 16**5000
+    with pytest.raises(ScenarioError, match="found a number of thousands of digits, expected less than or equal"):
+        parse_scenario(content, "mine.toml")
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_fine(tmp_path: Path):
+    text = find_scenario("digits-7-3").read_bytes()
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n"))
+    assert load_scenario(path) == load_scenario(find_scenario("digits-7-3")).model_copy(update={"root": tmp_path})
+
+
+BROKEN_FILES = {
+    "too large": (b"#" * (1 << 20) + b"\n", "cannot be read (larger than 1,048,576 bytes)"),
+    "too deep": (b"a = " + b"[" * 100_000, "not valid TOML: nested too deeply"),
+    "too many digits": (b"a = " + b"9" * 5000, "not valid TOML: Exceeds the limit"),
+    "another encoding": ("title = 'é'".encode("latin-1"), "cannot be read ('utf-8' codec can't decode"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN_FILES)
+def test_a_file_that_is_no_scenario_is_one_line(tmp_path: Path, what: str):
+    content, said = BROKEN_FILES[what]
+    path = tmp_path / "mine.toml"
+    path.write_bytes(content)
+    with pytest.raises(ScenarioError) as found:
+        load_scenario(path)
+    assert str(found.value).startswith(f"{path}: {said}")
+    assert "\n" not in str(found.value)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "mine.toml")
+    with pytest.raises(ScenarioError, match=r"cannot be read .not a regular file."):
+        load_scenario(tmp_path / "mine.toml")

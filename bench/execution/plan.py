@@ -52,9 +52,13 @@ def plan_trial(spec: TrialSpec, results: Path, device_type: str, data_hash: str,
         return PlannedTrial(spec, folder, "damaged")
     if record is None:
         return PlannedTrial(spec, folder, "due")
+    if record.seed != spec.seed:
+        raise RecordError(
+            f"{folder}: holds a copy of seed {record.seed}'s record, expected seed {spec.seed}'s. Remove it, or run it again "
+            "with --fresh, which replaces it."
+        )
     differences = [
         ("update", record.update, spec.update),
-        ("seed", record.seed, spec.seed),
         ("horizon", record.horizon, spec.horizon),
         ("scenario", record.scenario_hash, spec.scenario.hash()),
         ("strategy", record.strategy_hash, spec.entrant.hash()),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -289,3 +290,19 @@ def test_a_base_model_whose_record_was_finished_has_its_weights(make: Make, tmp_
 
     monkeypatch.setattr(RecordWriter, "save", look)
     assert "base seed 0" in begun(make(BASELINES[1:2]))
+
+
+def test_a_record_copied_from_another_seed_is_no_finished_trial(make: Make, tmp_path: Path):
+    make().run(Log())
+    first = tmp_path / "results/short/scratch/1/seed-0"
+    shutil.copytree(first, first.with_name("seed-3"))
+    with pytest.raises(RecordError, match="seed-3: holds a copy of seed 0's record, expected seed 3's"):
+        make(seeds=(3,))
+    # What is damaged is run again, by the same command and without a flag.
+    (first / "trial.json").write_text("nonsense")
+    run = make()
+    assert [trial.state for trial in run.trials if trial.folder == first] == ["damaged"]
+    run.run(Log())
+    assert [trial.state for trial in make().trials if trial.folder == first] == ["finished"]
+    (first / "evals.jsonl").write_bytes((first / "evals.jsonl").read_bytes().replace(b'"epoch": ', b'"epoch": 1', 1))
+    assert [trial.state for trial in make().trials if trial.folder == first] == ["damaged"]

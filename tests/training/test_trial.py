@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -540,3 +540,12 @@ def test_an_audit_on_cuda_counts_what_is_charged(short, digits, split):
     update = build_update(short, digits, split, 1, cuda)
     _, parts = replay(TrialSpec(short, BASE, 1, 0), update, None, cuda)
     assert all(part.counted == part.charged for part in parts)
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf"), -0.5, "1", None])
+def test_a_schedules_factors_are_finite_numbers_of_0_or_more(run_trial: RunTrial, factor: Any, tmp_path: Path):
+    wrong = Entrant("wrong", Strategy(title="Wrong", start=Fresh(), schedule=Constant(1.0)))
+    object.__setattr__(wrong.strategy.schedule, "factor", factor)
+    with pytest.raises(StrategyError, match=r"Constant: factor .* at step 0, expected a finite number of 0 or more"):
+        run_trial(wrong)
+    assert not (tmp_path / "trial").exists()

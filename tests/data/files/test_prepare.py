@@ -353,3 +353,24 @@ def test_a_tree_prepared_before_there_were_all_digests_is_read(listing: Listing,
 def test_chunks_cover_every_row_once_and_hold_few_large_images():
     assert list(chunk_rows(2500, 64)) == [(0, 1024), (1024, 2048), (2048, 2500)]
     assert next(chunk_rows(10_000, 512))[1] == 21  # 16 MiB
+
+
+BROKEN_MANIFESTS = {
+    "no JSON": (lambda text: text[:-5], "manifest.json: cannot be read"),
+    "too deep": (lambda text: "[" * 100_000, "manifest.json: cannot be read (nested too deeply)"),
+    "a missing key": (lambda text: text.replace('"skipped"', '"left"'), "manifest.json: skipped: missing"),
+    "another type": (lambda text: text.replace('"skipped": {}', '"skipped": 3'), "manifest.json: skipped: found 3"),
+    "a changed digest": (lambda text: text.replace('"sha256": [', '"sha256": ["",'), "manifest.json: sha256: 2 chunks"),
+    "another digest": (lambda text: text.replace('"digest": "', '"digest": "0'), "manifest.json: digest: not that of"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN_MANIFESTS)
+def test_a_broken_manifest_is_one_line_with_file_and_key(listing: Listing, tmp_path: Path, what: str):
+    change, said = BROKEN_MANIFESTS[what]
+    path = prepare(listing, SIZE, tmp_path / "data", workers=1).folder / "manifest.json"
+    path.write_text(change(path.read_text()))
+    with pytest.raises(DataError) as found:
+        find_prepared(listing, SIZE, tmp_path / "data")
+    assert said in str(found.value)
+    assert "\n" not in str(found.value)
