@@ -14,6 +14,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,16 @@ _LATER = (
     "torch", "matplotlib.pyplot", "seaborn", "pandas", "pyarrow.parquet", "scipy.stats", "jinja2", "rich.progress",
     "bench.api.plans", "bench.api.results", "bench.api.horizons", "bench.api.updates", "bench.reporting.report",
     "bench.reporting.page.write", "bench.reporting.progress", "bench.reporting.updates", "bench.reporting.plans",
+    "bench.execution.estimate", "bench.execution.local", "bench.execution.preflight", "bench.execution.side_by_side",
+    "torchvision", "sklearn.datasets", "fvcore.nn", "safetensors.torch", "pynvml", "multiprocessing.pool",
 )  # fmt: skip
 
 
 def import_everything() -> None:
     """Import what commands need, on one thread; nothing is computed, so that a fork of this process is as good as a new one."""
     for name in _LATER:
-        importlib.import_module(name)
+        with suppress(ImportError):  # of an extra
+            importlib.import_module(name)
     import torch
 
     torch.set_num_threads(1)
@@ -232,7 +236,7 @@ UPDATES = Command(
     lambda at: [
         *("update", "--old", str(at / "old"), "--new", str(at / "new"), "--output", str(at / "up")),
         *("--image-size", "8", "--epochs", "2", "--batch-size", "4", "--architecture", "resnet8-narrow"),
-        *("--strategy", "naive[horizon=0.5]", "--seeds", "0", "--device", "cpu", "--threads", "1"),
+        *("--only", "naive", "--seeds", "0", "--device", "cpu", "--threads", "1"),
         *("--cache", str(at / "cache"), "--data-root", str(at / "data")),
     ],
     _updated,
