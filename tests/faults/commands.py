@@ -26,13 +26,18 @@ from bench.training import trial
 from tests.data.trees import class_folders
 from tests.equality import _learned
 
-# Everything that a command imports when it needs it.
+# Everything that a command imports when it needs it. Another user may not be able to read the interpreter's folder.
 _LATER = (
     "torch", "matplotlib.pyplot", "seaborn", "pandas", "pyarrow.parquet", "scipy.stats", "jinja2", "rich.progress",
     "bench.api.plans", "bench.api.results", "bench.api.horizons", "bench.api.updates", "bench.reporting.report",
     "bench.reporting.page.write", "bench.reporting.progress", "bench.reporting.updates", "bench.reporting.plans",
     "bench.execution.estimate", "bench.execution.local", "bench.execution.preflight", "bench.execution.side_by_side",
-    "torchvision", "sklearn.datasets", "fvcore.nn", "safetensors.torch", "pynvml", "multiprocessing.pool",
+    "bench.analysis.studies.equal_cost", "bench.api.tables", "bench.records.bulk", "bench.records.published",
+    "bench.records.rows", "bench.reporting.ablations", "bench.reporting.latex", "bench.strategies.variants",
+    "importlib.readers", "importlib.resources.readers", "pandas.core.methods.to_dict", "platformdirs.unix", "pyarrow.json",
+    "pyarrow.pandas_compat", "rich._emoji_codes", "sklearn.datasets.data", "sklearn.datasets.descr", "encodings.ascii",
+    "torch.utils.serialization.config", "torchvision", "sklearn.datasets",
+    "fvcore.nn", "safetensors.torch", "pynvml", "multiprocessing.pool",
 )  # fmt: skip
 
 
