@@ -50,22 +50,20 @@ def main() -> None:
         "clocks": set_back,
         "soak": lambda place: _soak(asked.trials, place),
     }
-    rows, lost = [], 0
+    print("| fault | points | survived | lost | tracebacks | seconds | |")
+    print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
+    lost = 0
     for kind in kinds:
         begun = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="bench-faults-") as place:
             Path(place).chmod(0o755)
             found = work[kind](Path(place))
-        rows.append((kind, found, time.monotonic() - begun))
         lost += found.points - found.survived + found.tracebacks
         for line in found.wrong:
             print(f"{kind}: {line}", file=sys.stderr)
-        print(f"{kind}: done", file=sys.stderr)
-    print("| fault | points | survived | lost | tracebacks | seconds | |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for kind, found, seconds in rows:
-        numbers = (found.points, found.survived, found.lost, found.tracebacks, round(seconds))
-        print(f"| {kind} | {' | '.join(map(str, numbers))} | {found.notes} |")
+        seconds = round(time.monotonic() - begun)
+        numbers = (found.points, found.survived, found.lost, found.tracebacks, seconds)
+        print(f"| {kind} | {' | '.join(map(str, numbers))} | {found.notes} |", flush=True)
     sys.exit(1 if lost else 0)
 
 

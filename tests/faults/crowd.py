@@ -58,7 +58,7 @@ def crowd(runs: int, seeds: int, place: Path, *, killed: int = 0, seed: int = 0)
         time.sleep(draws.random() * alone.seconds)
         started[number].kill()
     ended = [run.wait() for run in started]
-    return _judge(ended, command.outputs(whole), command.outputs(folder), leftovers(folder), killed)
+    return _judge(ended, command.outputs(whole), command.outputs(folder), [] if killed else leftovers(folder), killed)
 
 
 def _judge(ended: list[Ended], expected: dict, made: dict, left: list[str], killed: int) -> Found:
