@@ -43,9 +43,9 @@ class NoTeacher:
 class OldTeacher:
     """loss + strength * temperature^2 * KL(old model || network), over old images and old classes.
 
-    In the first share `until` of the steps. The mean is over the batch; new images count as 0. Source: Hinton et al. 2015, arXiv
-    1503.02531; for new tasks, Li & Hoiem 2016, arXiv 1606.09282. Here the teacher sees each image once, as it is, and the network
-    sees crops and flips of it.
+    In the first share `until` of the steps. The mean is over the batch; new images count as 0. The teacher sees each image
+    once, as it is; the network sees crops and flips of it.
+    Source: Hinton et al. 2015, arXiv 1503.02531; for new tasks, Li & Hoiem 2016, arXiv 1606.09282.
     """
 
     strength: float = 1.0

@@ -119,7 +119,7 @@ def test_a_variant_of_a_variant_is_named_after_the_file(four_aspects: Entrant):
         ),
         (
             {"start": Word("Uniform")},
-            r"four-aspects: start=Uniform: no such piece of this aspect. Use one of BeforeDecay, ",
+            r"four-aspects: start=Uniform: no such piece of this aspect. Use one of BeforeDecay, DirectionAwareShrink, Fresh",
         ),
         ({"start": Call("ShrinkAndPerturb", {"shrink": 0.9})}, r"start=ShrinkAndPerturb: perturb missing"),
         ({"start": Call("Keep", {"x": 1})}, r"start=Keep: unknown field x, expected one of: none"),
