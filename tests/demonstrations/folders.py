@@ -76,9 +76,9 @@ def tiny_imagenet(data: Path, folder: Path, each: int) -> None:
 
 # What to write, the folders of old and new images, epochs of the old model and of scratch.
 DEMONSTRATIONS: dict[str, tuple[Write, str, str, int, int]] = {
-    "photo-art": (photo_art, "photo", "art", 25, 24),
-    "photo-mixed": (photo_mixed, "old", "new", 30, 30),
-    "tiny-imagenet": (tiny_imagenet, "old", "new", 10, 6),
+    "photo-art": (photo_art, "photo", "art", 10, 12),
+    "photo-mixed": (photo_mixed, "old", "new", 12, 18),
+    "tiny-imagenet": (tiny_imagenet, "old", "new", 6, 5),
 }
 
 
@@ -107,7 +107,7 @@ def demonstrate(name: str, data: Path, folder: Path, each: int) -> None:
     told([sys.executable, str(elsewhere), old, _MODEL, str(_SIZE), str(before), "model.pt"], folder)
     given = ["--old", old, "--new", new, "--model", "model.pt", "--architecture", _MODEL, "--preprocessing", "imagenet"]
     words = [sys.executable, "-m", "bench", "update", *given, "--image-size", str(_SIZE), "--epochs", str(epochs)]
-    words += ["--batch-size", "32"]
+    words += ["--batch-size", "32", "--strategy", "optimized"]
     places = ["--output", "updated", "--cache", "cache", "--data-root", "data", "--device", "cpu", "--threads", "1"]
     told([*words, *places, "--dry-run"], folder)
     told([*words, *places], folder)
