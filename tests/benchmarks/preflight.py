@@ -74,7 +74,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with ProcessPoolExecutor() as pool:
+        with ProcessPoolExecutor(2) as pool:
             tasks = [pool.submit(write_class, folder, k, arguments.images // _CLASSES) for k in range(_CLASSES)]
             for task in tasks:
                 task.result()
