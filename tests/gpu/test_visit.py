@@ -17,6 +17,7 @@ from click.testing import CliRunner
 import bench
 from bench.errors import DataError
 from bench.records.provenance import COPIED_FROM, code_state
+from bench.records.speed import read_speeds
 from bench.records.store import find_trials
 from tests.gpu import pack as packing
 from tests.gpu import visit
@@ -100,7 +101,8 @@ def call(*words: object) -> subprocess.CompletedProcess[str]:
 
 
 def run(work: Path, out: Path, packed: Packed, *more: object) -> subprocess.CompletedProcess[str]:
-    options = ["--device", "cpu", "--skip-tests", "--skip-throughput", "--scenario", packed.scenario, "--seeds", "0"]
+    options = ["--device", "cpu", "--skip-tests", "--skip-throughput", "--speed", ""]
+    options += ["--scenario", packed.scenario, "--seeds", "0"]
     return call(work / "visit.py", "run", "--work", work, "--out", out, "--seconds", 110, *options, *more)
 
 
@@ -124,8 +126,12 @@ def test_no_piece_is_larger_than_asked(packed: Packed):
 def test_a_visit_brings_finished_trials_of_a_clean_commit_home_and_resumes(
     packed: Packed, received: Path, tmp_path: Path
 ):
-    first = run(received, tmp_path / "out", packed, "--strategy", "scratch")
+    speed = "--speed=--model mlp --pairs 2 --seconds 0.01 --images 256 --workers 0"
+    first = run(received, tmp_path / "out", packed, "--strategy", "scratch", speed)
     assert first.returncode == 0, first.stdout + first.stderr
+    [record] = read_speeds(tmp_path / "out")
+    assert (record.model, record.provenance.commit) == ("mlp", packed.pieces.commit)
+    assert "to bare" in first.stdout
     restored = np.load(received / "data" / "cifar100.npz")
     for key, array in made_up_cifar100().items():
         assert restored[key].dtype == array.dtype
@@ -182,7 +188,7 @@ def test_a_stage_that_fails_is_named_and_the_next_ones_get_their_turn(
         visit.Visit, "_doctor", lambda self, limit: self._command(["-c", "exit('oh')"], limit, "doctor")
     )
     monkeypatch.setattr(visit.Visit, "_bench_run", fails)
-    words = ["run", "--work", received, "--out", tmp_path / "out", "--skip-tests", "--skip-throughput"]
+    words = ["run", "--work", received, "--out", tmp_path / "out", "--skip-tests", "--skip-throughput", "--speed", ""]
     assert visit.main([str(word) for word in words]) == 1
     said = capsys.readouterr().out
     assert said == (tmp_path / "out" / "summary.txt").read_text()

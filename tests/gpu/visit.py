@@ -14,6 +14,7 @@ import io
 import json
 import lzma
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -30,7 +31,8 @@ MANIFEST = "manifest.json"
 # Held back from bench run: to stop it, and to pack the records.
 RESERVE_SECONDS = 10.0
 _INSTALL_SECONDS, _TREE_SECONDS, _DATA_SECONDS, _DOCTOR_SECONDS = 60.0, 20.0, 90.0, 60.0
-_TEST_SECONDS, _THROUGHPUT_SECONDS = 90.0, 60.0
+_TEST_SECONDS, _THROUGHPUT_SECONDS, _SPEED_SECONDS = 90.0, 60.0, 60.0
+_SPEED = "--model resnet18-32 --precision bf16 --pairs 5 --seconds 0.5"
 _STOP_SECONDS = 5.0  # for a command to end by itself after SIGINT
 _TOLD_LINES = 30  # of what bench run said; all of it is in run.log
 _STRATEGIES = ("scratch", "optimized", "naive")
@@ -191,6 +193,8 @@ class Visit:
             self._stage("tests", _TEST_SECONDS, self._test)
         if not asked.skip_throughput:
             self._stage("throughput", _THROUGHPUT_SECONDS, self._throughput)
+        if asked.speed:
+            self._stage("speed", _SPEED_SECONDS, self._speed)
         self._stage("bench run", asked.seconds, self._bench_run)
         self._stage("results", asked.seconds, self._pack_results, reserve=0.0)
         if self._failed:
@@ -306,6 +310,10 @@ class Visit:
         paths = ["--data-root", str(self._work / "data"), "--out", str(self._out / "throughput.json")]
         return f"\n{self._command([*words, *paths], limit, 'throughput').strip()}\n "
 
+    def _speed(self, limit: float) -> str:
+        words = ["-m", "bench", "speed", "--device", self._asked.device, "--results", str(self._out), "--profile"]
+        return f"\n{self._command([*words, *shlex.split(self._asked.speed)], limit, 'speed').strip()}\n "
+
     def _bench_run(self, limit: float) -> str:
         asked = self._asked
         words = ["-m", "bench", "run", "--scenario", asked.scenario, "--seeds", asked.seeds, "--device", asked.device]
@@ -415,6 +423,9 @@ def main(arguments: Sequence[str]) -> int:
     running.add_argument("--device", default="cuda")
     running.add_argument("--skip-tests", action="store_true")
     running.add_argument("--skip-throughput", action="store_true")
+    running.add_argument(
+        "--speed", default=_SPEED, help=f"options of bench speed; empty: none is run (default: {_SPEED})"
+    )
     asked = parser.parse_args(arguments)
     try:
         if asked.command == "receive":

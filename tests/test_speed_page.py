@@ -1,0 +1,35 @@
+"""The table in docs/speed.md is what the committed records give. To write it again: python -m tests.test_speed_page"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.records.speed import read_speeds
+from bench.reporting.layout import markdown
+from bench.reporting.speed import speed_cells
+
+_ROOT = Path(__file__).resolve().parents[1]
+_PAGE = _ROOT / "docs" / "speed.md"
+_COLUMNS = ("model", "image", "images_per_second", "bare", "bare_cpu", "usual", "usual_cpu", "evaluation", "others")
+
+
+def _table() -> str:
+    lines = markdown(speed_cells(read_speeds(_ROOT / "results")).pick(_COLUMNS)).splitlines()
+    return "\n".join(line for line in lines if line.startswith("|"))
+
+
+def _parts() -> tuple[str, str, str]:
+    """Return what is above the table, the table, and what is below it."""
+    lines = _PAGE.read_text(encoding="utf-8").splitlines()
+    inside = [place for place, line in enumerate(lines) if line.startswith("|")]
+    first, last = inside[0], inside[-1]
+    return "\n".join(lines[:first]), "\n".join(lines[first : last + 1]), "\n".join(lines[last + 1 :])
+
+
+def test_the_table_of_speeds_is_what_the_records_give():
+    assert _parts()[1] == _table()
+
+
+if __name__ == "__main__":
+    above, _, below = _parts()
+    _PAGE.write_text(f"{above}\n{_table()}\n{below}\n", encoding="utf-8")
