@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,11 @@ def torch_stream(seed: int, *names: str | int) -> torch.Generator:
     import torch
 
     return torch.Generator().manual_seed(stream_seed(seed, *names))
+
+
+def place_name(domain: str) -> str:
+    """Return what a domain is called where random numbers are drawn: its name or, of a folder, its last part, for it may move."""
+    return PurePath(domain).name
 
 
 def numpy_stream(seed: int, *names: str | int) -> np.random.Generator:

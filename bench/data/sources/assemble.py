@@ -13,7 +13,7 @@ from bench.data.files.folders import Listing, Use
 from bench.data.files.prepare import Prepared
 from bench.data.images import ImageRows, ImageSet, MappedPixels, Pixels, too_few_unseen
 from bench.errors import DataError
-from bench.streams import numpy_stream
+from bench.streams import numpy_stream, place_name
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def _sides(
         if len(free) < count:
             raise too_few_unseen(part.where, name, "test", len(free), count)
         # By name, not by position: another choice or order of classes does not change any class's own split.
-        test[numpy_stream(split_seed, "test", part.domain or "", name).permutation(free)[:count]] = True
+        test[numpy_stream(split_seed, "test", place_name(part.domain or ""), name).permutation(free)[:count]] = True
     yield "train", known[~test[known]]
     yield "test", known[test[known]]
 

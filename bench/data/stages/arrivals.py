@@ -9,7 +9,7 @@ import numpy as np
 from bench.data.images import ImageSet
 from bench.errors import DataError, ScenarioError
 from bench.scenario import Scenario
-from bench.streams import numpy_stream
+from bench.streams import numpy_stream, place_name
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _by_domain(scenario: Scenario, images: ImageSet) -> list[Arrival]:
         # Of a folder of test images for all stages, a class belongs to the stage that it came with first.
         _require_tested(images, test, classes, new if scenario.data.test else classes, name)
         cut = not scenario.own_folders or scenario.held_out("validation", place) is None
-        found.append(Arrival(classes, new, train, test, name, (name,), cut))
+        found.append(Arrival(classes, new, train, test, name, (place_name(name),), cut))
     return found
 
 

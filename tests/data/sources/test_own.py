@@ -392,3 +392,17 @@ def with_tests_inside(root: Path) -> None:
 def test_held_out_images_that_do_not_fit_are_one_line(held: Path, break_it: Callable[[Path], object], complaint: str):
     break_it(held)
     assert complaint in refused(own("mixed", held, **WHOLE), held)
+
+
+def test_folders_that_were_moved_are_split_alike(folders: Path, tmp_path: Path):
+    """By absolute paths, as bench update names them."""
+    moved = shutil.copytree(folders / "old", tmp_path / "elsewhere" / "old").parent
+    shutil.copytree(folders / "new", moved / "new")
+    held = []
+    for place in (folders, moved):
+        asked = own("domain-incremental", place)
+        stages = tuple(each.model_copy(update={"folder": str(place / (each.folder or ""))}) for each in asked.stages)
+        images = prepared(asked.model_copy(update={"stages": stages}), tmp_path)
+        split = cut(asked.model_copy(update={"stages": stages}), images)
+        held.append([pixels_at(images, part) for part in split.validation])
+    assert held[0] == held[1]
