@@ -34,7 +34,7 @@ _COMMANDS = {
 }
 
 
-def make(results: Path, scenarios: int, strategies: int, seeds: int, evaluations: int) -> None:
+def make(results: Path, scenarios: int, strategies: int, seeds: int, evaluations: int, schema: int) -> None:
     """Write records: curves that rise to 0.8, some faster than scratch's and some never there, with noise."""
     for scenario in range(scenarios):
         for number in range(strategies):
@@ -48,7 +48,7 @@ def make(results: Path, scenarios: int, strategies: int, seeds: int, evaluations
                     lines.append(evaluation(10 * place, accuracy, train_loss=draw.random(), **test))
                 name = f"strategy-{number:03d}" if number else "scratch"
                 where = {"scenario": f"scenario-{scenario:02d}", "strategy": name, "seed": seed}
-                write(results, trial(**where, steps=10 * evaluations, last=lines[-1]), lines)
+                write(results, trial(**where, steps=10 * evaluations, schema_version=schema, last=lines[-1]), lines)
 
 
 def measure(words: list[str]) -> tuple[float, float, float, int]:
@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--strategies", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--evaluations", type=int, default=200)
+    parser.add_argument("--schema", type=int, default=7, help="of the records; before 7 they hold no digest to verify")
     parser.add_argument("--only", action="append", choices=list(_COMMANDS), help="default: all but report")
     asked = parser.parse_args()
     count = asked.scenarios * asked.strategies * asked.seeds
@@ -75,7 +76,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results"
         begun = time.perf_counter()
-        make(results, asked.scenarios, asked.strategies, asked.seeds, asked.evaluations)
+        make(results, asked.scenarios, asked.strategies, asked.seeds, asked.evaluations, asked.schema)
         print(f"written in {time.perf_counter() - begun:.0f} s")
         for name in asked.only or [name for name in _COMMANDS if name != "report"]:
             words = [*_COMMANDS[name], *([str(results)] if name == "check" else ["--results", str(results)])]
