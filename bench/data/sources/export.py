@@ -32,6 +32,6 @@ def export_folders(images: ImageSet, folder: Path, old_classes: int) -> list[Pat
             make_folder(target)
             for place in np.flatnonzero(labels == label):
                 image = pixels[np.array([place])][0]
-                with replacing(target / f"{place:0{width}}.png") as part:
-                    Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(part)
+                with replacing(target / f"{place:0{width}}.png") as unfinished:
+                    Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(unfinished)
     return [folder / "old", folder / "new"]
