@@ -126,12 +126,8 @@ def test_no_piece_is_larger_than_asked(packed: Packed):
 def test_a_visit_brings_finished_trials_of_a_clean_commit_home_and_resumes(
     packed: Packed, received: Path, tmp_path: Path
 ):
-    speed = "--speed=--model mlp --pairs 2 --seconds 0.01 --images 256 --workers 0"
-    first = run(received, tmp_path / "out", packed, "--strategy", "scratch", speed)
+    first = run(received, tmp_path / "out", packed, "--strategy", "scratch")
     assert first.returncode == 0, first.stdout + first.stderr
-    [record] = read_speeds(tmp_path / "out")
-    assert (record.model, record.provenance.commit) == ("mlp", packed.pieces.commit)
-    assert "to bare" in first.stdout
     restored = np.load(received / "data" / "cifar100.npz")
     for key, array in made_up_cifar100().items():
         assert restored[key].dtype == array.dtype
@@ -196,6 +192,30 @@ def test_a_stage_that_fails_is_named_and_the_next_ones_get_their_turn(
     assert "bench run: FAILED: RuntimeError: two lines (" in said
     assert "failed: doctor, bench run" in said
     assert (tmp_path / "out" / "results.tgz").is_file()
+
+
+def test_a_visit_brings_the_speed_of_the_step_home(
+    packed: Packed, received: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    for stage in ("_doctor", "_bench_run"):
+        monkeypatch.setattr(visit.Visit, stage, lambda self, limit: "not now")
+    monkeypatch.setattr(visit, "_SPEED_SECONDS", 400.0)  # torch is loaded, by a busy machine perhaps
+    speed = "--model mlp --pairs 2 --seconds 0.01 --images 256 --workers 0 --threads 1"
+    words = [
+        "run",
+        "--work",
+        received,
+        "--out",
+        tmp_path / "out",
+        "--skip-tests",
+        "--skip-throughput",
+        "--device",
+        "cpu",
+    ]
+    assert visit.main([*map(str, words), f"--speed={speed}"]) == 0
+    [record] = read_speeds(tmp_path / "out")
+    assert (record.model, record.provenance.commit) == ("mlp", packed.pieces.commit)
+    assert "to bare" in capsys.readouterr().out
 
 
 def test_a_command_that_ignores_its_limit_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
