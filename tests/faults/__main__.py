@@ -1,6 +1,6 @@
 """The long form: prints one table of what was tried, what survived, and what was lost.
 
-    python -m tests.faults                      # 100 kills, every write, 8 runs at once, 500 trials, the clock
+    python -m tests.faults                      # 100 kills, every write, 2,000 mutations of each input, 8 runs at once, ...
     python -m tests.faults --kills 20 --every 10 --only kills,writes
 
 Each command is run in a forked process, so that importing torch is paid once. Exit code 1 if anything was lost.
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.faults.kills import Found
 
-KINDS = ("kills", "writes", "concurrency", "clocks", "soak")
+KINDS = ("kills", "writes", "fuzz", "concurrency", "clocks", "soak")
 _UNDER = "BENCH_FAULTS_UNDER_SHIM"
 
 
@@ -27,9 +27,10 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(KINDS), help="Kinds of faults, separated by commas.")
     parser.add_argument("--kills", type=int, default=100, help="SIGKILLs at random moments.")
     parser.add_argument("--every", type=int, default=1, help="Fail every so manieth call that writes.")
+    parser.add_argument("--mutations", type=int, default=2000, help="Of each kind of input.")
     parser.add_argument("--runs", type=int, default=8, help="Runs of one command at once.")
     parser.add_argument("--trials", type=int, default=500, help="Trials in one process.")
-    parser.add_argument("--seed", type=int, default=0, help="Of the moments of kills.")
+    parser.add_argument("--seed", type=int, default=0, help="Of the moments of kills, and of mutations.")
     asked = parser.parse_args()
     kinds = [kind for kind in KINDS if kind in asked.only.split(",")]
     if "writes" in kinds and _UNDER not in os.environ:
@@ -46,6 +47,7 @@ def main() -> None:
     work: dict[str, Callable[[Path], Found]] = {
         "kills": lambda place: kill_all(asked.kills, place, asked.seed),
         "writes": lambda place: fail_all(place, asked.every),
+        "fuzz": lambda place: _fuzz(asked.mutations, asked.seed),
         "concurrency": lambda place: _crowds(crowd, asked.runs, place),
         "clocks": set_back,
         "soak": lambda place: _soak(asked.trials, place),
@@ -65,6 +67,16 @@ def main() -> None:
         numbers = (found.points, found.survived, found.lost, found.tracebacks, seconds)
         print(f"| {kind} | {' | '.join(map(str, numbers))} | {found.notes} |", flush=True)
     sys.exit(1 if lost else 0)
+
+
+def _fuzz(mutations: int, seed: int) -> Found:
+    from tests.faults.fuzz import fuzz
+
+    found = Found()
+    for row in fuzz(mutations, seed, tell=lambda line: found.wrong.append(str(line))):
+        found.add(Found(row.points, row.survived, row.lost, row.tracebacks))
+    found.notes = f"{mutations:,} mutations of each kind of input, seed {seed}"
+    return found
 
 
 def _crowds(crowd: Callable[..., Found], runs: int, place: Path) -> Found:
