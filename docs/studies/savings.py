@@ -9,6 +9,7 @@ about a quarter of an hour. `show` writes savings.csv, savings.md and savings.pn
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ import click
 import numpy as np
 
 import bench
+from bench.cli.options import Seeds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,29 +128,20 @@ def table(results: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def seeds_of(text: str) -> list[int]:
-    """Return the seeds that "0-2,4" names."""
-    found: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        found += range(int(first), int(last or first) + 1)
-    return found
-
-
 @click.group()
 def main() -> None:
     """A map of the savings of `naive` on glyphs."""
 
 
 @main.command()
-@click.option("--seeds", default="0-4", show_default=True)
+@click.option("--seeds", type=Seeds(), default="0-4", show_default=True)
 @click.option("--results", default="results/savings", type=click.Path(path_type=Path), show_default=True)
 @click.option("--work", default="runs/savings", type=click.Path(path_type=Path), help="For archives and base models.")
 @click.option("--only", type=click.Choice(list(PANELS)), multiple=True, help="Panels; all if not given.")
-def run(seeds: str, results: Path, work: Path, only: tuple[str, ...]) -> None:
+def run(seeds: tuple[int, ...], results: Path, work: Path, only: tuple[str, ...]) -> None:
     """Train what is missing, seed by seed."""
     write_domains(work)
-    for seed in seeds_of(seeds):
+    for seed in seeds:
         done = set()
         for point in points():
             if (only and point.panel not in only) or point.scenario in done:
@@ -204,7 +197,8 @@ def draw(rows: pd.DataFrame) -> Any:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     drawn = [panel for panel in PANELS if (rows["panel"] == panel).any()]
-    figure, grid = plt.subplots(2, 3, figsize=(6.75, 4.4), sharey=True, layout="constrained")
+    lines = math.ceil(len(drawn) / 3)
+    figure, grid = plt.subplots(lines, 3, figsize=(6.75, 2.2 * lines), sharey=True, layout="constrained", squeeze=False)
     for axes, panel in zip(grid.flat, drawn, strict=False):
         mine = rows[rows["panel"] == panel]
         at = np.arange(len(mine))
