@@ -148,8 +148,6 @@ def run(seeds: tuple[int, ...], results: Path, work: Path, only: tuple[str, ...]
                 continue
             done.add(point.scenario)
             scenario = scenario_of(point, work)
-            if scenario.own_folders:
-                bench.prepare(scenario, cache=work / "cache")
             plan = bench.frontier(
                 scenario, ["naive"], HORIZONS, [seed], results=results, cache=work / "cache", device="cpu", threads=1
             )
