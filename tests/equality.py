@@ -27,7 +27,16 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 SCENARIOS = ("digits-7-3", "digits-4-2-2-2")
 FORMATS = ("table", "md", "csv", "json", "tex")
-_NOT_LEARNED = ("seconds", "joules", "load_average", "gpu_use", "unaccounted_share", "provenance", "sittings")
+_NOT_LEARNED = (
+    "seconds",
+    "joules",
+    "load_average",
+    "gpu_use",
+    "unaccounted_share",
+    "provenance",
+    "sittings",
+    "evals_sha256",
+)
 _MADE_UP = {"commit": "0" * 40, "modified": False, "command": "bench run", "started": "2026-01-01T00:00:00+00:00"}
 
 

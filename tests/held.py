@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from bench import Fresh, OneCycle, Strategy
+from bench.interrupts import asked
 
 gate, calls = Path({gate!r}), []
 
@@ -27,7 +28,7 @@ class Stand:
         calls.append(1)
         if len(calls) > {after} and gate.exists():
             (gate / str(os.getpid())).touch()
-            while gate.exists():
+            while gate.exists() and not asked():
                 time.sleep(0.01)
 
 
@@ -36,7 +37,10 @@ strategy = Strategy(title="Held", start=Fresh(), schedule=OneCycle(warmup=0.2), 
 
 
 class Gate:
-    """A folder that holds every process which trains `held.py` for more than `after` steps, while it exists."""
+    """A folder that holds every process which trains `held.py` for more than `after` steps, while it exists.
+
+    A process that a signal asks to end is let go, for it ends after its step.
+    """
 
     def __init__(self, folder: Path, after: int):
         self.folder = folder / "gate"

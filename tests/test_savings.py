@@ -56,8 +56,13 @@ def test_the_table_and_the_figure_say_what_is_open(study: dict):
         ]
     )
     lines = study["markdown"](rows).splitlines()
-    assert lines[2] == "| New classes, % of all 47 | 4 | 2.34 | < 1.00 to 5.93 | 3 |"
-    assert lines[3] == "| Old images still at hand, % | 20 | < 1.00 |  | 3 |"
+    assert lines[6] == "| New classes, % of all 47 | 4 | 2.34 | < 1.00 to 5.93 | 3 |"
+    assert lines[7] == "| Old images still at hand, % | 20 | < 1.00 |  | 3 |"
     figure = study["draw"](rows)
     drawn = [axes for axes in figure.axes if axes.get_xlabel()]
     assert [axes.get_xlabel() for axes in drawn] == ["New classes, % of all 47", "Old images still at hand, %"]
+
+
+def test_the_committed_table_is_made_from_the_committed_records(study: dict):
+    rows = study["table"](SCRIPT.parents[2] / "results" / "savings")
+    assert study["markdown"](rows) == (SCRIPT.parent / "savings.md").read_text(encoding="utf-8")

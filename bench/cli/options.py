@@ -209,6 +209,13 @@ _WHAT = (
         help="The same with several values: a variant for each, such as horizon=0.2,0.3,0.5. Several grids: their product.",
     ),
 )
+_jobs_option = click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Trials that run side by side on the CPU, each in a process of its own. Learns the same, bit for bit.",
+)
 _WHERE = (
     device_option,
     data_root_option,
@@ -231,13 +238,7 @@ _WHERE = (
         show_default="one per core; with --jobs above 1: one",
         help="CPU threads of PyTorch in each process; kept for the whole run, and recorded.",
     ),
-    click.option(
-        "--jobs",
-        type=click.IntRange(min=1),
-        default=1,
-        show_default=True,
-        help="Trials that run side by side on the CPU, each in a process of its own. Learns the same, bit for bit.",
-    ),
+    _jobs_option,
     single_writer_option,
 )
 
@@ -254,7 +255,7 @@ def running_options(command: Command) -> Command:
 
 def where_options(command: Command) -> Command:
     """Add the options that say where and with what to train, for a command whose trials run one after the other."""
-    return _adding(*_WHERE[:-1])(command)
+    return _adding(*(option for option in _WHERE if option is not _jobs_option))(command)
 
 
 def output_options(command: Command) -> Command:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import random
@@ -108,6 +109,7 @@ def write_made_up(results: Path, specs: Sequence[TrialSpec], evaluations: int, p
             base=None,
             provenance=place,
             status="finished",
+            evals_sha256=hashlib.sha256(texts[curve].encode()).hexdigest(),
             summary=_summary(curves[curve][-1], f"{spec.entrant.name}-{spec.seed}"),
         )
         folder = trial_folder(results, scenario.name, spec.entrant.name, spec.horizon, spec.seed)

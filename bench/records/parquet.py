@@ -14,7 +14,7 @@ History of the format:
 1  first version.
 2  selection_seconds and regularizer_flops in Records.trials.
 3  feature_flops, head_flops and feature_bytes in Records.trials.
- 5  may_have_seen in Records.trials; records that are left out.
+ 5  may_have_seen and tuning_flops in Records.trials; records that are left out.
 """
 
 from __future__ import annotations

@@ -71,12 +71,13 @@ class RecordWriter:
         remove(self._evals)
         self.save(record)
 
-    def save(self, record: TrialRecord) -> None:
-        """Write trial.json; once the trial has ended, with the digest of its evaluations."""
+    def save(self, record: TrialRecord) -> TrialRecord:
+        """Write trial.json; once the trial has ended, with the digest of its evaluations. Returns the record as written."""
         if record.ended:
             digest = hashlib.sha256(read_lines(self.folder)).hexdigest()
             record = record.model_copy(update={"evals_sha256": digest})
         write_atomically(self.folder / TRIAL, (record.model_dump_json(indent=1) + "\n").encode())
+        return record
 
     def append(self, row: EvalRow) -> None:
         """Add one evaluation, in a single write."""

@@ -133,7 +133,7 @@ class ShrinkAndNoise:
 class GradientStart(Start, Protocol):
     """A start that changes the weights once more, by gradients. Its passes over all images are charged."""
 
-    def shrink(
+    def by_gradients(
         self, weights: Weights, old: Weights, new: Weights, parameters: frozenset[str], charge: ChargeParameters
     ) -> Weights:
         """Return the state dict that the update starts from.
@@ -167,7 +167,7 @@ class DirectionAwareShrink:
     def weights(self, base: Weights, fresh: Weights, parameters: frozenset[str], charge: ChargeParameters) -> Weights:
         return base
 
-    def shrink(
+    def by_gradients(
         self, weights: Weights, old: Weights, new: Weights, parameters: frozenset[str], charge: ChargeParameters
     ) -> Weights:
         charge(10)  # g: 3; the cosine's three products and sums: 6; shrinking: 1

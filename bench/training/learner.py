@@ -311,7 +311,7 @@ class Learner:
         if isinstance(strategy.start, GradientStart):
             old, new = (self._mean_gradient(arrived) for arrived in (False, True))
             with running(strategy.start):
-                shrunk = strategy.start.shrink(weights, old, new, names, self.ledger.charge_parameters)
+                shrunk = strategy.start.by_gradients(weights, old, new, names, self.ledger.charge_parameters)
                 self._model.load_state_dict(dict(shrunk))
         self.enter(0)
         if strategy.head.images:

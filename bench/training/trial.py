@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -366,7 +366,7 @@ class Trial:
         reason = f"diverged at step {facts.step} with loss {facts.loss}: {facts.why}"
         changes = {"status": "diverged", "reason": reason, "diverged": facts}
         record = self._record.model_copy(update=changes)
-        self._writer.save(record)
+        record = self._writer.save(record)
         return Finished(record, self._learner.weights(), self._learner.learning_speed())
 
     def _close(self) -> Finished:
@@ -396,8 +396,7 @@ class Trial:
         finished = Finished(record, weights, self._learner.learning_speed(), self._learner.before_decay())
         if self._keep:
             self._keep(finished)
-        self._writer.save(record)
-        return finished
+        return replace(finished, record=self._writer.save(record))
 
 
 def _largest_share(labels: Tensor) -> float:

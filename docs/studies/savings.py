@@ -173,7 +173,8 @@ def show(results: Path, out: Path) -> None:
 
 def markdown(rows: pd.DataFrame) -> str:
     """Return the rows as a table in Markdown."""
-    lines = ["| what arrives | | speedup, FLOPs | 95 % interval | n |", "| --- | ---: | ---: | --- | ---: |"]
+    lines = ["# The map of savings", "", "Made by `python docs/studies/savings.py show` from `results/savings/`.", ""]
+    lines += ["| what arrives | | speedup, FLOPs | 95 % interval | n |", "| --- | ---: | ---: | --- | ---: |"]
     for _, row in rows.iterrows():
         sign = "< " if row["relation"] == "<" else ""
         lines.append(
@@ -195,8 +196,11 @@ def draw(rows: pd.DataFrame) -> Any:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     drawn = [panel for panel in PANELS if (rows["panel"] == panel).any()]
-    lines = math.ceil(len(drawn) / 3)
-    figure, grid = plt.subplots(lines, 3, figsize=(6.75, 2.2 * lines), sharey=True, layout="constrained", squeeze=False)
+    columns = 2 if len(drawn) in (2, 4) else 3
+    lines = math.ceil(len(drawn) / columns)
+    figure, grid = plt.subplots(
+        lines, columns, figsize=(6.75, 2.2 * lines), sharey=True, layout="constrained", squeeze=False
+    )
     for axes, panel in zip(grid.flat, drawn, strict=False):
         mine = rows[rows["panel"] == panel]
         at = np.arange(len(mine))
@@ -208,7 +212,7 @@ def draw(rows: pd.DataFrame) -> Any:
                 axes.plot([place, place], [row["low"], row["high"]], color="C0", linewidth=1)
                 for end, is_open, sign in (("low", row["low_open"], "v"), ("high", row["high_open"], "^")):
                     axes.plot(place, row[end], sign if is_open else "_", color="C0", markersize=4 if is_open else 6)
-        axes.set_xticks(at, mine["label"].str.replace(" (?=[a-z]+$)", "\n", regex=True))
+        axes.set_xticks(at, mine["label"].str.wrap(11))
         axes.set_xlim(-0.5, len(mine) - 0.5)
         axes.set_xlabel(PANELS[panel])
         axes.set_yscale("log")

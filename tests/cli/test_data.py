@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -168,9 +170,12 @@ def test_a_training_image_that_is_held_out_too_is_said_and_a_changed_file_is_fou
     listing = list_class_folders(digits / "old" / "train")
     prepared = find_prepared(listing, 8, root)
     text = (prepared.folder / "files.txt").read_text()
-    (prepared.folder / "files.txt").write_text(
-        ("0" if text[0] != "0" else "1") + text[1:]
-    )  # as if the first had changed
+    other = ("0" if text[0] != "0" else "1") + text[1:]  # as if the first had changed
+    (prepared.folder / "files.txt").write_text(other)
+    manifest = json.loads((prepared.folder / "manifest.json").read_text())
+    del manifest["manifest_sha256"]  # from before manifests had one
+    manifest["files_sha256"] = hashlib.sha256(other.encode()).hexdigest()
+    (prepared.folder / "manifest.json").write_text(json.dumps(manifest))
     line = refused(bench("data", "verify", "--scenario", mine, "--data-root", root))
     assert f"{listing.folder / listing.files[0]}: changed since it was prepared. Remove " in line
 

@@ -37,7 +37,7 @@ _LATER = (
     "importlib.readers", "importlib.resources.readers", "pandas.core.methods.to_dict", "platformdirs.unix", "pyarrow.json",
     "pyarrow.pandas_compat", "rich._emoji_codes", "sklearn.datasets.data", "sklearn.datasets.descr", "encodings.ascii",
     "torch.utils.serialization.config", "torchvision", "sklearn.datasets",
-    "fvcore.nn", "safetensors.torch", "pynvml", "multiprocessing.pool",
+    "encodings.utf_8_sig", "fvcore.nn", "safetensors.torch", "pynvml", "multiprocessing.pool",
 )  # fmt: skip
 
 

@@ -93,7 +93,7 @@ class TestStart:
         names = frozenset(weights) - {"bn.running_mean"}
         shrink = DirectionAwareShrink(floor=0.3, weight=0.5)
         assert shrink.weights(weights, FRESH, names, pytest.fail) is weights
-        found = shrink.shrink(weights, old, new, names, charged.append)
+        found = shrink.by_gradients(weights, old, new, names, charged.append)
         assert torch.allclose(found["conv.weight"], torch.tensor([[[[2.88, 3.84]], [[0.9, 1.2]]]]))
         assert torch.allclose(found["head.weight"], torch.tensor([[2.0, 0.0], [0.0, 0.6], [1.2, 0.0]]))
         assert torch.allclose(found["head.bias"], torch.tensor([1.0, 1.0, 0.0]))

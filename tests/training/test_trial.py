@@ -113,6 +113,9 @@ class SteadyGpu:
         self.readings += 1
         return 10.0 * self.readings
 
+    def power_watts(self) -> float:
+        return 100.0
+
     def foreign_processes(self) -> int:
         return 0
 

@@ -314,7 +314,7 @@ def flip_text(name: str):
         (flip_pixel, "images.npy: images 2..3 have changed since they were written", [1]),
         (flip_text("files.txt"), "files.txt: does not have the SHA-256 that it was written with", []),
         (flip_text("manifest.json"), "manifest.json: does not have the SHA-256 that it was written with", []),
-        (lambda folder: (folder / "manifest.json").write_bytes(b""), "manifest.json: does not have the SHA-256", []),
+        (lambda folder: (folder / "manifest.json").write_bytes(b""), "manifest.json: cannot be read", []),
     ],
     ids=["pixel", "files.txt", "manifest.json", "empty"],
 )
@@ -355,13 +355,23 @@ def test_chunks_cover_every_row_once_and_hold_few_large_images():
     assert next(chunk_rows(10_000, 512))[1] == 21  # 16 MiB
 
 
+def unsigned(text: str, chunks: int = 1) -> str:
+    """A manifest from before they had a checksum of their own."""
+    content = json.loads(text)
+    del content["manifest_sha256"]
+    content["sha256"] *= chunks
+    content["digest"] = hashlib.sha256("".join(content["sha256"]).encode()).hexdigest()
+    return json.dumps(content)
+
+
 BROKEN_MANIFESTS = {
     "no JSON": (lambda text: text[:-5], "manifest.json: cannot be read"),
     "too deep": (lambda text: "[" * 100_000, "manifest.json: cannot be read (nested too deeply)"),
     "a missing key": (lambda text: text.replace('"skipped"', '"left"'), "manifest.json: skipped: missing"),
     "another type": (lambda text: text.replace('"skipped": {}', '"skipped": 3'), "manifest.json: skipped: found 3"),
-    "a changed digest": (lambda text: text.replace('"sha256": [', '"sha256": ["",'), "manifest.json: sha256: 2 chunks"),
-    "another digest": (lambda text: text.replace('"digest": "', '"digest": "0'), "manifest.json: digest: not that of"),
+    "a changed digest": (lambda text: text.replace('"sha256": [', '"sha256": ["",'), "not have the SHA-256"),
+    "an older one's": (lambda text: unsigned(text).replace('"digest": "', '"digest": "0'), "digest: not that of"),
+    "chunks of another tree": (lambda text: unsigned(text, chunks=2), "manifest.json: sha256: 2 chunks"),
 }
 
 
