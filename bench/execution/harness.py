@@ -46,7 +46,7 @@ def measure_harness(trials: int, evaluations: int, told: Callable[[str], None] =
     if trials < 2 * _SEEDS:
         raise BenchError(f"--trials {trials}: expected at least {2 * _SEEDS}: scratch and another strategy. Raise it.")
     place = _place()
-    specs = _specs(trials)
+    specs = _specs(trials, evaluations)
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder)
         told(f"writing {len(specs):,} trials of {evaluations} evaluations")
@@ -75,8 +75,10 @@ def _place() -> Provenance:
     return describe_run(scenario, "made up", "made up", torch.device("cpu"), False, "eager", "system")
 
 
-def _specs(trials: int) -> list[TrialSpec]:
+def _specs(trials: int, evaluations: int) -> list[TrialSpec]:
     scenario = scenario_of(CASES["resnet8-12"], "fp32")
+    grid = scenario.evaluation.model_copy(update={"points": evaluations})
+    scenario = scenario.model_copy(update={"evaluation": grid})
     found = []
     for number in range(trials // _SEEDS):
         name = f"strategy-{number:04d}" if number else REFERENCE
