@@ -15,7 +15,7 @@ run: .venv/installed
 	$(BIN)/bench report --scenario glyphs-32-15 --formats png --width page
 
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .
