@@ -76,7 +76,7 @@ def test_a_frontier_a_whole_life_curves_and_all_together(results: bench.Results)
     assert "four-aspects" in set(results.whole_life("digits-4-2-2-2").frame["strategy"])
     curves = results.curves("mnist-usps", currency="steps").frame
     assert curves.groupby("strategy")["cost"].max().to_dict() == {"naive": 1892, "four-aspects": 757, "scratch": 1892}
-    assert results.pooled().frame["scenarios"].unique().tolist() == [9]
+    assert results.pooled().frame["scenarios"].unique().tolist() == [10]
     with pytest.raises(RecordError, match="mnist-usps: has one update, expected a chain"):
         results.whole_life("mnist-usps")
 
@@ -138,7 +138,7 @@ def test_a_scenario_is_a_name_a_path_or_an_object_and_only_its_own_trials_count(
         results.leaderboard(changed)
     with pytest.raises(ScenarioError, match=r"is a folder, expected a \.toml file"):
         results.leaderboard(tmp_path)
-    with pytest.raises(RecordError, match=r"7 scenarios; name one of: cifar100"):
+    with pytest.raises(RecordError, match=r"8 scenarios; name one of: cifar100"):
         results.leaderboard()
 
 
