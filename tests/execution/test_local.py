@@ -283,10 +283,10 @@ def test_a_base_model_whose_record_was_finished_has_its_weights(make: Make, tmp_
 
     save = RecordWriter.save
 
-    def look(writer, record) -> None:
+    def look(writer, record):
         if record.status == "finished" and record.update == 0:
             assert (writer.folder / "base.pt").exists()
-        save(writer, record)
+        return save(writer, record)
 
     monkeypatch.setattr(RecordWriter, "save", look)
     assert "base seed 0" in begun(make(BASELINES[1:2]))
