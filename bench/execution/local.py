@@ -379,6 +379,8 @@ class LocalRun:
                 listener.ended(label, None)
                 raise
             listener.ended(label, read_trial(self._bases.folder(seed)))
+        elif self._given is None:
+            self._bases.tidy(seed)
         old = self.old_model()
         if base.given is not None and old is not None:
             facts = {

@@ -91,6 +91,13 @@ class BaseStore:
         saved = load_checkpoint(self.folder(seed) / "base.pt")
         return _base_of(saved, record, self.key) if saved else None
 
+    def _checkpoint(self, seed: int) -> Path:
+        return self.folder(seed).with_suffix(".checkpoint")
+
+    def tidy(self, seed: int) -> None:
+        """Delete the checkpoints that a run left which ended right after the record of its finished base model."""
+        remove_checkpoint(self._checkpoint(seed))
+
     def obtain(
         self,
         seed: int,
@@ -105,6 +112,7 @@ class BaseStore:
         it diverged.
         """
         folder = self.folder(seed)
+        checkpoint = self._checkpoint(seed)
         with locked(folder.with_suffix(".lock"), wait=True):
             there = self.load(seed)
             if there is not None:
@@ -114,7 +122,6 @@ class BaseStore:
                 raise _diverged(seed, before)
             self._clear(seed, before)
             spec = TrialSpec(self.scenario, base_entrant(self.scenario), 0, seed)
-            checkpoint = folder.with_suffix(".checkpoint")
 
             def keep(finished: Finished) -> None:
                 kept = {"weights": finished.weights, "learning_speed": finished.learning_speed}

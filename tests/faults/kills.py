@@ -56,16 +56,19 @@ def kill_all(count: int, place: Path, seed: int = 0) -> Found:
 
 
 def kill_one(command: Command, count: int, place: Path, seed: int = 0) -> Found:
-    """Kill one command `count` times, a few in a row on one folder, and then let it finish."""
-    whole = place / "whole"
-    whole.mkdir(parents=True)
-    command.set_up(whole)
-    undisturbed = Forked(command.words(whole), checkpoint_always).wait()
+    """Kill one command `count` times, a few in a row on one folder, and then let it finish.
+
+    Always in the same folder: a scenario of one's own folders holds their paths.
+    """
+    folder = place / "at"
+    folder.mkdir(parents=True)
+    command.set_up(folder)
+    undisturbed = Forked(command.words(folder), checkpoint_always).wait()
     assert undisturbed.code == 0, undisturbed.stderr
-    expected = command.outputs(whole)
+    expected = command.outputs(folder)
+    shutil.rmtree(folder)
     found, draws = Found(), random.Random(f"{seed} {command.name}")
     while found.points < count:
-        folder = place / f"cut-{found.points}"
         folder.mkdir()
         command.set_up(folder)
         killed = 0
