@@ -24,6 +24,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.records.made_up import seal
+
 ROOT = Path(__file__).resolve().parents[1]
 SCENARIOS = ("digits-7-3", "digits-4-2-2-2")
 FORMATS = ("table", "md", "csv", "json", "tex")
@@ -36,6 +38,7 @@ _NOT_LEARNED = (
     "provenance",
     "sittings",
     "evals_sha256",
+    "record_sha256",
 )
 _MADE_UP = {"commit": "0" * 40, "modified": False, "command": "bench run", "started": "2026-01-01T00:00:00+00:00"}
 
@@ -110,6 +113,7 @@ def _make_up(folder: Path) -> None:
     for row in lines:
         _made_up_clocks(row, row["step"])
     (folder / "evals.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    seal(folder)
 
 
 def _made_up_clocks(part: dict[str, Any], steps: int) -> None:

@@ -23,7 +23,7 @@ from bench.execution.speed import CASES, scenario_of
 from bench.metering.flops import FlopCount
 from bench.records.schema import EvalRow, FlopFacts, Provenance, Summary, TrialRecord
 from bench.records.speed import HarnessRecord, Piece
-from bench.records.store import trial_folder
+from bench.records.store import sealed, trial_folder
 from bench.strategies.schedule import OneCycle
 from bench.strategies.start import Fresh
 from bench.strategies.strategy import Entrant, Strategy
@@ -116,7 +116,7 @@ def write_made_up(results: Path, specs: Sequence[TrialSpec], evaluations: int, p
         )
         folder = trial_folder(results, scenario.name, spec.entrant.name, spec.horizon, spec.seed)
         folder.mkdir(parents=True)
-        (folder / "trial.json").write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (folder / "trial.json").write_text(sealed(record).model_dump_json(indent=1) + "\n", encoding="utf-8")
         (folder / "evals.jsonl").write_text(texts[curve], encoding="utf-8")
 
 

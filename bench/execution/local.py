@@ -44,6 +44,7 @@ from bench.training.provenance import describe_run
 from bench.training.step import StepChoice, choose_step
 from bench.training.trial import Finished, Trial
 
+_LOG = logging.getLogger(__name__)
 # How long to wait before asking again for trials that other processes run.
 TAKEN_SECONDS = 0.5
 
@@ -140,7 +141,7 @@ class LocalRun:
         self._bases = BaseStore(cache, scenario.whole, self.device, whole_hash, given)
         self._chain = ChainStore(cache, self._bases.key)
         self.trials = self.look()
-        check_chains(self.trials, self._chain)
+        check_chains(self.trials)
         # By (update, whole), see build_update. Two are kept: stage 0 and an update, or one update both ways.
         self.data_of = lru_cache(maxsize=2)(self._build_update)
 
@@ -216,6 +217,9 @@ class LocalRun:
         self.old_model()
         require_writable(self._results, "--results")
         require_writable(self._cache, "--cache")
+        for trial in self.trials:
+            if not trial.due and trial.record:  # a run may have ended between its record and this
+                remove_checkpoint(self._checkpoint(trial, trial.record.previous_sha256))
         due = [trial for trial in self.trials if trial.due]
         listener.planned(len(self.trials), len(due), self._steps(due))
         return due
@@ -310,12 +314,18 @@ class LocalRun:
         # Held from before its base model is made, so that another run goes on with what is free.
         with locked(trial.folder.with_name(f"{trial.folder.name}.lock")):
             found = plan_trial(spec, self._results, self.device.type, self._data_hash, fresh=self._fresh)
-            if not (found.due or (trial.state == "damaged" and self._chain.damaged(spec))):
-                return  # another process has finished it since
+            if not found.due:
+                if trial.state != "damaged" or not self._chain.lacks(spec, found.record):
+                    return  # another process has finished it since
+                _LOG.warning(
+                    "bench: %s: finished, but the model that update %d starts from is missing or damaged; it runs again",
+                    trial.folder,
+                    spec.update + 1,
+                )
             old = self._old_model(trial, listener) if spec.entrant.strategy.needs_base else None
             update = self.data_of(spec.update, spec.whole and self.restricted)
             base = align(*old, update.indices) if old else None
-            checkpoint = self._checkpoint(trial, base)
+            checkpoint = self._checkpoint(trial, base.previous_sha256 if base else None)
             make_folder(checkpoint.parent)
             if self._fresh:
                 remove_checkpoint(checkpoint)
@@ -357,10 +367,7 @@ class LocalRun:
         if found is None or record is None or record.summary is None:
             raise TrialError(f"not run: update {before.update} left no model")
         if found[0].previous_sha256 != record.summary.weights_sha256:
-            raise TrialError(
-                f"not run: the model of update {before.update} in the cache is not the one in its record; "
-                "run the chain again with --fresh"
-            )
+            raise TrialError(f"not run: the model of update {before.update} in the cache is not the one in its record")
         return found
 
     def _base(self, seed: int, listener: Listener) -> Base:
@@ -391,7 +398,7 @@ class LocalRun:
             base = replace(base, given=base.given.model_copy(update=facts))
         return base
 
-    def _checkpoint(self, trial: PlannedTrial, base: Base | None) -> Path:
+    def _checkpoint(self, trial: PlannedTrial, previous_sha256: str | None) -> Path:
         """Return the file: one per trial, device type and record folder and, in a chain, per model it starts from."""
         spec = trial.spec
         identity = [
@@ -403,7 +410,7 @@ class LocalRun:
             self.device.type,
             self._data_hash,
             str(trial.folder.resolve()),
-            *([base.previous_sha256] if base and base.previous_sha256 else []),
+            *([previous_sha256] if previous_sha256 else []),
         ]
         return self._cache / "checkpoints" / f"{digest(identity)}.pt"
 

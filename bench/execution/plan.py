@@ -86,21 +86,23 @@ def plan_trial(spec: TrialSpec, results: Path, device_type: str, data_hash: str,
 
 
 def mend_chains(trials: Sequence[PlannedTrial], chain: ChainStore) -> list[PlannedTrial]:
-    """Return the trials, with those due again whose model is damaged and needed by the next update."""
-    needed = {_key(trial.spec, trial.spec.update - 1) for trial in trials if trial.due}
+    """Return the trials, with those due again whose model the next update needs, and the cache has no longer, or not whole."""
+    needed, mended = set(), dict[int, PlannedTrial]()
+    for place, trial in sorted(enumerate(trials), key=lambda each: -each[1].spec.update):
+        spec = trial.spec
+        if not spec.entrant.strategy.needs_base:
+            continue
+        if trial.state == "finished" and _key(spec, spec.update) in needed and chain.lacks(spec, trial.record):
+            trial = mended[place] = replace(trial, state="damaged")
+        if trial.due:
+            needed.add(_key(spec, spec.update - 1))
+    return [mended.get(place, trial) for place, trial in enumerate(trials)]
 
-    def damaged(trial: PlannedTrial) -> bool:
-        wanted = trial.state == "finished" and _key(trial.spec, trial.spec.update) in needed
-        return wanted and trial.spec.entrant.strategy.needs_base and chain.damaged(trial.spec)
 
-    return [replace(trial, state="damaged") if damaged(trial) else trial for trial in trials]
+def check_chains(trials: Sequence[PlannedTrial]) -> None:
+    """Check that each finished update started from its strategy's own previous update.
 
-
-def check_chains(trials: Sequence[PlannedTrial], chain: ChainStore) -> None:
-    """Check that each update can start, or did start, from its strategy's own previous update.
-
-    trials: all updates of every chain. Raises RecordError if the model of a finished update is missing and a later one
-    needs it, or if a finished update did not start from the model recorded before it.
+    trials: all updates of every chain. Raises RecordError for one that did not start from the model recorded before it.
     """
     planned = {_key(trial.spec, trial.spec.update): trial for trial in trials}
     for trial in trials:
@@ -108,11 +110,6 @@ def check_chains(trials: Sequence[PlannedTrial], chain: ChainStore) -> None:
         before = planned.get(_key(spec, spec.update - 1))
         if before is None or before.state != "finished" or not spec.entrant.strategy.needs_base:
             continue
-        if trial.due and not chain.path(before.spec).is_file():
-            raise RecordError(
-                f"{before.folder}: finished, but the model it left is not in the cache, and update {spec.update} starts from "
-                "it. Name the cache of the run that made it with --cache, or run the chain again with --fresh."
-            )
         if not trial.due and trial.record and before.record and before.record.summary:
             left, started = before.record.summary.weights_sha256, trial.record.previous_sha256
             if left != started:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from bench.catalog import LARGEST_SEED
 from bench.errors import first_fault
 from bench.records.grid import evaluation_steps
-from bench.records.versions import DIGESTS_FROM, RULES_VERSION, SCHEMA_VERSION
+from bench.records.versions import DIGESTS_FROM, RULES_VERSION, SCHEMA_VERSION, SEALED_FROM
 from bench.scenario import MOST_POINTS, NAME
 
 # RULES 1: phases account for the wall time to within 1 %; in short trials, to within the time a busy machine takes between two.
@@ -328,6 +328,7 @@ class TrialRecord(_Record):
     """The content of trial.json.
 
     evals_sha256: of the content of evals.jsonl, in lines that end in a line feed; None while the trial runs, and before schema 7.
+    record_sha256: of everything else in the record, see store.sealed; None before schema 8.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -357,6 +358,7 @@ class TrialRecord(_Record):
     validation_images: int | None = None
     summary: Summary | None = None
     evals_sha256: str | None = None
+    record_sha256: str | None = None
 
     @model_validator(mode="after")
     def _holds_together(self) -> TrialRecord:
@@ -375,6 +377,11 @@ class TrialRecord(_Record):
         if self.ended and self.schema_version >= DIGESTS_FROM and self.evals_sha256 is None:
             raise ValueError(f"evals_sha256: missing in a trial that is {self.status}")
         return self
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether its schema has a digest of the record itself."""
+        return self.schema_version >= SEALED_FROM
 
     @property
     def ended(self) -> bool:

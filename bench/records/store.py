@@ -6,10 +6,10 @@ import codecs
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 
@@ -74,10 +74,15 @@ class RecordWriter:
     def save(self, record: TrialRecord) -> TrialRecord:
         """Write trial.json; once the trial has ended, with the digest of its evaluations. Returns the record as written."""
         if record.ended:
-            digest = hashlib.sha256(read_lines(self.folder)).hexdigest()
-            record = record.model_copy(update={"evals_sha256": digest})
+            record = record.model_copy(update={"evals_sha256": self.digest()})
+        record = sealed(record)
         write_atomically(self.folder / TRIAL, (record.model_dump_json(indent=1) + "\n").encode())
         return record
+
+    def digest(self, count: int | None = None) -> str:
+        """Return the SHA-256 of the evaluations so far, or of the first `count`."""
+        lines = read_lines(self.folder).splitlines(keepends=True)
+        return hashlib.sha256(b"".join(lines[:count])).hexdigest()
 
     def append(self, row: EvalRow) -> None:
         """Add one evaluation, in a single write."""
@@ -90,10 +95,23 @@ class RecordWriter:
         write_atomically(self._evals, text.encode())
 
 
+def sealed(record: TrialRecord) -> TrialRecord:
+    """Return the record with the digest of all the rest of it, by which a reader sees that it was changed since."""
+    content = json.loads(record.model_dump_json())
+    return record.model_copy(update={"record_sha256": record_digest(content)})
+
+
+def record_digest(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of trial.json's plain values, but for record_sha256, as JSON with sorted keys and without spaces."""
+    rest = {name: value for name, value in content.items() if name != "record_sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def read_trial(folder: Path) -> TrialRecord | None:
     """Return the record in `folder`, or None if none was begun.
 
-    Raises DamagedError if trial.json is not readable, naming the key; RecordError if it has another schema version.
+    Raises DamagedError if trial.json is not readable, naming the key, or was changed since it was written; RecordError if it has
+    another schema version.
     """
     path = folder / TRIAL
     try:
@@ -113,11 +131,25 @@ def read_trial(folder: Path) -> TrialRecord | None:
             f"{path}: schema version {shown(version)}, expected {expected}. Read it with the version of bench that wrote it."
         )
     try:
-        return TrialRecord.model_validate(content)
+        record = TrialRecord.model_validate(content)
     except ValidationError as cause:
         key, _, said, more = first_fault(cause)
         rest = f", and {more} more" if more else ""
         raise _damaged(path, f"{key}: {said}{rest}" if key else f"{said}{rest}") from cause
+    if record.is_sealed:
+        _require_unchanged(path, record, content)
+    return record
+
+
+def _require_unchanged(path: Path, record: TrialRecord, content: Mapping[str, Any]) -> None:
+    if record.record_sha256 is None:
+        raise _damaged(path, "record_sha256: missing")
+    digest = record_digest(content)
+    if digest != record.record_sha256:
+        raise DamagedError(
+            f"{path}: changed since it was written (SHA-256 {digest[:10]}, expected {record.record_sha256[:10]}, as in "
+            "record_sha256). Restore it, or run the trial again."
+        )
 
 
 def _damaged(path: Path, why: str) -> DamagedError:

@@ -16,11 +16,13 @@ History of the schema:
     is unknown: commit_reason; what cannot run here and was left out of the step: step_reason; of a CPU that trains in bf16,
     bf16_units. In a strategy with code of its own, the modules that it imports (modules) and the versions of installed packages
     (packages); of one that says so, what tuning it cost (tuning). In the summary, how joules were measured: gpu_power.
+ 8  a digest of the record itself: record_sha256.
 """
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 DIGESTS_FROM = 7  # the first schema whose finished trials have a digest of their evaluations
-READABLE_VERSIONS = (1, 2, 3, 4, 5, 6, 7)
+SEALED_FROM = 8  # the first schema whose records have a digest of themselves
+READABLE_VERSIONS = (1, 2, 3, 4, 5, 6, 7, 8)
 RULES_VERSION = 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.records.schema import BaseCost, GivenModel
+from bench.records.schema import BaseCost, GivenModel, TrialRecord
 from bench.training.checkpoint import load_checkpoint, remove_checkpoint, save_checkpoint, weights_sha256
 from bench.training.learner import Base, TrialSpec
 from bench.training.trial import Finished
@@ -61,9 +61,14 @@ class ChainStore:
         )
         return base, saved["indices"].numpy()
 
-    def damaged(self, spec: TrialSpec) -> bool:
-        """Return whether there is a model that cannot be used. It is replaced once the update has run again."""
-        return self.path(spec).exists() and self.load(spec) is None
+    def lacks(self, spec: TrialSpec, record: TrialRecord | None) -> bool:
+        """Return whether the model that a finished update left, by its record, is not here, or not whole.
+
+        It is made again, and replaced, once the update has run again.
+        """
+        found = self.load(spec)
+        summary = record.summary if record else None
+        return found is None or summary is None or found[0].previous_sha256 != summary.weights_sha256
 
     def discard(self, spec: TrialSpec) -> None:
         """Delete a model."""

@@ -1,7 +1,6 @@
 """Saving and loading tensors so that a kill at any moment leaves the last checkpoint intact, and damage is seen.
 
-A file is what torch.save writes, with the SHA-256 of these bytes as the comment of its zip archive: torch reads it as it is. A
-file without a comment is from before bench wrote one; it is accepted if torch can read it.
+A file is what torch.save writes, with the SHA-256 of these bytes as the comment of its zip archive: torch reads it as it is.
 """
 
 from __future__ import annotations
@@ -93,14 +92,15 @@ def _read(path: Path, device: torch.device | str) -> dict[str, Any]:
     if not content:
         raise _DamagedError("empty")
     comment = content[-_COMMENT_BYTES:]
-    if comment.startswith(_MARK):
-        plain = content[: -_COMMENT_BYTES - 2] + b"\0\0"
-        if hashlib.sha256(plain).hexdigest().encode() != comment[len(_MARK) :]:
-            raise _DamagedError("its content does not have the SHA-256 that it was written with")
+    if not comment.startswith(_MARK):
+        raise _DamagedError("cut short, or without the SHA-256 that bench writes")
+    plain = content[: -_COMMENT_BYTES - 2] + b"\0\0"
+    if hashlib.sha256(plain).hexdigest().encode() != comment[len(_MARK) :]:
+        raise _DamagedError("its content does not have the SHA-256 that it was written with")
     try:
         saved = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
     except Exception as cause:  # torch raises whatever its readers do
-        raise _DamagedError("cut short, or not a checkpoint") from cause
+        raise _DamagedError("not a checkpoint") from cause
     if not isinstance(saved, dict):
         raise _DamagedError("not a checkpoint of bench")
     return saved

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from bench.files import make_folder
 from bench.interrupts import asked, check, held
 from bench.metering.clock import PhaseClock
 from bench.metering.meters import open_meters
+from bench.records.listing import EVALS
 from bench.records.provenance import load_average
 from bench.records.schema import (
     UNACCOUNTED_SECONDS,
@@ -42,8 +44,9 @@ from bench.training.grid import evaluation_grid
 from bench.training.learner import Base, Learner, TrialSpec
 from bench.training.step import StepWay, recorder_for, settle
 
+_LOG = logging.getLogger(__name__)
 # Increment when the content of a checkpoint changes.
-_CHECKPOINT_FORMAT = 7
+_CHECKPOINT_FORMAT = 8
 # Saving checkpoints takes at most this share of a trial's time, unless they would then lie further apart than these seconds.
 # One of ResNet-18 is 90 MB, and a GPU trains for less than a second between two evaluations.
 SAVING_SHARE = 0.01
@@ -314,6 +317,7 @@ class Trial:
                 **self._learner.state(),
                 "clock": self._clock.state(),
                 "format": _CHECKPOINT_FORMAT,
+                "evals_sha256": self._writer.digest(),
                 "sittings": self._sittings,
                 "provenance": self._record.provenance.model_dump(),
             },
@@ -332,7 +336,7 @@ class Trial:
         if saved.get("format") != _CHECKPOINT_FORMAT:
             return False
         step, before = saved["ledger"]["steps"], Provenance.model_validate(saved["provenance"])
-        if before.machine() != self._record.provenance.machine() or not self._recorded(step):
+        if before.machine() != self._record.provenance.machine() or not self._recorded(step, saved["evals_sha256"]):
             return False
         mixed = before.commit != self._provenance.commit or bool(before.modified)
         if mixed:  # trained by several versions of the code, so no single commit describes it
@@ -354,13 +358,21 @@ class Trial:
                 f"{UNACCOUNTED_SHARE:.0%}: its seconds are invalid. Run it again on a quieter machine."
             )
 
-    def _recorded(self, step: int) -> bool:
-        """Return whether the record holds every evaluation up to `step`."""
+    def _recorded(self, step: int, digest: str) -> bool:
+        """Return whether the record holds every evaluation up to `step`, as it was when the checkpoint was saved."""
         try:
             written = [row.step for row in read_evals(self._writer.folder, torn_allowed=True) if row.step <= step]
         except RecordError:
             return False
-        return written == [mark for mark in self._grid.steps if mark <= step]
+        if written != [mark for mark in self._grid.steps if mark <= step]:
+            return False
+        if self._writer.digest(len(written)) == digest:
+            return True
+        _LOG.warning(
+            "bench: %s: changed since its checkpoint was saved; an earlier one is used, or the trial starts over",
+            self._writer.folder / EVALS,
+        )
+        return False
 
     def _close_diverged(self, facts: Divergence) -> Finished:
         reason = f"diverged at step {facts.step} with loss {facts.loss}: {facts.why}"

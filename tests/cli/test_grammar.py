@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from click.testing import CliRunner
 from bench.catalog import shipped_folder
 from bench.cli.main import main
 from tests.cli.test_main import bench, refused
+from tests.records.made_up import change
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results"
@@ -158,11 +160,8 @@ def test_records_that_must_not_be_mixed_are_no_quiet_success(tiny: Path, folders
     run = ["run", "--scenario", tiny, "--strategy", "scratch", *folders]
     assert bench(*run).exit_code == 0
     path = next((tmp_path / "runs").rglob("trial.json"))
-    record = json.loads(path.read_text())
-    copy = path.parent.parent / "seed-7"
-    copy.mkdir()
-    (copy / "trial.json").write_text(json.dumps(record | {"seed": 7, "strategy_hash": "0" * 16}))
-    (copy / "evals.jsonl").write_text((path.parent / "evals.jsonl").read_text())
+    copy = shutil.copytree(path.parent, path.parent.parent / "seed-7")
+    change(copy, lambda record: record.update(seed=7, strategy_hash="0" * 16))
     result = bench(*run)
     assert result.exit_code == 2
     assert "trials of different strategies under one name" in result.stderr.splitlines()[-1]

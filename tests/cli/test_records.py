@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from bench.reporting.figures.sheet import NO_PICTURES
 from bench.reporting.page import write_page
 from bench.reporting.report import write_reports
 from tests.cli.test_main import bench, refused
+from tests.records.made_up import change
 
 NAME = "fashion-mnist-7-3"
 _RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -30,12 +30,6 @@ def results(tmp_path: Path) -> Path:
 
 def trial(results: Path, strategy: str, seed: int) -> Path:
     return next((results / NAME / strategy).glob(f"*/seed-{seed}"))
-
-
-def change(folder: Path, how: Callable[[dict], object]) -> None:
-    record = json.loads((folder / "trial.json").read_text())
-    how(record)
-    (folder / "trial.json").write_text(json.dumps(record))
 
 
 def end_with_nan(folder: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,15 +31,22 @@ def heard() -> Iterator[None]:
 
 def signalling(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, number: int, calls: int) -> None:
     """Let a signal arrive within one call of a function, once."""
-    plain, left = getattr(owner, name), [calls]
+    made = counting(monkeypatch, owner, name, lambda: os.kill(os.getpid(), number) if len(made) == calls else None)
 
-    def signal_at(*arguments, **options):
-        left[0] -= 1
-        if left[0] == 0:
-            os.kill(os.getpid(), number)
+
+def counting(
+    monkeypatch: pytest.MonkeyPatch, owner: object, name: str, within: Callable[[], object] = lambda: None
+) -> list[None]:
+    """Return a list that grows with each call of a function. within: called in each, before it."""
+    plain, made = getattr(owner, name), []
+
+    def call(*arguments, **options):
+        made.append(None)
+        within()
         return plain(*arguments, **options)
 
-    monkeypatch.setattr(owner, name, signal_at)
+    monkeypatch.setattr(owner, name, call)
+    return made
 
 
 def learned(folder: Path) -> list[dict]:
@@ -164,3 +172,45 @@ def test_a_report_stops_where_it_is(tiny: Path, tmp_path: Path, monkeypatch: pyt
     assert (stopped.exit_code, stopped.stderr) == (130, "bench: stopped.\n")
     assert not list((tmp_path / "reports").rglob(".*"))
     assert bench(*drawn).exit_code == 0
+
+
+def test_an_update_goes_on_and_leaves_the_model_that_an_undisturbed_one_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    old = class_folders(tmp_path / "old", ("ant", "bee"), each=10)
+    new = class_folders(tmp_path / "new", ("bee", "cat"), each=10, first=100)
+    command = ["update", "--old", old, "--new", new, "--image-size", "8", "--epochs", "2", "--batch-size", "4"]
+    command += ["--architecture", "resnet8-narrow", "--only", "naive", "--seeds", "0", "--device", "cpu"]
+    command += ["--data-root", tmp_path / "data"]
+    whole = [*command, "--output", tmp_path / "whole", "--cache", tmp_path / "other"]
+    with monkeypatch.context() as patch:
+        taken = counting(patch, Learner, "_take_step")
+        assert bench(*whole).exit_code == 0
+    command += ["--output", tmp_path / "cut", "--cache", tmp_path / "cache"]
+    with monkeypatch.context() as patch:
+        signalling(patch, Learner, "_take_step", signal.SIGTERM, len(taken) - 2)
+        stopped = bench(*command)
+    assert stopped.exit_code == 143, stopped.output
+    assert "The same command resumes from the last checkpoint." in stopped.stderr
+    assert not list((tmp_path / "cut").rglob("model.safetensors"))
+    done = bench(*command)
+    assert done.exit_code == 0, done.output
+    assert re.search(r"naive seed 0: resumes after step \d+", done.stderr)
+    one, other = (tmp_path / name / "model.safetensors" for name in ("whole", "cut"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_tuning_goes_on_with_the_trial_that_a_signal_stopped(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("optuna")
+    command = ["tune", "--scenario", tiny, "--strategy", "naive", "--range", "schedule.warmup=0.1:0.3", "--budget", "4"]
+    command += ["--device", "cpu", "--threads", "1", "--results", tmp_path / "results", "--cache", tmp_path / "cache"]
+    with monkeypatch.context() as patch:
+        signalling(patch, Learner, "_take_step", signal.SIGTERM, 16 + 16 + 5)
+        stopped = bench(*command)
+    assert stopped.exit_code == 143, stopped.output
+    assert "The same command resumes from the last checkpoint." in stopped.stderr
+    done = bench(*command)
+    assert done.exit_code == 0, done.output
+    assert "resumes after step" in done.stderr

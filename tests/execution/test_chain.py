@@ -14,7 +14,7 @@ from bench.catalog import find_scenario, shipped_folder
 from bench.errors import RecordError, TrialError
 from bench.execution.local import LocalRun
 from bench.records.schema import TrialRecord
-from bench.records.store import find_trials, read_evals, read_trial, trial_folder
+from bench.records.store import find_trials, read_evals, read_trial, sealed, trial_folder
 from bench.scenario import Scenario, load_scenario, parse_scenario
 from bench.strategies.strategy import Entrant, load_strategy
 from bench.training.chain import ChainStore
@@ -211,17 +211,20 @@ def test_killed_between_the_model_and_the_record_nothing_is_lost(make: Make, tmp
         assert cut.summary.weights_sha256 == whole.summary.weights_sha256
 
 
-def test_a_missing_model_is_noticed_before_anything_runs(make: Make, tmp_path: Path):
+def test_models_that_are_missing_are_made_again_without_a_flag(make: Make, tmp_path: Path, caplog):
     with pytest.raises(Killed):
-        make().run(Log(kill_in="naive update 2 seed 0"))
-    for model in (tmp_path / "here" / "cache" / "updates").rglob("update-1.pt"):
+        make().run(Log(kill_in="naive update 3 seed 0"))
+    before = [record_of(tmp_path / "here", NAIVE, update) for update in (1, 2)]
+    for model in (tmp_path / "here" / "cache" / "updates").rglob("*.pt"):
         model.unlink()
-    with pytest.raises(
-        RecordError, match=r"update-1: finished, but the model it left is not in the cache.*--fresh"
-    ) as caught:
-        make()
-    assert "\n" not in str(caught.value)
-    assert begun(make(fresh=True)) == [f"naive update {update} seed 0" for update in (1, 2, 3)]
+    log = Log()
+    make().run(log)
+    assert [label for label, _ in log.began_] == [f"naive update {update} seed 0" for update in (1, 2, 3)]
+    assert log.began_[2][1] > 0  # update 3 goes on
+    for update, record in enumerate(before, 1):
+        assert record_of(tmp_path / "here", NAIVE, update).summary.weights_sha256 == record.summary.weights_sha256
+        said = f"update-{update}: finished, but the model that update {update + 1} starts from is missing"
+        assert said in caplog.text
 
 
 def test_a_damaged_model_that_is_needed_is_made_again_without_a_flag(make: Make, tmp_path: Path):
@@ -244,7 +247,7 @@ def test_updates_of_different_runs_are_not_taken_for_one_chain(make: Make, tmp_p
     record = record_of(tmp_path / "here", NAIVE, 1)
     summary = record.summary.model_copy(update={"weights_sha256": "0" * 64})
     folder = trial_folder(tmp_path / "here" / "results", "short", "naive", 1.0, 0, 1)
-    (folder / "trial.json").write_text(record.model_copy(update={"summary": summary}).model_dump_json())
+    (folder / "trial.json").write_text(sealed(record.model_copy(update={"summary": summary})).model_dump_json())
     with pytest.raises(RecordError, match=r"update-2: started from weights .*, but update 1 next to it left"):
         make()
 
@@ -261,10 +264,9 @@ def test_a_model_of_another_run_in_the_cache_is_not_started_from(make: Make, tmp
             make((entrant,), place=place).run(Log(kill_in="naive update 2 seed 0"))
     (mine,), (other,) = ((tmp_path / place / "cache" / "updates").rglob("update-1.pt") for place in ("here", "there"))
     mine.write_bytes(other.read_bytes())
-    with pytest.raises(
-        TrialError, match=r"naive update 2 seed 0 \(TrialError: not run: the model of update 1 in the cache is not"
-    ):
-        make().run(Log())
+    before = record_of(tmp_path / "here", NAIVE, 1)
+    assert begun(make()) == [f"naive update {update} seed 0" for update in (1, 2, 3)]
+    assert record_of(tmp_path / "here", NAIVE, 1).summary.weights_sha256 == before.summary.weights_sha256
 
 
 @dataclass(frozen=True)

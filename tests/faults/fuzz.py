@@ -39,6 +39,7 @@ from bench.data.files.prepare import find_prepared, prepare, prepared_folder
 from bench.data.sources.archives import own_archive_parts
 from bench.data.sources.verify import broken_chunks
 from bench.errors import BenchError
+from bench.execution.listener import Silent
 from bench.records.collect import collect, write_collected
 from bench.scenario import load_scenario, parse_scenario
 from tests.data.trees import class_folders
@@ -334,7 +335,7 @@ def _results(folder: Path) -> Path:
         for seed in (0, 1):
             lines = [evaluation(10 * place, 0.2 * place + gain + seed / 100) for place in (1, 2, 3, 4)]
             lines[-1]["test_accuracy"] = 0.8
-            write(results, trial(strategy=strategy, seed=seed, schema_version=7, last=lines[-1]), lines)
+            write(results, trial(strategy=strategy, seed=seed, schema_version=8, last=lines[-1]), lines)
     return results
 
 
@@ -353,8 +354,7 @@ def _records(folder: Path) -> Iterator[Kind]:
             keys = found.trials[["strategy", "seed"]].values.tolist()
             if any(key not in keys for key in others):
                 raise LostError(f"sound records are gone: {keys}")
-            if name == "evals.jsonl":
-                _same_or_left_out(found, sound)
+            _same_or_left_out(found, sound)
             if draw.random() < _COMMANDS:
                 _run(*draw.choice(commands))
         finally:
@@ -375,19 +375,18 @@ def _records(folder: Path) -> Iterator[Kind]:
 
 
 def _same_or_left_out(found: Any, sound: Any) -> None:
-    """Raise LostError where evaluations that changed are believed."""
-    whole = sound.evals
-    if found.unreadable:
-        whole = whole[(whole["strategy"] != "naive") | (whole["seed"] != 1)]
+    """Raise LostError where a trial or evaluations that changed are believed."""
     plain = {"scenario": str, "strategy": str}
-    try:
-        assert_frame_equal(
-            found.evals.astype(plain).reset_index(drop=True),
-            whole.astype(plain).reset_index(drop=True),
-            check_exact=True,
-        )
-    except AssertionError as cause:
-        raise LostError("changed evaluations were believed") from cause
+    for name in ("trials", "evals"):
+        one, whole = (getattr(records, name) for records in (found, sound))
+        if found.unreadable:
+            whole = whole[(whole["strategy"] != "naive") | (whole["seed"] != 1)]
+        try:
+            assert_frame_equal(
+                one.astype(plain).reset_index(drop=True), whole.astype(plain).reset_index(drop=True), check_exact=True
+            )
+        except AssertionError as cause:
+            raise LostError(f"changed {name} were believed") from cause
 
 
 def _collected(folder: Path) -> Iterator[Kind]:
@@ -508,7 +507,126 @@ def _parameters(folder: Path) -> Iterator[Kind]:
     yield Kind("--grid", lambda draw: attempt("--grid", draw))
 
 
-_KINDS = (_scenarios, _records, _collected, _images, _archives, _parameters)
+def _inside(content: bytes, member: str, draw: random.Random) -> bytes:
+    """Return an archive with one member mutated, and sound checksums."""
+    found = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(found, "w", zipfile.ZIP_STORED) as new:
+        for name in old.namelist():
+            part = old.read(name)
+            new.writestr(name, mutate(part, draw) if name.endswith(member) else part)
+    return found.getvalue()
+
+
+def _checkpoints(folder: Path) -> Iterator[Kind]:
+    import torch
+    import torch._dynamo  # slow, and an alarm must not interrupt it
+    from safetensors.torch import save
+
+    from bench.models.build import build_model
+    from bench.models.checkpoint import fit_checkpoint
+
+    name, shape = "resnet8-narrow", (3, SIZE, SIZE)
+    model = build_model(name, 3, 2, 0, "base", SIZE)
+    weights = {key: value.contiguous() for key, value in model.state_dict().items()}
+    wrapped = {
+        "epoch": 3,
+        "state_dict": {f"module.{key}": value for key, value in weights.items()},
+        "args": ["--lr", 0.1],
+    }
+
+    def saved(content: object, **form: bool) -> bytes:
+        buffer = io.BytesIO()
+        torch.save(content, buffer, **form)
+        return buffer.getvalue()
+
+    zipped = (saved(weights), saved(wrapped))
+    whole = {"pt": (*zipped, saved(wrapped, _use_new_zipfile_serialization=False)), "safetensors": (save(weights),)}
+
+    def attempt(draw: random.Random) -> None:
+        kind = draw.choice(("pt", "pt", "pt", "safetensors"))
+        inside = kind == "pt" and draw.random() < 0.5
+        content = _inside(draw.choice(zipped), "data.pkl", draw) if inside else draw.choice(whole[kind])
+        if not inside:  # mostly the front, where names and shapes are
+            cut = draw.choice((1024, len(content)))
+            content = mutate(content[:cut], draw) + content[cut:]
+        path = folder / f"old.{kind}"
+        path.write_bytes(content)
+        fitted = fit_checkpoint(path, name, shape, 2, 3, 0).weights
+        if any(not value.isfinite().all() for value in fitted.values()) or fitted.keys() != weights.keys():
+            raise LostError("weights that are not finite, or of another model")
+
+    yield Kind("given checkpoint", attempt)
+
+
+def _caches(folder: Path) -> Iterator[Kind]:
+    import logging
+
+    from bench.execution.local import LocalRun
+    from bench.strategies.strategy import load_strategy
+    from bench.training.checkpoint import save_checkpoint, usable_checkpoints, weights_sha256
+    from tests.faults.commands import scenario_file
+
+    logging.getLogger("bench.training.checkpoint").setLevel(logging.ERROR)  # a line for each that is put aside
+    scenario = load_scenario(scenario_file(folder, points=1, batch=256))
+    naive = load_strategy(shipped_folder("baselines") / "naive.py")
+    folders = {"data_root": folder, "results": folder / "results", "cache": folder / "cache"}
+    run = LocalRun(scenario, [naive], [0], device="cpu", threads=1, **folders)
+    run.run(Silent())
+    bases = run._bases
+    sound = bases.load(0)
+    assert sound is not None
+    weights, speeds = sound.weights, sound.learning_speed
+    assert speeds is not None
+
+    whole_sha256 = weights_sha256({**weights, "speed": speeds})
+
+    def same(found: Mapping[str, Any], speed: Any) -> bool:
+        return weights_sha256({**found, "speed": speed}) == whole_sha256
+
+    def base_model(draw: random.Random) -> None:
+        path = bases.folder(0) / draw.choice(("base.pt", "base.pt", "trial.json"))
+        whole = path.read_bytes()
+        try:
+            path.write_bytes(mutate(whole, draw))
+            found = bases.load(0)
+            if found is not None and not (same(found.weights, found.learning_speed) and found.cost == sound.cost):
+                raise LostError(f"a changed {path.name} was believed")
+        finally:
+            path.write_bytes(whole)
+
+    mine = folder / "checkpoints" / "trial.pt"
+    content = {"weights": weights, "learning_speed": speeds, "cost": 7}
+    save_checkpoint(mine, content)
+    save_checkpoint(mine, content, keep=True)
+    places = (mine, mine.with_name("trial.pt.previous"))
+    both = [place.read_bytes() for place in places]
+
+    def checkpoint(draw: random.Random) -> None:
+        try:
+            places[0].write_bytes(mutate(both[0], draw))
+            if draw.random() < 0.5:
+                places[1].write_bytes(mutate(both[1], draw))
+                known = 0
+            else:
+                known = 1  # the one before it is whole
+            found = list(usable_checkpoints(mine))
+            if len(found) < known:
+                raise LostError("the checkpoint before it is lost, too")
+            for each in found:
+                equal = each.keys() == content.keys() and each["cost"] == 7
+                if not (equal and same(each["weights"], each["learning_speed"])):
+                    raise LostError("a changed checkpoint was believed")
+        finally:
+            for place, whole in zip(places, both, strict=True):
+                place.write_bytes(whole)
+            for aside in mine.parent.glob("*.damaged*"):
+                aside.unlink()
+
+    yield Kind("base model", base_model)
+    yield Kind("checkpoint", checkpoint)
+
+
+_KINDS = (_scenarios, _records, _collected, _images, _archives, _parameters, _checkpoints, _caches)
 
 
 def fuzz(count: int, seed: int = 0, only: tuple[str, ...] = (), tell: Callable[[str], object] = print) -> list[Row]:

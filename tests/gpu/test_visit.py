@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from bench.records.store import find_trials
 from tests.gpu import pack as packing
 from tests.gpu import visit
 from tests.gpu.pack import PackError, Pieces, distribute, pack
+from tests.records.made_up import change
 
 ROOT = Path(__file__).resolve().parents[2]
 # Six classes of a made-up cifar100, so that a trial is a few steps.
@@ -135,8 +135,7 @@ def test_a_visit_brings_finished_trials_of_a_clean_commit_home_and_resumes(
     [scratch] = received.glob("results/tiny-visit/scratch/*/seed-0")
     running = scratch.with_name("seed-1")
     shutil.copytree(scratch, running)
-    record = json.loads((running / "trial.json").read_text()) | {"status": "running", "summary": None, "seed": 1}
-    (running / "trial.json").write_text(json.dumps(record))
+    change(running, lambda record: record.update(status="running", summary=None, seed=1))
 
     second = run(received, tmp_path / "out2", packed, "--strategy", "scratch", "--strategy", "naive")
     assert second.returncode == 0, second.stdout + second.stderr

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from bench.records.store import record_digest
 
 _BATCH, _STEP_FLOPS = 64, 3000
 _PLACE: dict[str, Any] = {
@@ -131,16 +134,28 @@ def write(results: Path, content: dict[str, Any], lines: list[dict[str, Any]]) -
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "trial.json").write_text(json.dumps(content, indent=1) + "\n")
     (folder / "evals.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    if content["schema_version"] >= 7 and content["status"] in ("finished", "diverged"):
-        seal(folder)
+    seal(folder)
     return folder
 
 
 def seal(folder: Path) -> None:
-    """Write the digest of a trial's evaluations into its record, as if bench had written them so."""
+    """Write the digests of a trial's evaluations and of its record, as if bench had written them so."""
+
+    def seal_evaluations(content: dict[str, Any]) -> None:
+        if content["schema_version"] >= 7 and content["status"] in ("finished", "diverged"):
+            content["evals_sha256"] = hashlib.sha256((folder / "evals.jsonl").read_bytes()).hexdigest()
+
+    change(folder, seal_evaluations)
+
+
+def change(folder: Path, how: Callable[[dict[str, Any]], object]) -> None:
+    """Change a trial's record as if bench had written it so."""
     path = folder / "trial.json"
-    digest = hashlib.sha256((folder / "evals.jsonl").read_bytes()).hexdigest()
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"evals_sha256": digest}, indent=1) + "\n")
+    content = json.loads(path.read_text())
+    how(content)
+    if content["schema_version"] >= 8:
+        content["record_sha256"] = record_digest(content)
+    path.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def finished(results: Path, accuracies: list[float], **facts: Any) -> Path:

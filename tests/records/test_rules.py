@@ -10,7 +10,7 @@ import pytest
 from bench.errors import RecordError
 from bench.records.rules import check_results
 from tests.conftest import RunTrial
-from tests.records.made_up import finished, seal
+from tests.records.made_up import change, finished, seal
 
 Change = Callable[[dict], None]
 
@@ -23,12 +23,6 @@ def results(run_trial: RunTrial, scratch, tmp_path: Path) -> Path:
         run_trial(scratch, name=name, seed=seed)
         change(tmp_path / name, lambda record: record["provenance"].update(commit="c" * 40, modified=False))
     return tmp_path / "results"
-
-
-def change(folder: Path, how: Change) -> None:
-    record = json.loads((folder / "trial.json").read_text())
-    how(record)
-    (folder / "trial.json").write_text(json.dumps(record))
 
 
 def broken(results: Path) -> set[str]:

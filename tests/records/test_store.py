@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import RecordError, WriteError
+from bench.errors import DamagedError, RecordError, WriteError
 from bench.records.schema import EvalRow
 from bench.records.store import RecordWriter, read_evals, read_trial, require_writable, trial_folder, write_atomically
 from bench.strategies.strategy import Entrant
 from tests.conftest import RunTrial
+from tests.records.made_up import finished
 
 
 def row(step: int, **more: float) -> EvalRow:
@@ -60,7 +61,7 @@ def test_an_unknown_key_in_an_evaluation_is_refused(tmp_path: Path):
 
 def test_another_schema_version_is_refused(tmp_path: Path):
     (tmp_path / "trial.json").write_text('{"schema_version": 99}')
-    with pytest.raises(RecordError, match="schema version 99, expected 1 to 7"):
+    with pytest.raises(RecordError, match="schema version 99, expected 1 to 8"):
         read_trial(tmp_path)
 
 
@@ -74,7 +75,7 @@ def test_a_record_of_version_1_is_still_read(run_trial: RunTrial, scratch: Entra
         del record["summary"][key]
     for key in ["environment", "interop_threads", "flags", "memory_gib", "cuda", "cudnn", "gpu", "images"]:
         del record["provenance"][key]
-    del record["flops_per_image"]["batch"], record["evals_sha256"]
+    del record["flops_per_image"]["batch"], record["evals_sha256"], record["record_sha256"]
     path.write_text(json.dumps(record))
     read = read_trial(path.parent)
     assert read.summary.cpu_seconds is None
@@ -123,3 +124,29 @@ def test_a_record_names_no_path_of_this_machine(run_trial: RunTrial, scratch: En
 def test_reading_records_needs_no_torch():
     code = "import sys, bench.records.collect, bench.analysis.ranking.leaderboard; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+FLIPS = {
+    "a cost": lambda record: record["summary"].update(train_flops=record["summary"]["train_flops"] + 1),
+    "a time": lambda record: record["provenance"].update(started="2026-01-02T00:00:00+00:00"),
+    "a hash": lambda record: record.update(strategy_hash="0" * 16),
+    "the digest": lambda record: record.update(record_sha256="0" * 64),
+}
+
+
+@pytest.mark.parametrize("what", FLIPS)
+def test_a_record_that_changed_since_it_was_written_is_not_believed(tmp_path: Path, what: str):
+    folder = finished(tmp_path, [0.25, 0.5], schema_version=8)
+    path = folder / "trial.json"
+    assert read_trial(folder).summary is not None
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content))  # other spaces are the same record
+    assert read_trial(folder).summary is not None
+    FLIPS[what](content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(DamagedError, match=r"trial.json: changed since it was written \(SHA-256 .*, expected"):
+        read_trial(folder)
+    del content["record_sha256"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(DamagedError, match="record_sha256: missing"):
+        read_trial(folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -32,12 +34,20 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def seal_list(path: Path) -> None:
+    """Write a list with a sound digest, as bench never does."""
+    torch.save([1], path)
+    plain = path.read_bytes()
+    comment = f"sha256:{hashlib.sha256(plain).hexdigest()}".encode()
+    path.write_bytes(plain[:-2] + len(comment).to_bytes(2, "little") + comment)
+
+
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "empty": lambda path: path.write_bytes(b""),
-    "cut short": cut,
+    "cut short, or without the SHA-256": cut,
     "the SHA-256 that it was written with": lambda path: flip(path, path.stat().st_size // 2),
-    "not a checkpoint": lambda path: path.write_text("hello"),
-    "not a checkpoint of bench": lambda path: torch.save([1], path),
+    "without the SHA-256 that bench writes": lambda path: torch.save({"step": 1}, path),
+    "not a checkpoint of bench": lambda path: seal_list(path),
 }
 
 
@@ -77,9 +87,10 @@ def test_a_damaged_checkpoint_is_named_and_put_aside(how: str, path: Path, caplo
     assert path.with_name("a.pt.damaged").read_bytes() == damaged
 
 
-def test_one_from_before_there_were_digests_is_read(tmp_path: Path):
-    torch.save({"step": 3}, tmp_path / "old.pt")
-    assert load_checkpoint(tmp_path / "old.pt") == {"step": 3}
+@pytest.mark.parametrize("place", range(-71, 0, 5))
+def test_a_flipped_byte_of_the_digest_is_seen(path: Path, place: int):
+    flip(path, path.stat().st_size + place)
+    assert load_checkpoint(path) is None
 
 
 def test_two_checkpoints_are_kept_and_both_removed(path: Path):
@@ -109,3 +120,20 @@ def test_a_trial_goes_on_from_the_checkpoint_before_a_damaged_one_or_starts_over
     assert learned(tmp_path / "cut") == learned(tmp_path / "whole")
     assert [row.step for row in read_evals(tmp_path / "cut")] == [8, 16, 24, 32]
     assert read_trial(tmp_path / "cut").status == "finished"
+
+
+def test_evaluations_that_changed_while_a_trial_was_interrupted_are_not_gone_on_from(
+    run_trial: RunTrial, scratch: Entrant, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    whole = run_trial(scratch, name="whole")
+    with pytest.raises(Killed):
+        run_trial(scratch, name="cut", observer=KillAfter(24))
+    path = tmp_path / "cut" / "evals.jsonl"
+    first, *others = path.read_text().splitlines(keepends=True)
+    changed = {**json.loads(first), "validation_accuracy": 0.987}
+    path.write_text("".join([json.dumps(changed) + "\n", *others]))
+    resumed = run_trial(scratch, name="cut")
+    assert resumed.record.summary.sittings == 1
+    assert "changed since its checkpoint was saved" in caplog.text
+    assert resumed.record.summary.weights_sha256 == whole.record.summary.weights_sha256
+    assert learned(tmp_path / "cut") == learned(tmp_path / "whole")
