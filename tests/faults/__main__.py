@@ -10,15 +10,20 @@ from __future__ import annotations
 
 import argparse
 import os
+import pickle
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from tests.faults.kills import Found
 
-KINDS = ("kills", "writes", "fuzz", "concurrency", "clocks", "soak")
+# Those that take longest first, so that two at a time end together.
+KINDS = ("writes", "fuzz", "soak", "kills", "concurrency", "clocks")
 _UNDER = "BENCH_FAULTS_UNDER_SHIM"
 
 
@@ -31,6 +36,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=8, help="Runs of one command at once.")
     parser.add_argument("--trials", type=int, default=500, help="Trials in one process.")
     parser.add_argument("--seed", type=int, default=0, help="Of the moments of kills, and of mutations.")
+    parser.add_argument("--jobs", type=int, default=2, help="Kinds of faults at a time, each in a process of its own.")
     asked = parser.parse_args()
     kinds = [kind for kind in KINDS if kind in asked.only.split(",")]
     if "writes" in kinds and _UNDER not in os.environ:
@@ -41,12 +47,12 @@ def main() -> None:
     from tests.faults.commands import import_everything
     from tests.faults.crowd import crowd
     from tests.faults.kills import kill_all
-    from tests.faults.writes import fail_all
+    from tests.faults.writes import WRITERS, fail_each
 
     import_everything()
     work: dict[str, Callable[[Path], Found]] = {
         "kills": lambda place: kill_all(asked.kills, place, asked.seed),
-        "writes": lambda place: fail_all(place, asked.every),
+        **{f"writes of {each.name}": partial(fail_each, each, every=asked.every) for each in WRITERS},
         "fuzz": lambda place: _fuzz(asked.mutations, asked.seed),
         "concurrency": lambda place: _crowds(crowd, asked.runs, place),
         "clocks": set_back,
@@ -54,19 +60,55 @@ def main() -> None:
     }
     print("| fault | points | survived | lost | tracebacks | seconds | |")
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
-    lost = 0
-    for kind in kinds:
-        begun = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="bench-faults-") as place:
-            Path(place).chmod(0o755)
-            found = work[kind](Path(place))
+    lost, begun = 0, time.monotonic()
+    for kind, found, seconds in _side_by_side(work, [each for each in work if each.split()[0] in kinds], asked.jobs):
         lost += found.points - found.survived + found.tracebacks
         for line in found.wrong:
             print(f"{kind}: {line}", file=sys.stderr)
-        seconds = round(time.monotonic() - begun)
         numbers = (found.points, found.survived, found.lost, found.tracebacks, seconds)
         print(f"| {kind} | {' | '.join(map(str, numbers))} | {found.notes} |", flush=True)
+    print(f"{time.monotonic() - begun:.0f} s in all, {asked.jobs} at a time", file=sys.stderr)
     sys.exit(1 if lost else 0)
+
+
+def _side_by_side(
+    work: Mapping[str, Callable[[Path], Found]], kinds: Sequence[str], jobs: int
+) -> Iterator[tuple[str, Found, int]]:
+    """Yield (kind, what it found, seconds) as each ends. Each kind is a process of its own, `jobs` at a time."""
+    waiting, running = list(kinds), dict[int, str]()
+    with tempfile.TemporaryDirectory(prefix="bench-faults-") as place:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                kind = waiting.pop(0)
+                sys.stdout.flush()
+                sys.stderr.flush()
+                pid = os.fork()
+                if pid == 0:
+                    _end_with(work[kind], Path(place), kind)
+                running[pid] = kind
+            pid, status = os.wait()
+            kind = running.pop(pid)
+            if status:
+                sys.exit(f"{kind}: ended with status {os.waitstatus_to_exitcode(status)}, see above")
+            found, seconds = pickle.loads((Path(place) / f"{kind}.pickle").read_bytes())
+            yield kind, found, seconds
+
+
+def _end_with(work: Callable[[Path], Found], place: Path, kind: str) -> NoReturn:
+    """Do one kind's work in this process, leave what it found, and end the process."""
+    code, begun, folder = 1, time.monotonic(), place / kind
+    try:
+        place.chmod(0o755)
+        folder.mkdir()
+        found = work(folder)
+        (place / f"{kind}.pickle").write_bytes(pickle.dumps((found, round(time.monotonic() - begun))))
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _fuzz(mutations: int, seed: int) -> Found:

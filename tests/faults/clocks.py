@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
-from tests.faults.commands import TRIALS, Ended, Forked, checkpoint_always, leftovers
+from tests.faults.commands import TRIALS, Ended, Forked, checkpoint_always, leftovers, scenario_file
 from tests.faults.kills import Found
 
 HOUR = 3600.0
+# Debian's package faketime has it.
+FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
 
 
 def step_back(after: int, hours: float = 1.0) -> None:
@@ -30,21 +35,44 @@ def set_back(place: Path, hours: tuple[float, ...] = (1.0, -1.0)) -> Found:
     for number, shift in enumerate(hours):
         folder = place / str(number)
         folder.mkdir(parents=True)
-        TRIALS.set_up(folder)
-
-        def before(shift: float = shift) -> None:
-            checkpoint_always()
-            step_back(3, shift)
-
-        ended = Forked(TRIALS.words(folder), before).wait()
+        scenario_file(folder, points=8, batch=8)
+        ended = _faked(folder, shift) if FAKETIME else _patched(folder, shift)
         found.points += 1
         found.tracebacks += ended.traceback
         wrong = _wrong(ended, folder)
         found.survived += not wrong
         found.lost += bool(wrong)
         found.wrong += wrong
-    found.notes = "the clock set back, and forward, an hour; time.time patched"
+    how = "by libfaketime" if FAKETIME else "time.time patched, for libfaketime is not installed"
+    found.notes = f"the clock set back, and forward, an hour; {how}"
     return found
+
+
+def _patched(folder: Path, hours: float) -> Ended:
+    def before() -> None:
+        checkpoint_always()
+        step_back(3, hours)
+
+    return Forked(TRIALS.words(folder), before).wait()
+
+
+def _faked(folder: Path, hours: float) -> Ended:
+    """Run it in a new process whose C library is told another time once the first evaluation is there."""
+    stamp = folder / "faketime"
+    stamp.write_text("+0")
+    environment = {**os.environ, "LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(stamp)}
+    environment |= {"FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    command = [sys.executable, "-m", "bench", *TRIALS.words(folder)]
+    begun = time.monotonic()
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    while run.poll() is None and not any(folder.rglob("evals.jsonl")):
+        time.sleep(0.005)
+    alive = run.poll() is None
+    stamp.write_text(f"{-3600 * hours:+.0f}")
+    out, err = run.communicate()
+    if not alive:
+        err += "\nTraceback: it ended before the clock was set"
+    return Ended(run.returncode, out, err, time.monotonic() - begun, {})
 
 
 def _wrong(ended: Ended, folder: Path) -> list[str]:

@@ -22,9 +22,11 @@ from typing import Any
 from bench.catalog import shipped_folder
 from bench.cli.main import main
 from bench.data.files import prepare as preparing
+from bench.records.versions import SCHEMA_VERSION
 from bench.training import trial
 from tests.data.trees import class_folders
 from tests.equality import _learned
+from tests.records.made_up import finished
 
 # Everything that a command imports when it needs it. Another user may not be able to read the interpreter's folder.
 _LATER = (
@@ -210,9 +212,12 @@ def _ran(folder: Path) -> dict[str, Any]:
     return {**records(folder / "results"), "bases": records(folder / "cache" / "bases")}
 
 
+def _sizes(folder: Path) -> dict[str, Any]:
+    return {path.name: path.stat().st_size > 0 for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
 def _frontier(folder: Path) -> dict[str, Any]:
-    drawn = {path.name: path.stat().st_size > 0 for path in sorted((folder / "reports").rglob("*")) if path.is_file()}
-    return {**_ran(folder), "drawn": drawn}
+    return {**_ran(folder), "drawn": _sizes(folder / "reports")}
 
 
 TRIALS = Command(
@@ -255,6 +260,29 @@ FRONTIERS = Command(
     _frontier,
     lambda at: void(scenario_file(at)),
 )
+REPORTS = Command(
+    "reports",
+    lambda at: [
+        *("report", "--results", str(at / "results"), "--reports", str(at / "reports")),
+        *("--formats", "svg", "--width", "column"),
+    ],
+    lambda at: _sizes(at / "reports"),
+    lambda at: made_up(at / "results"),
+)
+COLLECTIONS = Command(
+    "collections",
+    lambda at: ["collect", "--results", str(at / "results")],
+    lambda at: _sizes(at / "results"),
+    lambda at: made_up(at / "results"),
+)
+
+
+def made_up(results: Path) -> None:
+    """Write two seeds of two strategies, as this version of bench does."""
+    for strategy, gain in (("scratch", 0.0), ("naive", 0.02)):
+        for seed in (0, 1):
+            accuracies = [round(0.2 * place + gain + seed / 100, 4) for place in (1, 2, 3, 4)]
+            finished(results, accuracies, strategy=strategy, seed=seed, schema_version=SCHEMA_VERSION)
 
 
 def void(_: object) -> None:

@@ -43,7 +43,7 @@ from bench.execution.listener import Silent
 from bench.records.collect import collect, write_collected
 from bench.scenario import load_scenario, parse_scenario
 from tests.data.trees import class_folders
-from tests.records.made_up import evaluation, trial, write
+from tests.faults.commands import made_up
 
 HANG_SECONDS = 10
 SIZE = 8
@@ -328,19 +328,8 @@ convergence_steps = [10, 20, 30, 40, 50]
     yield Kind("published target", lambda draw: read(own + mutate(target, draw)))
 
 
-def _results(folder: Path) -> Path:
-    """Write two seeds of two strategies, as this version of bench does."""
-    results = folder / "results"
-    for strategy, gain in (("scratch", 0.0), ("naive", 0.02)):
-        for seed in (0, 1):
-            lines = [evaluation(10 * place, 0.2 * place + gain + seed / 100) for place in (1, 2, 3, 4)]
-            lines[-1]["test_accuracy"] = 0.8
-            write(results, trial(strategy=strategy, seed=seed, schema_version=8, last=lines[-1]), lines)
-    return results
-
-
 def _records(folder: Path) -> Iterator[Kind]:
-    results = _results(folder)
+    made_up(results := folder / "results")
     sound = collect(results)
     mutated = results / "made-up/naive/1/seed-1"
     others = [["naive", 0], ["scratch", 0], ["scratch", 1]]
@@ -390,7 +379,7 @@ def _same_or_left_out(found: Any, sound: Any) -> None:
 
 
 def _collected(folder: Path) -> Iterator[Kind]:
-    results = _results(folder)
+    made_up(results := folder / "results")
     sound, path = collect(results), write_collected(results).path
     whole = path.read_bytes()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.__main__ import KINDS
 from tests.faults.writes import COMPILER
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="forks, and looks into /proc")
@@ -25,8 +26,8 @@ def faults(*arguments: str) -> list[list[str]]:
 
 @pytest.mark.skipif(COMPILER is None, reason="needs a C compiler, for shim.c")
 def test_kills_failing_writes_crowds_clocks_and_many_trials_lose_nothing():
-    rows = faults("--kills", "6", "--every", "23", "--mutations", "2", "--runs", "3", "--trials", "8")
-    assert [row[0] for row in rows] == ["kills", "writes", "fuzz", "concurrency", "clocks", "soak"]
+    rows = faults("--kills", "6", "--every", "47", "--mutations", "2", "--runs", "3", "--trials", "8", "--jobs", "1")
+    assert {row[0].split()[0] for row in rows} == set(KINDS)
     for _, points, survived, lost, tracebacks, *_ in rows:
-        assert int(points) > 1
+        assert int(points) >= 1
         assert (survived, lost, tracebacks) == (points, "0", "0")

@@ -13,7 +13,10 @@ from pathlib import Path
 
 from tests.faults.commands import (
     BASES,
+    COLLECTIONS,
     PREPARATIONS,
+    REPORTS,
+    UPDATES,
     Command,
     Forked,
     checkpoint_always,
@@ -21,6 +24,8 @@ from tests.faults.commands import (
 )
 from tests.faults.kills import Found
 
+# A run trains a base model, and continues it.
+WRITERS = (UPDATES, BASES, REPORTS, PREPARATIONS, COLLECTIONS)
 ERRORS = (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EIO, errno.ENOENT)
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 
@@ -86,14 +91,3 @@ def fail_each(command: Command, place: Path, *, every: int = 1) -> Found:
             )
         shutil.rmtree(folder)
         number += every
-
-
-def fail_all(place: Path, every: int = 1) -> Found:
-    """Fail every so manieth call of a preparation, and of a run that trains a base model and continues it."""
-    found, notes = Found(), []
-    for command in (PREPARATIONS, BASES):
-        one = fail_each(command, place / command.name.replace(" ", "-"), every=every)
-        found.add(one)
-        notes.append(one.notes)
-    found.notes = "; ".join(notes)
-    return found
