@@ -51,12 +51,12 @@ def main() -> None:
 
     import_everything()
     work: dict[str, Callable[[Path], Found]] = {
-        "kills": lambda place: kill_all(asked.kills, place, asked.seed),
         **{f"writes of {each.name}": partial(fail_each, each, every=asked.every) for each in WRITERS},
         "fuzz": lambda place: _fuzz(asked.mutations, asked.seed),
+        "soak": lambda place: _soak(asked.trials, place),
+        "kills": lambda place: kill_all(asked.kills, place, asked.seed),
         "concurrency": lambda place: _crowds(crowd, asked.runs, place),
         "clocks": set_back,
-        "soak": lambda place: _soak(asked.trials, place),
     }
     print("| fault | points | survived | lost | tracebacks | seconds | |")
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
