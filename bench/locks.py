@@ -53,6 +53,14 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
                 path.unlink()
 
 
+def holder(path: Path) -> str | None:
+    """Return who holds the lock file `path`, in words, or None if nobody does. Changes nothing."""
+    with suppress(OSError):
+        if _taken(path):
+            return _owner_in_words(path)
+    return None
+
+
 def _acquire(path: Path) -> bool:
     """Create the lock file unless it is taken, and return whether it was created."""
     try:

@@ -31,6 +31,7 @@ from bench.cli.plan import list_command, plan_command
 from bench.cli.rank import compare_command, leaderboard_command
 from bench.cli.show import show_tables
 from bench.cli.speed import speed_command
+from bench.cli.status import status_command
 from bench.cli.target import target_command
 from bench.cli.tune import tune_command
 from bench.cli.update import update_command
@@ -165,6 +166,7 @@ for _command in (
     collect_command,
     merge_command,
     frontier_command,
+    status_command,
     leaderboard_command,
     compare_command,
     ablate_command,

@@ -17,7 +17,7 @@ import pandas as pd
 from bench.catalog import TUNING_FROM
 from bench.errors import RecordError
 from bench.records.frames import KEY, stack
-from bench.records.listing import Listing, list_records
+from bench.records.listing import Listing, list_records, require_results
 from bench.records.parquet import NAME, NotUsableError, read_parquet, write_parquet
 
 # Which seeds count: the scored ones, those for tuning, or both. They are never in one table unless all are asked for.
@@ -213,7 +213,7 @@ def collect(
     take less time and memory.
     Raises RecordError if the folder does not exist or cannot be listed.
     """
-    _require(results)
+    require_results(results)
     listing, file = list_records(results), results / NAME
     wanted = [*KEY, *(_all_columns() if columns is None else columns)]
     if file.is_file():
@@ -238,7 +238,7 @@ def write_collected(results: Path, output: Path | None = None) -> Collected:
     """
     from bench.records.rows import read_rows
 
-    _require(results)
+    require_results(results)
     listing, path, lost = _settled(results), output or results / NAME, {}
     while True:  # again where a record turns out to be damaged while it is written: then without it
         reading = read_rows(listing, lost)
@@ -275,13 +275,6 @@ def _all_columns() -> list[str]:
     from bench.records.schema import EvalRow  # loads pydantic: 0.1 s
 
     return list(EvalRow.model_fields)
-
-
-def _require(results: Path) -> None:
-    if results.is_file():
-        raise RecordError(f"{results}: is a file, expected a folder of records. Name another with --results.")
-    if not results.is_dir():
-        raise RecordError(f"{results}: no such results folder. Run bench run first, or name another with --results.")
 
 
 def _settled(results: Path) -> Listing:

@@ -51,6 +51,13 @@ def list_records(results: Path) -> Listing:
     return Listing(results, tuple(folders), digest.hexdigest(), newest)
 
 
+def require_results(results: Path) -> None:
+    if results.is_file():
+        raise RecordError(f"{results}: is a file, expected a folder of records. Name another with --results.")
+    if not results.is_dir():
+        raise RecordError(f"{results}: no such results folder. Run bench run first, or name another with --results.")
+
+
 def _order(entry: os.DirEntry[str]) -> tuple[str, int, str]:
     """Return an entry's sort key: its name, but for seeds and updates the number."""
     start, _, number = entry.name.partition("-")

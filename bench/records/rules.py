@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from bench.catalog import REFERENCE, TUNING_FROM
 from bench.errors import RecordError
-from bench.records.listing import list_records
+from bench.records.listing import list_records, require_results
 from bench.records.published import PublishedTargets
 from bench.records.schema import POWER_DISAGREEMENT, UNACCOUNTED_SECONDS, UNACCOUNTED_SHARE, EvalRow, TrialRecord
 from bench.records.store import place_of, read_trial, verified_evals
@@ -48,8 +48,7 @@ def check_results(results: Path, guards: Mapping[str, RowRule] | None = None) ->
     guards: name -> further rules of a row, see bench.analysis.guards.rules; a rule's docstring says what it requires.
     Raises RecordError if the folder does not exist, cannot be listed, or holds no trial.
     """
-    if not results.is_dir():
-        raise RecordError(f"{results}: no such results folder, expected one with records. Name another folder.")
+    require_results(results)
     targets = PublishedTargets()
     rows: dict[tuple[str, str, float, int], list[CheckedTrial]] = defaultdict(list)
     found, count = [], 0
