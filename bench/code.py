@@ -332,3 +332,10 @@ def _is_installed_in(folder: Path) -> bool:
 
 def _is_for_packages(folder: Path) -> bool:
     return folder.name in _SITES or any(folder.glob("*.dist-info"))
+
+
+def forget(code: OwnCode) -> None:
+    """Let go of what a file was loaded as, as if another process went on: it can be made again from what was pickled."""
+    _LOADED.pop(code.package, None)
+    for name in [name for name in sys.modules if f"{name}.".startswith(f"{code.package}.")]:
+        del sys.modules[name]

@@ -15,6 +15,8 @@ from bench.catalog import LARGEST_SEED, REFERENCE, find_scenario, find_strategy,
 from bench.errors import BenchError, ScenarioError, StrategyError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from bench.scenario import Scenario
     from bench.strategies.notation import Setting
     from bench.strategies.strategy import Entrant, Strategy
@@ -46,6 +48,20 @@ def load_scenario(scenario: ScenarioLike) -> Scenario:
             "that package, or uninstall it."
         )
     return found
+
+
+def build_model(name: str, channels: int, classes: int, seed: int = 0, image_size: int | None = None) -> nn.Module:
+    """Return a newly initialized model by its name in a scenario, on the CPU, as a trial of that seed begins with it.
+
+    Raises ScenarioError for an unknown name, and for a model of one's own that cannot be loaded.
+
+    >>> import bench
+    >>> bench.build_model("resnet8", channels=3, classes=7).head.out_features
+    7
+    """
+    from bench.models.build import build_model as build
+
+    return build(name, channels, classes, seed, "update", image_size)
 
 
 def strategy(strategy: StrategyLike, /, **fields: Any) -> Entrant:
