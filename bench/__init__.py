@@ -61,10 +61,14 @@ _PUBLIC = {
     "Updated": "bench.api.updates",
     "WarmupStableDecay": "bench.strategies.schedule",
     "ablate": "bench.api.ablations",
+    "build_model": "bench.api.named",
+    "check_strategy": "bench.api.contracts",
     "find_horizons": "bench.api.horizons",
     "frontier": "bench.api.horizons",
+    "import_curves": "bench.api.imports",
     "load_results": "bench.api.results",
     "load_scenario": "bench.api.named",
+    "new": "bench.api.starts",
     "plan": "bench.api.plans",
     "plan_ablation": "bench.api.ablations",
     "plan_update": "bench.api.updates",
@@ -121,10 +125,14 @@ __all__ = [
     "WarmupStableDecay",
     "__version__",
     "ablate",
+    "build_model",
+    "check_strategy",
     "find_horizons",
     "frontier",
+    "import_curves",
     "load_results",
     "load_scenario",
+    "new",
     "plan",
     "plan_ablation",
     "plan_update",
@@ -140,10 +148,13 @@ __all__ = [
 
 if TYPE_CHECKING:
     from bench.api.ablations import Ablation, AblationPlan, ablate, plan_ablation
+    from bench.api.contracts import check_strategy
     from bench.api.horizons import find_horizons, frontier
-    from bench.api.named import load_scenario, strategy
+    from bench.api.imports import import_curves
+    from bench.api.named import build_model, load_scenario, strategy
     from bench.api.plans import Plan, plan, prepare, run
     from bench.api.results import Results, load_results, report
+    from bench.api.starts import new
     from bench.api.tuning import Tuned, tune
     from bench.api.updates import Updated, plan_update, preflight, update, update_scenario
     from bench.data.feed.batches import Pool

@@ -6,6 +6,7 @@ from pathlib import Path
 
 # Below the current folder: records of one's own, and what is drawn from them.
 RUNS, REPORTS = Path("runs"), Path("reports")
+LOGS = Path("logs")  # what --log writes
 
 
 def cache_folder() -> Path:

@@ -11,10 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.catalog import LARGEST_SEED, REFERENCE, find_scenario, find_strategy, strategy_names
+from bench.catalog import LARGEST_SEED, REFERENCE, find_scenario, find_strategy, installed_names, strategy_names
 from bench.errors import BenchError, ScenarioError, StrategyError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from bench.scenario import Scenario
     from bench.strategies.notation import Setting
     from bench.strategies.strategy import Entrant, Strategy
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def load_scenario(scenario: ScenarioLike) -> Scenario:
-    """Return a shipped scenario by name, or one of your own by the path of its TOML file.
+    """Return a shipped or installed scenario by name, or one of your own by the path of its TOML file.
 
     A Scenario object is returned as it is. Raises ScenarioError, naming file and key.
 
@@ -38,16 +40,36 @@ def load_scenario(scenario: ScenarioLike) -> Scenario:
     if isinstance(scenario, Scenario):  # a copy with changed fields is not validated by pydantic
         again = parse_scenario(scenario.model_dump(mode="json"), f"scenario {scenario.name!r}")
         return again.model_copy(update={"root": scenario.root})
-    return read(
-        find_scenario(_text(scenario, "scenario", "a name, the path of a .toml file or a Scenario", ScenarioError))
-    )
+    asked = _text(scenario, "scenario", "a name, the path of a .toml file or a Scenario", ScenarioError)
+    found = read(find_scenario(asked))
+    if asked in installed_names("scenarios") and found.name != asked:
+        raise ScenarioError(
+            f"scenario {asked}: its file's name is {found.name!r}, expected {asked!r}, as the package that offers it says. Fix "
+            "that package, or uninstall it."
+        )
+    return found
+
+
+def build_model(name: str, channels: int, classes: int, seed: int = 0, image_size: int | None = None) -> nn.Module:
+    """Return a newly initialized model by its name in a scenario, on the CPU, as a trial of that seed begins with it.
+
+    Raises ScenarioError for an unknown name, and for a model of one's own that cannot be loaded.
+
+    >>> import bench
+    >>> bench.build_model("resnet8", channels=3, classes=7).head.out_features
+    7
+    """
+    from bench.models.build import build_model as build
+
+    return build(name, channels, classes, seed, "update", image_size)
 
 
 def strategy(strategy: StrategyLike, /, **fields: Any) -> Entrant:
     """Return a strategy by name, by path or by object, with some of its fields set to other values.
 
-    strategy: a shipped name, the path of a .py file, either with parameters in brackets, or a Strategy, which is then named after
-    its title. fields: "start.shrink", "schedule" or "horizon" -> value; see docs/strategies.md for all fields.
+    strategy: a shipped or installed name, the path of a .py file, or of one and a name in it ("./mine.py:half"), each with
+    parameters in brackets, or a Strategy, which is then named after its title. fields: "start.shrink", "schedule" or "horizon" ->
+    value; see docs/strategies.md for all fields.
     Raises StrategyError for an unknown field, a wrong type or a value out of range.
 
     >>> import bench
@@ -118,8 +140,9 @@ def recorded_name(name: object) -> str:
         return str(name.name)  # pyright: ignore[reportAttributeAccessIssue]
     text = _text(name, "strategy", "a name such as optimized or optimized@0.4", StrategyError)
     reference, at, horizon = text.partition("@") if "]" not in text else _after_brackets(text)
-    if reference.endswith(".py"):
-        reference = Path(reference).stem
+    if found := re.fullmatch(r"(.*)\.py(?::(\w+))?", reference):
+        stem = Path(found[1]).name
+        reference = stem if found[2] in (None, "strategy") else f"{stem}.{found[2]}"
     elif "[" in reference:
         from bench.strategies.variants import load_variant
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bench.api.named import load_scenario, seeds_for, strategies_for
 from bench.catalog import BASELINES, TUNING_FROM
 from bench.errors import BenchError, DataError
-from bench.places import RUNS, cache_folder, data_folder
+from bench.places import LOGS, RUNS, cache_folder, data_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -187,7 +188,14 @@ def plan(
 
 
 def run(
-    plan: Plan, results: str | os.PathLike[str] | None = None, *, jobs: int = 1, listener: Listener | None = None
+    plan: Plan,
+    results: str | os.PathLike[str] | None = None,
+    *,
+    jobs: int = 1,
+    listener: Listener | None = None,
+    log: Sequence[str] = (),
+    log_folder: str | os.PathLike[str] = LOGS,
+    tell: Callable[[str], None] = warnings.warn,
 ) -> Results:
     """Run a plan's trials that are not finished yet, and return the results of its folder.
 
@@ -196,21 +204,25 @@ def run(
     jobs: how many trials run side by side on the CPU, each in a process with the plan's threads, or with one if the plan leaves
     them open. With as many threads, the results are those of one job, bit for bit; seconds are not compared between the two.
     A script must call this under `if __name__ == "__main__":`. listener: is told how the run progresses (see
-    bench.execution.listener).
+    bench.execution.listener). log: "tensorboard", "wandb" or "mlflow", told of each evaluation, off the clock; what they keep in
+    files is in log_folder. tell: is given a line if one of these fails; the trials go on.
     Raises TrialError at the end where any trial failed; the others have run and are recorded. Raises BenchError unless jobs is
     above 0, and DeviceError for more than one on a GPU.
     """
     from bench.api.results import load_results
     from bench.execution.listener import Silent
+    from bench.execution.sinks import logging_to, open_sinks
 
     _check_number("jobs", jobs)
+    sinks = open_sinks(log, Path(log_folder), plan.scenario.name)
     chosen = plan if results is None or Path(results) == plan.results else plan.into(results)
-    if jobs == 1:
-        chosen._local.run(listener or Silent())
-    else:
-        from bench.execution.side_by_side import run_side_by_side
+    with logging_to(sinks, listener or Silent(), tell) as logged:
+        if jobs == 1:
+            chosen._local.run(logged)
+        else:
+            from bench.execution.side_by_side import run_side_by_side
 
-        run_side_by_side(chosen._local, jobs, listener or Silent())
+            run_side_by_side(chosen._local, jobs, logged)
     which = "tuning" if min(plan.seeds) >= TUNING_FROM else "scored"
     return replace(load_results(chosen.results, seeds=which, tell=lambda line: None), _scenario=plan.scenario.name)
 

@@ -154,7 +154,7 @@ class Results:
         """
         from bench.api.tables import Leaderboard
 
-        return Leaderboard.of(self._update(scenario, update), _currency(currency), _share(target))
+        return Leaderboard.of(self._update(scenario, update), _currency(currency), _share(target), results=self.folder)
 
     def frontier(
         self, scenario: ScenarioLike | None = None, *, update: int = 1, currency: str = "flops", target: float = 1.0
@@ -218,7 +218,7 @@ class Results:
         from bench.api.tables import all_tables
 
         parts = self._records.parts(None) if scenario is None else [self._part(scenario)]
-        return all_tables(parts, _currency(currency), _share(target))
+        return all_tables(parts, _currency(currency), _share(target), self.folder)
 
     def check(self) -> Check:
         """Check every record of the folder against the rules for a leaderboard's row.

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
 
 from bench.analysis.ranking.aggregate import seed_speedups
+from bench.analysis.ranking.imported import with_imported
 from bench.analysis.ranking.leaderboard import leaderboard, mean_curves
 from bench.analysis.ranking.pooled import pool
 from bench.analysis.speedup.curves import COLUMNS
@@ -18,6 +20,7 @@ from bench.analysis.studies.duel import compare
 from bench.analysis.studies.frontier import frontiers
 from bench.analysis.studies.life import whole_life
 from bench.catalog import TUNING_FROM
+from bench.records.imported import imported_curves
 from bench.reporting.ablations import ablation_cells, ablation_plan_cells
 from bench.reporting.incomplete import incomplete_note, marked, noted
 from bench.reporting.latex import latex_plain, latex_table
@@ -74,13 +77,26 @@ class Leaderboard(Table):
     verdict: str = ""
 
     @classmethod
-    def of(cls, records: Records, currency: str, share: float, frontier: Frontier | None = None) -> Leaderboard:
-        """Rank the records of one update. frontier: of the same records, if it is known already."""
+    def of(
+        cls,
+        records: Records,
+        currency: str,
+        share: float,
+        frontier: Frontier | None = None,
+        results: Path | None = None,
+    ) -> Leaderboard:
+        """Rank the records of one update. frontier: of the same records, if it is known already.
+
+        results: the folder whose imported curves are shown, too, below the others; None shows none.
+        """
         rows = leaderboard(records.trials, records.evals, currency=currency, share=share)
         over_horizons = (frontier or Frontier.of(records, currency, share)).frame
         verdict = "\n".join(verdict_lines(rows, over_horizons))
-        cells = noted(leaderboard_cells(rows, verdict), records)
         tuning = (_TUNING,) if (records.trials["seed"] >= TUNING_FROM).any() else ()
+        curves = imported_curves(results, records.name) if results and records.update == 1 and not tuning else None
+        if curves is not None:
+            rows = with_imported(rows, records.trials, records.evals, curves, currency=currency, share=share)
+        cells = noted(leaderboard_cells(rows, verdict), records)
         return cls(marked(rows, records), replace(cells, notes=(*cells.notes, *tuning)), verdict)
 
     def latex(self) -> str:
@@ -245,15 +261,20 @@ class Check:
         return html_table(rules_cells(self.verdict))
 
 
-def all_tables(parts: Sequence[Records], currency: str, share: float) -> list[Table]:
-    """Return each scenario's leaderboards, update by update with its frontier, a chain's whole life, and all of them pooled."""
+def all_tables(parts: Sequence[Records], currency: str, share: float, results: Path | None = None) -> list[Table]:
+    """Return each scenario's leaderboards, update by update with its frontier, a chain's whole life, and all of them pooled.
+
+    results: the folder of imported curves, as for Leaderboard.of.
+    """
     tables: list[Table] = []
     boards: list[pd.DataFrame] = []
     for part in parts:
         for update in part.by_update():
             frontier = Frontier.of(update, currency, share)
-            board = Leaderboard.of(update, currency, share, frontier)
-            boards.append(board.frame)
+            board = Leaderboard.of(update, currency, share, frontier, results)
+            boards.append(
+                board.frame[~board.frame["imported"].astype(bool)] if "imported" in board.frame else board.frame
+            )
             tables += [board, *([] if frontier.frame.empty else [frontier])]
         if part.chain:
             tables.append(WholeLife.of(part, share))

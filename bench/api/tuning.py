@@ -349,16 +349,21 @@ def _command(scenario: str, recipe: Entrant, best: Tried) -> str:
     plain = recipe.plain or recipe
     asked = recipe.name
     if plain.code is not None and plain.name not in _shipped():
-        asked = str(plain.code.path) + recipe.name.removeprefix(plain.name)
+        stem = plain.code.path.stem
+        asked = (
+            str(plain.code.path)
+            + plain.name.removeprefix(stem).replace(".", ":")
+            + recipe.name.removeprefix(plain.name)
+        )
     settings = {name: read_value(text) for name, text in best.settings.items()}
     base = f"bench run --scenario {scenario_argument(scenario)} --strategy {REFERENCE} --strategy {shlex.quote(asked)}"
     return f"{base} {settings_text(settings, plain.name)}"
 
 
 def _shipped() -> list[str]:
-    from bench.catalog import strategy_names
+    from bench.catalog import installed_names, strategy_names
 
-    return list(strategy_names())
+    return [*strategy_names(), *installed_names("strategies")]
 
 
 def _key(entrant: Entrant) -> str:

@@ -12,10 +12,13 @@ import click
 from bench.catalog import TUNING_FROM
 from bench.cli.ablate import ablate_command
 from bench.cli.collect import collect_command, left_out_text, read_results, say_unreadable
+from bench.cli.contract import check_strategy_command
 from bench.cli.data import data, prepare_and_tell
 from bench.cli.frontier import frontier_command
+from bench.cli.imports import import_command
 from bench.cli.merge import merge_command
 from bench.cli.meters import check_command, flops_command
+from bench.cli.new import new_command
 from bench.cli.options import (
     entrants_of,
     pilot_option,
@@ -37,7 +40,7 @@ from bench.cli.tune import tune_command
 from bench.cli.update import update_command
 from bench.errors import BenchError, NothingToCompareError
 from bench.interrupts import Interrupted, interruptible
-from bench.places import REPORTS
+from bench.places import LOGS, REPORTS
 from bench.version import __version__
 
 if TYPE_CHECKING:
@@ -94,7 +97,28 @@ def main() -> None:
 )
 @pilot_option
 @click.option("--fresh", is_flag=True, help="Run finished trials again, replacing their records.")
-def run(images: Residence, fresh: bool, jobs: int, pilot: float | None, **asked: Any) -> None:
+@click.option(
+    "--log",
+    type=click.Choice(["tensorboard", "wandb", "mlflow"]),
+    multiple=True,
+    help="Show evaluations there as well, off the clock; each needs the extra of that name.",
+)
+@click.option(
+    "--log-folder",
+    type=click.Path(path_type=Path),
+    default=LOGS,
+    show_default=True,
+    help="Where --log keeps its files.",
+)
+def run(
+    images: Residence,
+    fresh: bool,
+    jobs: int,
+    pilot: float | None,
+    log: tuple[str, ...],
+    log_folder: Path,
+    **asked: Any,
+) -> None:
     """Train strategies on a scenario, and print the leaderboard.
 
     Finished trials are kept; interrupted ones resume from their last checkpoint.
@@ -102,6 +126,9 @@ def run(images: Residence, fresh: bool, jobs: int, pilot: float | None, **asked:
     from bench.api.named import check_names, load_scenario
     from bench.api.plans import run as run_plan
     from bench.reporting.progress import progress_on_terminal
+
+    def tell(line: str) -> None:
+        click.echo(f"bench: {line}", err=True)
 
     check_names(asked["strategies"])
     scenario, entrants = load_scenario(asked["scenario"]), entrants_of(jobs=jobs, **asked)
@@ -114,7 +141,7 @@ def run(images: Residence, fresh: bool, jobs: int, pilot: float | None, **asked:
     for line in old.lines() if old else ():
         click.echo(line)
     with progress_on_terminal() as listener:
-        results = run_plan(plan, jobs=jobs, listener=listener)
+        results = run_plan(plan, jobs=jobs, listener=listener, log=log, log_folder=log_folder, tell=tell)
     click.echo(f"records: {plan.results / plan.scenario.name}")
     say_unreadable(results)
     if results.left_out and min(plan.seeds) < TUNING_FROM:
@@ -160,11 +187,14 @@ def report(
 for _command in (
     data,
     list_command,
+    new_command,
     plan_command,
     flops_command,
     check_command,
+    check_strategy_command,
     collect_command,
     merge_command,
+    import_command,
     frontier_command,
     status_command,
     leaderboard_command,

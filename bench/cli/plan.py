@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from bench.catalog import scenario_names, strategy_names
+from bench.catalog import find_installed, installed_names, scenario_names, strategy_names
 from bench.cli.options import data_root_option, entrants_of, plan_of, results_option, training_options
 from bench.cli.show import show_tables, width_options
+from bench.errors import StrategyError
 
 
 @click.command("list", short_help="List scenarios and strategies.")
@@ -17,17 +18,25 @@ from bench.cli.show import show_tables, width_options
 @results_option
 @width_options
 def list_command(data_root: Path, results: Path, wide: bool, columns: str | None) -> None:
-    """List the shipped scenarios and strategies, and whether a scenario's data are ready."""
+    """List scenarios and strategies, shipped or offered by installed packages, and whether a scenario's data are ready."""
     from bench.api.named import load_scenario
     from bench.data.sources.find import data_ready
     from bench.records.store import recorded_scratch
     from bench.reporting.plans import scenario_cells
 
-    scenarios = [load_scenario(name) for name in scenario_names()]
+    scenarios = [load_scenario(name) for name in (*scenario_names(), *installed_names("scenarios"))]
     ready = [data_ready(scenario, data_root) for scenario in scenarios]
     records = [recorded_scratch(results, scenario.name, scenario.hash(), scenario.updates) for scenario in scenarios]
     show_tables([scenario_cells(scenarios, ready, records)], wide=wide, columns=columns)
-    click.echo(f"strategies: {', '.join(strategy_names())}, or the path of a .py file")
+    for room, shipped in (("strategies", strategy_names()), ("models", [])):
+        for name in installed_names(room):
+            find_installed(name, room, shipped, StrategyError)
+    strategies = (*strategy_names(), *installed_names("strategies"))
+    click.echo(
+        f"strategies: {', '.join(strategies)}, or the path of a .py file, with :NAME for another than its `strategy`"
+    )
+    if models := installed_names("models"):
+        click.echo(f"models that installed packages offer: {', '.join(models)}")
 
 
 @click.command("plan", short_help="Say what a run would do, and how long it takes.")

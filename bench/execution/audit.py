@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from bench.catalog import strategy_names
+from bench.catalog import installed_names, strategy_names
 from bench.data.feed.update import Update, build_update
 from bench.data.sources.find import load_images
 from bench.data.stages.splits import cut
@@ -89,7 +89,7 @@ def _with_root(record: TrialRecord, folder: Path, scenario_file: Path | None) ->
 def _entrant(record: TrialRecord, folder: Path, strategy: str | None) -> Entrant:
     name = record.strategy["name"]
     plain, bracket, settings = name.partition("[")
-    if strategy is None and plain not in strategy_names():
+    if strategy is None and plain not in (*strategy_names(), *installed_names("strategies")):
         raise RecordError(f"{folder}: its strategy {name} is not shipped with bench. Give its file with --strategy.")
     reference = strategy or plain
     entrant = load_variant(reference if "[" in reference else f"{reference}{bracket}{settings}").at(record.horizon)

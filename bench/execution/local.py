@@ -22,6 +22,7 @@ from bench.execution.plan import PlannedTrial, check_chains, mend_chains, plan_t
 from bench.files import make_folder
 from bench.interrupts import check
 from bench.locks import locked
+from bench.models.build import find_own_model
 from bench.processors import bfloat16_units
 from bench.records.provenance import cpu_name
 from bench.records.schema import EvalRow, Provenance
@@ -129,9 +130,11 @@ class LocalRun:
         cut_off = cut_off_old(self.images, self.split)
         given = find_given(scenario, self.images.image_shape, old, every, self.entrants, cut_off)
         pixels = self.images.hash()
+        self._model = find_own_model(scenario.model.name)
+        own_code = [self._model.identity()] if self._model else []
 
         def data_hash(split: Split) -> str:
-            return digest([pixels, split.hash(), *([given.sha256] if given else [])])
+            return digest([pixels, split.hash(), *([given.sha256] if given else []), *own_code])
 
         self._whole = self.split.whole or self.split
         self._data_hash, whole_hash = data_hash(self.split), data_hash(self._whole)
@@ -415,7 +418,7 @@ class LocalRun:
         return self._cache / "checkpoints" / f"{digest(identity)}.pt"
 
     def _provenance(self, data_hash: str) -> Provenance:
-        return describe_run(
+        found = describe_run(
             self.scenario,
             self.images.source,
             data_hash,
@@ -426,6 +429,7 @@ class LocalRun:
             self._jobs,
             self.way.reason,
         )
+        return found.model_copy(update={"model_code": self._model.describe() if self._model else None})
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Building a model by name: from bench's own zoo, torchvision's classifiers or timm."""
+"""Building a model by name: from bench's own zoo, torchvision's classifiers, timm, or code of the user's own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from bench.catalog import installed_names
 from bench.errors import ScenarioError
 from bench.extras import optional_package
+from bench.models.own import OwnModel, own_model
 from bench.models.zoo import OWN, SIZED, ZOO
 from bench.streams import borrowed_generator
 
@@ -24,9 +26,9 @@ def build_model(
 ) -> nn.Module:
     """Build a newly initialized model on the CPU, in float32 and channels_last, from the stream (seed, stream).
 
-    name: a model of bench's zoo, a torchvision classifier ("resnet50", or "torchvision:resnet50" if both have it), or
-    "timm:<name>". channels: of the images. classes: width of the head. image_size: pixels, for those that are built
-    for one size. The global generator is left unchanged.
+    name: a model of bench's zoo, a torchvision classifier ("resnet50", or "torchvision:resnet50" if both have it),
+    "timm:<name>", or one of the user's own, see bench.models.own. channels: of the images. classes: width of the head.
+    image_size: pixels, for those that are built for one size. The global generator is left unchanged.
     Raises ScenarioError for an unknown name, and for a number of channels that the model does not accept.
     """
     make = find_model(name, image_size)
@@ -55,6 +57,8 @@ def head_keys(name: str, channels: int, classes: int, image_size: int | None = N
 
 def find_model(name: str, image_size: int | None = None) -> Make:
     """Return a function that builds the named model. Raises ScenarioError for an unknown name."""
+    if own := find_own_model(name):
+        return own.make
     if name in ZOO:
         return ZOO[name]
     if name in SIZED:
@@ -68,11 +72,11 @@ def find_model(name: str, image_size: int | None = None) -> Make:
     plain = name.removeprefix("torchvision:")
     known = models.list_models(module=models)
     if plain not in known:
-        near = difflib.get_close_matches(plain, [*OWN, *known], 3)
+        near = difflib.get_close_matches(plain, [*OWN, *known, *installed_names("models")], 3)
         hint = f"Did you mean {' or '.join(near)}?" if near else "Fix the scenario."
         raise ScenarioError(
             f"model.name {name!r}: unknown, expected one of {', '.join(OWN)}, a torchvision classifier like resnet50, "
-            f"or timm:<name>. {hint}"
+            f"timm:<name>, or FILE.py:FUNCTION. {hint}"
         )
     options: dict[str, Any] = {"weights": None}
     if plain.startswith("vit_") and image_size is not None:
@@ -80,6 +84,20 @@ def find_model(name: str, image_size: int | None = None) -> Make:
     if plain in ("googlenet", "inception_v3"):  # without auxiliary heads, which would be trained too
         options |= {"aux_logits": False, "init_weights": True}
     return partial(_torchvision, plain, options)
+
+
+def find_own_model(name: str) -> OwnModel | None:
+    """Return a model of the user's own, by its file or as an installed package offers it; None if the name is another's.
+
+    Raises ScenarioError if it cannot be loaded, or if a package offers a model by the name of one of bench's or torchvision's.
+    """
+    return own_model(name, _taken)
+
+
+def _taken() -> list[str]:
+    from torchvision import models
+
+    return [*OWN, *models.list_models(module=models)]
 
 
 def _sized(name: str, image_size: int, channels: int, classes: int) -> nn.Module:

@@ -249,7 +249,10 @@ class Provenance(_Record):
     gpu: GpuFacts | None = None
     images: Literal["resident", "streamed"] | None = None  # all on the device, or sent batch by batch
     data_source: str
-    data_hash: str  # over pixels, labels and the split: trials on different data are not compared
+    data_hash: (
+        str  # over pixels, labels, the split, and a model of one's own: trials on different data are not compared
+    )
+    model_code: dict[str, Any] | None = None  # of a model of one's own: source, modules, packages, as in a strategy
 
     def machine(self) -> str:
         """Return, as text, everything that must be equal for seconds to be compared."""

@@ -10,6 +10,7 @@ from bench.reporting.layout import Cells, Column
 
 if TYPE_CHECKING:  # these need torch
     from bench.execution.audit import Audit
+    from bench.execution.contract import Contract
     from bench.metering.flops import FlopCount, LayerFlops
     from bench.training.stage_costs import StageCost
 
@@ -87,3 +88,20 @@ def rules_cells(verdict: Verdict) -> Cells:
         rows.append((name, "BROKEN" if broken else "kept", "", words))
         rows += [("", "", violation.where, violation.found) for violation in broken]
     return Cells(f"{verdict.trials} trials", columns, tuple(rows))
+
+
+def contract_cells(contract: Contract) -> Cells:
+    """Return each rule of a strategy's contract, and what was found."""
+    from bench.execution.contract import RULES
+
+    columns = (
+        Column("rule", "rule", left=True),
+        Column("verdict", "verdict", left=True),
+        Column("found", "asked, or found", left=True, prose=True),
+    )
+    words = {"broken": "BROKEN"}
+    rows = [
+        (each.rule, words.get(each.state, each.state), "; ".join(filter(None, (RULES[each.rule], each.said))))
+        for each in contract.verdicts
+    ]
+    return Cells(f"contract of {contract.name}", columns, tuple(rows))

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.catalog import find_strategy, strategy_names
+from bench.catalog import InFile, Installed, shipped_folder, strategy_names
+from bench.code import OwnCode, code_that_defines, load_code, load_installed, read_code
 from bench.errors import BenchError, StrategyError
 from bench.scenario import digest
 from bench.strategies.averaging import Averaging, NoAveraging
-from bench.strategies.code import OwnCode, code_that_defines, load_code, read_code
 from bench.strategies.fields import canonical
 from bench.strategies.freezing import Freezing, NoFreezing
 from bench.strategies.head import Head, RandomHead
@@ -134,31 +134,38 @@ class Entrant:
         return digest({key: content[key] for key in (*ASPECTS, "horizon", "source", "modules") if key in content})
 
 
-def load_strategy(path: Path) -> Entrant:
-    """Run a strategy's Python file and return its `strategy`.
+def load_strategy(found: Path | InFile | Installed) -> Entrant:
+    """Run a strategy's Python file and return its `strategy`, or the Strategy of another name in it, or an installed one.
 
-    Raises StrategyError if the file fails, has no Strategy of that name, or has a name that its records cannot have, such as that
-    of a shipped strategy. The file is code and is trusted as such.
+    Of half in mine.py, the name is mine.half. Raises StrategyError if the file fails, has no Strategy of that name, or has a name
+    that its records cannot have, such as that of a shipped strategy. The file is code and is trusted as such.
     """
-    _check_name(path)
+    where = found.path if isinstance(found, InFile) else found
+    if isinstance(where, Path):
+        _check_name(where)
     try:
-        code, module = load_code(path)
+        code, module = load_code(where) if isinstance(where, Path) else load_installed(where.module, where.attribute)
     except BenchError as cause:
-        raise StrategyError(f"{path}: {cause}") from cause
+        raise StrategyError(f"{where}: {cause}") from cause
     except (Exception, SystemExit) as cause:  # anything that a user's file raises is for the user to fix
-        said = re.sub(r"bench_strategy_\w+\.", "", in_a_line(cause))
-        raise StrategyError(f"{path}: cannot be loaded: {said}. Fix the file.") from cause
-    strategy = getattr(module, "strategy", None)
+        said = re.sub(r"bench_strategy_\w+?_\d+_\d+\.?", "", in_a_line(cause))
+        remedy = "Fix the file" if isinstance(where, Path) else "Fix that package, or uninstall it"
+        raise StrategyError(f"{where}: cannot be loaded: {said}. {remedy}.") from cause
+    attribute = found.attribute if isinstance(found, InFile) else "strategy"
+    strategy = getattr(module, attribute, None)
     if not isinstance(strategy, Strategy):
-        found = " ".join(repr(strategy).split())[:100]
-        raise StrategyError(f"{path}: strategy is {found}, expected a Strategy. Add: strategy = Strategy(...).")
-    return named(strategy, path.stem, code)
+        said = " ".join(repr(strategy).split())[:100]
+        raise StrategyError(f"{where}: {attribute} is {said}, expected a Strategy. Add: {attribute} = Strategy(...).")
+    if isinstance(where, Installed):
+        return named(strategy, where.name, code)
+    return named(strategy, where.stem if where is found else f"{where.stem}.{attribute}", code)
 
 
 def _check_name(path: Path) -> None:
     """Raise StrategyError for a file whose name no folder can have, or that a shipped strategy or a variant has."""
     name = path.stem
-    if name.casefold() in strategy_names() and path.resolve() != find_strategy(name.casefold()).resolve():
+    shipped = shipped_folder("baselines") / f"{name.casefold()}.py"
+    if name.casefold() in strategy_names() and path.resolve() != shipped.resolve():
         raise StrategyError(f"{path}: {name.casefold()} is the name of a shipped strategy. Rename the file.")
     if name.startswith(".") or name != name.strip() or not name.isprintable() or set(name) & set("/\\[]@"):
         raise StrategyError(

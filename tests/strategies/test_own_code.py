@@ -129,7 +129,7 @@ def test_code_on_pythons_path_is_the_strategys_own_unless_it_is_installed(
 def test_versions_are_recorded_but_do_not_make_another_strategy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = write(tmp_path, mylib=level(imports="import numpy"))
     before = load_strategy(path)
-    monkeypatch.setattr("bench.strategies.code.version", lambda name: "0.1")
+    monkeypatch.setattr("bench.code.version", lambda name: "0.1")
     assert load_strategy(path).packages == {"numpy": "0.1"}
     assert load_strategy(path).hash() == before.hash()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from bench.catalog import REFERENCE, scenario_argument, strategy_names
+from bench.catalog import REFERENCE, installed_names, scenario_argument, strategy_names
 
 
 def repeat_commands(scenario: str, strategy: str, horizon: float, seeds: Sequence[int], own: bool) -> tuple[str, ...]:
@@ -16,7 +16,7 @@ def repeat_commands(scenario: str, strategy: str, horizon: float, seeds: Sequenc
     """
     where = scenario_argument(scenario)
     name, bracket, settings = strategy.partition("[")
-    shipped = name in strategy_names() and not own
+    shipped = (name in strategy_names() and not own) or name in installed_names("strategies")
     asked = [(f"{name if shipped else f'./{name}.py'}{bracket}{settings}", horizon)]
     if (strategy, horizon) != (REFERENCE, 1.0):
         asked.insert(0, (REFERENCE, 1.0))

@@ -1,4 +1,4 @@
-"""The code of a strategy: its file, and all that it imports from outside the standard library and installed packages.
+"""The code of a strategy or model: its file, and all that it imports from outside the standard library and installed packages.
 
 Every text is read once. What was read is what runs, what is hashed and recorded, and what is sent to other processes. It runs in
 modules of the strategy's own, so that those of two strategies never mix, whatever their names.
@@ -48,24 +48,36 @@ class _Module:
 class OwnCode:
     """The code of one strategy's file, loaded as the module `package`, and of what it imports, as modules below that.
 
-    installed: the top-level names of what it imports from elsewhere, without the standard library and bench.
+    installed: the top-level names of what it imports from elsewhere, without the standard library and bench. own: the installed
+    package that the strategy is a part of, by its top-level name: its modules are the strategy's, too, though they are installed.
     """
 
-    def __init__(self, path: Path, package: str, modules: dict[str, _Module] | None = None) -> None:
-        """modules: as they were read in another process, by name; "" is the file itself."""
+    def __init__(
+        self,
+        path: Path,
+        package: str,
+        modules: dict[str, _Module] | None = None,
+        *,
+        own: str | None = None,
+        text: str | None = None,
+    ) -> None:
+        """modules: as they were read in another process, by name; "" is the file itself. text: in the file's place."""
         self.path = path
         self.package = package
+        self.own = own
         self.installed: set[str] = set()
         self._modules = modules or {}
         self._complete = modules is not None
         if not self._modules:
             importlib.invalidate_caches()  # a module may have been written a moment ago
             folder = str(path.resolve().parent)
-            self._modules[""] = _Module(str(path), _text(path), (folder,))
+            self._modules[""] = (
+                _Module(str(path), _text(path), (folder,)) if text is None else _Module(None, text, ("",))
+            )
         _LOADED[package] = self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self.path, self.package, self._modules)
+        return _again, (self.path, self.package, self._modules, self.own)
 
     @property
     def source(self) -> str:
@@ -78,10 +90,11 @@ class OwnCode:
 
     def packages(self) -> dict[str, str]:
         """Return the versions of the installed packages that it imports, by the packages' names."""
-        if not self.installed:
+        imported = self.installed | ({self.own} if self.own else set())
+        if not imported:
             return {}
         known = _packages()
-        return {each: version(each) for name in sorted(self.installed) for each in sorted(set(known.get(name, ())))}
+        return {each: version(each) for name in sorted(imported) for each in sorted(set(known.get(name, ())))}
 
     def run(self) -> ModuleType:
         """Run the file, and return its module. Raises what it raises; nothing of it is then left."""
@@ -180,8 +193,10 @@ class OwnCode:
         if dot:
             parent = self._find(above)
             return PathFinder.find_spec(name, list(parent.search)) if parent and parent.search else None
+        if name == self.own:
+            return _usual_spec(name)
         folder = self._modules[""].search
-        beside = None if _is_for_packages(Path(*folder)) else PathFinder.find_spec(name, list(folder))
+        beside = None if self.own or _is_for_packages(Path(*folder)) else PathFinder.find_spec(name, list(folder))
         if beside and beside.origin:
             return beside
         usual = _usual_spec(name)
@@ -194,6 +209,25 @@ def load_code(path: Path) -> tuple[OwnCode, ModuleType]:
     """Read and run a strategy's file; return its code and its module. Raises what the file raises, and StrategyError."""
     stem = re.sub(r"\W", "_", path.stem)
     code = OwnCode(path, f"{_PREFIX}{stem}_{os.getpid()}_{next(_NUMBERS)}")
+    return code, code.run()
+
+
+def load_installed(module: str, attribute: str) -> tuple[OwnCode, ModuleType]:
+    """Read and run what an installed package has, as a file of one line would: its module imports `attribute` as `strategy`.
+
+    The modules of that package are the strategy's own, by their texts; other packages are what is installed. Raises what loading
+    raises.
+    """
+    own = module.partition(".")[0]
+    spec = _usual_spec(own)
+    if spec is None or own in _NEVER_OWN:
+        raise ImportError(f"no module {own} is installed")
+    path = Path(spec.origin) if spec.origin else Path(*list(spec.submodule_search_locations or ())[:1], "__init__.py")
+    for part in module.split(".")[1:]:
+        path = path.parent / part / "__init__.py"
+        path = path if path.is_file() else path.parent.with_suffix(".py")
+    text = f"from {module} import {attribute} as strategy\n"
+    code = OwnCode(path, f"{_PREFIX}{own}_{os.getpid()}_{next(_NUMBERS)}", own=own, text=text)
     return code, code.run()
 
 
@@ -236,10 +270,10 @@ class _Loader(Loader):
 sys.meta_path.insert(0, _Finder)
 
 
-def _again(path: Path, package: str, modules: dict[str, _Module]) -> OwnCode:
+def _again(path: Path, package: str, modules: dict[str, _Module], own: str | None) -> OwnCode:
     """Return the code with the texts that another process read, and run it here unless it has been."""
     if package not in _LOADED:
-        OwnCode(path, package, modules).run()
+        OwnCode(path, package, modules, own=own).run()
     return _LOADED[package]
 
 
@@ -298,3 +332,10 @@ def _is_installed_in(folder: Path) -> bool:
 
 def _is_for_packages(folder: Path) -> bool:
     return folder.name in _SITES or any(folder.glob("*.dist-info"))
+
+
+def forget(code: OwnCode) -> None:
+    """Let go of what a file was loaded as, as if another process went on: it can be made again from what was pickled."""
+    _LOADED.pop(code.package, None)
+    for name in [name for name in sys.modules if f"{name}.".startswith(f"{code.package}.")]:
+        del sys.modules[name]

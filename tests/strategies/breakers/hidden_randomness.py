@@ -1,0 +1,19 @@
+"""Draws from PyTorch's global generator."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from bench import Keep, Linear, Strategy
+
+
+@dataclass(frozen=True)
+class Odd:
+    needs_speed: ClassVar[bool] = False
+
+    def choose(self, pool, epoch, stream):
+        return torch.randperm(len(pool))[: len(pool) - 3]
+
+
+strategy = Strategy(title="Broken", start=Keep(), schedule=Linear(), selection=Odd())

@@ -1,0 +1,4 @@
+"""An import that never ends."""
+
+while True:
+    pass
