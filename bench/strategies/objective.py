@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.feed.batches import Pool
+from bench.errors import StrategyError
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ class Objective:
     def adjust(self, gradients: Mapping[str, Tensor], batch: Batch) -> None:
         """Change gradients in place. On the clock, once a step, after the regularizer and before the optimizer.
 
-        gradients: of the trained parameters, by name, in the model's order. What holds for `loss` holds here.
+        gradients: of the trained parameters, by name, in the model's order. What holds for `loss` holds here. PyTorch records no
+        graph meanwhile, unless torch.enable_grad() asks for it.
         """
 
     def initial_state(self, setting: Setting) -> Mapping[str, Tensor]:
@@ -108,6 +110,19 @@ class Objective:
         They are moved to the device, handed to the hooks as batch.state, kept in checkpoints, and restored bit by bit.
         """
         return {}
+
+
+def require_declared(objective: Objective) -> None:
+    """Raise StrategyError if what an objective declares, besides its hooks, is of another kind than it must be."""
+    declared = {
+        "stages": (isinstance(objective.stages, tuple), "a tuple of names"),
+        "anchor": (objective.anchor in (None, "start", "fresh"), "'start', 'fresh' or None"),
+        "passes": (isinstance(objective.passes, int) and objective.passes >= 0, "a whole number, 0 or more"),
+    }
+    for name, (fine, expected) in declared.items():
+        if not fine:
+            found = getattr(objective, name)
+            raise StrategyError(f"{type(objective).__name__}: {name}: found {found!r}, expected {expected}. Change it.")
 
 
 @dataclass(frozen=True)

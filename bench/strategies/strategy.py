@@ -22,7 +22,7 @@ from bench.strategies.code import OwnCode, code_that_defines, load_code, read_co
 from bench.strategies.fields import canonical
 from bench.strategies.freezing import Freezing, NoFreezing
 from bench.strategies.head import Head, RandomHead
-from bench.strategies.objective import CrossEntropy, Objective
+from bench.strategies.objective import CrossEntropy, Objective, require_declared
 from bench.strategies.regularizer import NoRegularizer, Regularizer
 from bench.strategies.schedule import Schedule
 from bench.strategies.selection import Selection, Uniform
@@ -62,6 +62,7 @@ class Strategy:
                     f"Strategy: {name} is {' '.join(repr(piece).split())[:100]}, expected an instance of a frozen dataclass with "
                     f"the method of its aspect. See those in bench/strategies/{name}.py."
                 )
+        require_declared(self.objective)
 
     @property
     def needs_base(self) -> bool:

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from bench import Batch, CrossEntropy, FreezeStages, InfoBatch, Keep, Objective, OneCycle, Setting, Strategy
+from bench.data.feed.update import build_update
 from bench.errors import StrategyError
 from bench.models.build import build_model
 from bench.records.store import read_trial
@@ -20,6 +21,7 @@ from bench.strategies.strategy import Entrant
 from bench.strategies.variants import load_variant
 from bench.training.audit import AuditedPart, replay
 from bench.training.learner import Base, Learner, TrialSpec
+from bench.training.step import CudaRecorder
 from tests.conftest import CPU, RunTrial, shorten
 from tests.training.tape import Waits, record_on_tape, run_again
 from tests.training.test_average import Interrupt
@@ -93,6 +95,18 @@ class AgainOn(Objective):
         with torch.set_grad_enabled(self.backward):
             again = batch.forward(batch.inputs.flip(3))
         return batch.losses + F.cross_entropy(again, batch.labels, reduction="none")
+
+
+@dataclass(frozen=True)
+class AgainAfterwards(Objective):
+    """Gradients of flipped images are added, as methods do that look at the loss from another place."""
+
+    def adjust(self, gradients, batch: Batch) -> None:
+        weights = [batch.model.get_parameter(name) for name in gradients]
+        with torch.enable_grad():
+            loss = F.cross_entropy(batch.forward(batch.inputs.flip(3)), batch.labels)
+        for mine, more in zip(gradients.values(), torch.autograd.grad(loss, weights), strict=True):
+            mine.add_(more)
 
 
 @dataclass(frozen=True)
@@ -203,7 +217,8 @@ class TestCharges:
         assert learner.expected_flops() - plain.expected_flops() == both
 
     @pytest.mark.parametrize(
-        ("objective", "backward"), [(AgainOn(), True), (AgainOn(False), False), (AsksTheOldModel(), False)]
+        ("objective", "backward"),
+        [(AgainOn(), True), (AgainOn(False), False), (AgainAfterwards(), True), (AsksTheOldModel(), False)],
     )
     def test_what_a_hook_runs_on_a_network_is_counted(self, short, updates, base: Base, objective, backward: bool):
         learner = made(short, updates, base, objective)
@@ -255,6 +270,22 @@ class TestTheSameEverywhere:
                 for _ in range(3):
                     taped._take_step()
             assert waits.found == []
+
+    @pytest.mark.cuda
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+    @pytest.mark.parametrize("aspects", CASES.values(), ids=CASES)
+    def test_a_graph_does_the_same_on_cuda(self, short, digits, split, base: Base, aspects):
+        device, found = torch.device("cuda", 0), []
+        spec = TrialSpec(short, Entrant("one", replace(PLAIN, objective=Everything(), **aspects)), 1, 0)
+        with torch.backends.cudnn.flags(deterministic=True, benchmark=False, allow_tf32=False):
+            for recorder in (None, CudaRecorder(device)):
+                update = build_update(short, digits, split, 1, device)
+                learner = Learner(spec, update, base, device, False, None, recorder)
+                learner.prepare()
+                learner.start()
+                found.append((learner.train(20), learner.weights()))
+        assert found[0][0] == found[1][0]
+        assert all(torch.equal(value, found[1][1][name]) for name, value in found[0][1].items())
 
     @pytest.mark.parametrize("aspects", [{}, {"freezing": KEPT}], ids=["plain", "kept"])
     def test_an_interrupted_trial_resumes_bit_identically(self, run_trial: RunTrial, base: Base, aspects):
@@ -392,6 +423,20 @@ def test_what_becomes_infinite_later_is_named_and_fails_the_trial(
     assert record is not None
     assert record.status == "failed"
     assert said in str(record.reason)
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ({"stages": "stage2"}, "Odd: stages: found 'stage2', expected a tuple of names. Change"),
+        ({"anchor": "old"}, "Odd: anchor: found 'old', expected 'start', 'fresh' or None. Change"),
+        ({"passes": -1}, "Odd: passes: found -1, expected a whole number, 0 or more. Change"),
+    ],
+)
+def test_what_is_declared_wrongly_is_one_line(declared, said: str):
+    odd = dataclass(frozen=True)(type("Odd", (Objective,), declared))
+    with pytest.raises(StrategyError, match=said):
+        replace(PLAIN, objective=odd())
 
 
 def test_a_stage_that_is_not_there_or_not_kept_is_one_line(short, updates, base: Base):
