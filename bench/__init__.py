@@ -1,7 +1,7 @@
 """bench: what does updating a trained model cost, compared with training again, at the same accuracy?
 
 To run and compare strategies from Python: plan, run, load_results, report, plan_ablation, ablate. To write a strategy: Strategy
-and the pieces of its eight aspects. docs/python.md and docs/strategies.md show both.
+and the pieces of its nine aspects. docs/python.md and docs/strategies.md show both.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ if "torch" not in sys.modules:
 _PUBLIC = {
     "Ablation": "bench.api.ablations",
     "AblationPlan": "bench.api.ablations",
+    "Batch": "bench.strategies.objective",
     "BeforeDecay": "bench.strategies.start",
     "BenchError": "bench.errors",
     "ClassMeans": "bench.strategies.head",
     "Cosine": "bench.strategies.schedule",
+    "CrossEntropy": "bench.strategies.objective",
     "DirectionAwareShrink": "bench.strategies.start",
     "FreezeStages": "bench.strategies.freezing",
     "Fresh": "bench.strategies.start",
@@ -40,6 +42,7 @@ _PUBLIC = {
     "NoFreezing": "bench.strategies.freezing",
     "NoRegularizer": "bench.strategies.regularizer",
     "NoTeacher": "bench.strategies.teacher",
+    "Objective": "bench.strategies.objective",
     "OldModelFilter": "bench.strategies.selection",
     "OldShare": "bench.strategies.selection",
     "OldShareOverTime": "bench.strategies.selection",
@@ -51,6 +54,7 @@ _PUBLIC = {
     "Results": "bench.api.results",
     "Ridge": "bench.strategies.head",
     "Scenario": "bench.scenario",
+    "Setting": "bench.strategies.objective",
     "ShrinkAndNoise": "bench.strategies.start",
     "ShrinkAndPerturb": "bench.strategies.start",
     "Strategy": "bench.strategies.strategy",
@@ -85,10 +89,12 @@ _PUBLIC = {
 __all__ = [
     "Ablation",
     "AblationPlan",
+    "Batch",
     "BeforeDecay",
     "BenchError",
     "ClassMeans",
     "Cosine",
+    "CrossEntropy",
     "DirectionAwareShrink",
     "FreezeStages",
     "Fresh",
@@ -103,6 +109,7 @@ __all__ = [
     "NoFreezing",
     "NoRegularizer",
     "NoTeacher",
+    "Objective",
     "OldModelFilter",
     "OldShare",
     "OldShareOverTime",
@@ -114,6 +121,7 @@ __all__ = [
     "Results",
     "Ridge",
     "Scenario",
+    "Setting",
     "ShrinkAndNoise",
     "ShrinkAndPerturb",
     "Strategy",
@@ -163,6 +171,7 @@ if TYPE_CHECKING:
     from bench.strategies.averaging import NoAveraging, TailDecay, TailMean
     from bench.strategies.freezing import FreezeStages, NoFreezing
     from bench.strategies.head import ClassMeans, Logistic, RandomHead, Ridge
+    from bench.strategies.objective import Batch, CrossEntropy, Objective, Setting
     from bench.strategies.regularizer import L2Init, NoRegularizer
     from bench.strategies.schedule import Cosine, Linear, MultiStep, OneCycle, WarmupStableDecay
     from bench.strategies.selection import InfoBatch, LearningSpeed, OldModelFilter, OldShare, OldShareOverTime, Uniform

@@ -133,10 +133,11 @@ def _recorded(record: TrialRecord, learner: Learner, parts: list[AuditedPart]) -
         AuditedPart("recorded: one image's forward", learner.flops.forward, facts.forward),
         AuditedPart("recorded: one image's step", learner.flops.step, facts.step),
     ]
-    only_steps = ledger.images * learner.flops.step + ledger.steps * learner.flops.batch
+    once = learner.flops.batch + learner.hook_flops(0)
+    only_steps = ledger.images * learner.flops.step + ledger.steps * once
     for number, (phase, recorded) in enumerate(zip(learner.phases, record.phases, strict=False), 1):
         found.append(AuditedPart(f"recorded: one image's step in phase {number}", phase.step.image, recorded.step))
     if not record.phases and sum(part.charged for part in parts) == only_steps:
-        whole = summary.images * learner.flops.step + summary.steps * learner.flops.batch
+        whole = summary.images * learner.flops.step + summary.steps * once
         found.append(AuditedPart("recorded: the whole trial", whole, summary.train_flops))
     return found

@@ -37,6 +37,8 @@ class Expectations:
         whole = TrialSpec(self._run.scenario, entrant, 1, 0).whole
         pieces = [said.get(name) for name in ("freezing", "head", "averaging")]
         pieces += [isinstance(strategy.start, GradientStart), strategy.needs_predictions]
+        hooks = [strategy.objective.passes, said.get("objective"), said["source"], said.get("modules")]
+        pieces += hooks if "objective" in said else []
         key = digest([*pieces, strategy.regularizer.passes, strategy.horizon, whole])
         if key not in self._known:
             self._known[key] = self._expect(entrant)

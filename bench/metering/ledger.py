@@ -65,6 +65,11 @@ class Ledger:
         """Charge `passes` FLOPs for every parameter of the network."""
         self.aux_flops += passes * self.parameters
 
+    def charge_objective(self, flops: int, passes: int) -> None:
+        """Charge an objective's hooks for a step. flops: on networks. passes: FLOPs for every trained parameter."""
+        self.train_flops += flops
+        self.aux_flops += passes * self.trained
+
     def charge_averaging(self, flops: int) -> None:
         """Charge taking the weights into their average."""
         self.aux_flops += flops

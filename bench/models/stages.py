@@ -91,30 +91,34 @@ class Parts:
         self.stages = tuple(stages)
         self.names = tuple(stage.name for stage in stages)
 
-    def place(self, name: str) -> int:
-        """Return how many stages lie up to and including the named one. Raises StrategyError for an unknown name."""
+    def place(self, name: str, asking: str = "freezing") -> int:
+        """Return how many stages lie up to and including the named one. asking: for the message.
+
+        Raises StrategyError for an unknown name.
+        """
         if name not in self.names[:-1]:
             raise StrategyError(
-                f"freezing: the model has no stage {name!r} before its head, expected one of {', '.join(self.names[:-1])}. "
+                f"{asking}: the model has no stage {name!r} before its head, expected one of {', '.join(self.names[:-1])}. "
                 "Change it; bench flops MODEL --stages lists them."
             )
         return self.names.index(name) + 1
 
-    def between(self, begin: int, end: int | None = None) -> nn.Module:
+    def between(self, begin: int, end: int | None = None, taps: Sequence[int] | None = None) -> nn.Module:
         """Return the part after the first `begin` stages and up to `end` (None: the model's end), in the model's present mode.
 
-        It takes what the stages before it return, and returns what the ones after it take: features, or the logits.
+        It takes what the stages before it return, and returns what the ones after it take: features, or the logits. taps: places
+        from `begin` to `end`; it then returns a pair: that, and a list of what leaves the stages before each of them.
         Raises StrategyError if the model cannot be traced, or if more than one value crosses a cut.
         """
-        if begin == 0 and end is None:
+        if begin == 0 and end is None and taps is None:
             return self.model
         try:
             graph = fx.Tracer().trace(self.model)
         except Exception as cause:  # whatever a model's forward raises when it is given a proxy
             raise StrategyError(
                 f"{type(self.model).__name__} cannot be cut into stages ({type(cause).__name__}: "
-                f"{(str(cause).splitlines() or [''])[0][:100]}), which freezing and fitted heads need. Choose another model, "
-                "or NoFreezing() and RandomHead()."
+                f"{(str(cause).splitlines() or [''])[0][:100]}), which freezing, fitted heads and an objective's "
+                "stages need. Choose another model, or NoFreezing() and RandomHead()."
             ) from cause
         nodes = list(graph.nodes)
         first, last = self._cut(nodes, begin), self._cut(nodes, end)
@@ -125,7 +129,11 @@ class Parts:
         for node in nodes[first:last]:
             if node.op not in ("placeholder", "output"):
                 copies[node] = part.node_copy(node, lambda each: copies[each])
-        part.output(copies[leaving])
+        if taps is None:
+            part.output(copies[leaving])
+        else:
+            tapped = [self._crossing(nodes, self._cut(nodes, place), place) for place in taps]
+            part.output((copies[leaving], [copies[node] for node in tapped]))
         return fx.GraphModule(self.model, part)
 
     def _cut(self, nodes: list[fx.Node], stages: int | None) -> int:

@@ -168,7 +168,9 @@ def _pieces(strategy: dict[str, Any]) -> str:
     text = source + json.dumps(strategy["modules"], sort_keys=True) if source and strategy.get("modules") else source
     own = hashlib.sha256(text.encode()).hexdigest()[:16] if text else None
     aspects = {name: strategy.get(name) for name in ("start", "regularizer", "selection", "schedule")}
-    aspects |= {name: strategy[name] for name in ("freezing", "head", "averaging", "teacher") if name in strategy}
+    aspects |= {
+        name: strategy[name] for name in ("freezing", "head", "averaging", "teacher", "objective") if name in strategy
+    }
     return json.dumps({**aspects, "source": own}, sort_keys=True)
 
 

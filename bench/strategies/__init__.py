@@ -1,1 +1,1 @@
-"""The eight aspects of an update's training, one file each, and `Strategy`, which holds one of each. Knows nothing of trials."""
+"""The nine aspects of an update's training, one file each, and `Strategy`, which holds one of each. Knows nothing of trials."""

@@ -10,6 +10,7 @@ from bench.strategies.averaging import NoAveraging
 from bench.strategies.freezing import NoFreezing
 from bench.strategies.head import RandomHead
 from bench.strategies.notation import show_value
+from bench.strategies.objective import CrossEntropy
 from bench.strategies.regularizer import NoRegularizer
 from bench.strategies.schedule import OneCycle
 from bench.strategies.selection import Uniform
@@ -27,6 +28,7 @@ _PLAIN: dict[str, Any] = {
     "head": RandomHead(),
     "averaging": NoAveraging(),
     "teacher": NoTeacher(),
+    "objective": CrossEntropy(),
 }
 
 Change = Literal["left out", "alone"]

@@ -22,6 +22,7 @@ from bench.strategies.averaging import Averaging, NoAveraging
 from bench.strategies.fields import canonical
 from bench.strategies.freezing import Freezing, NoFreezing
 from bench.strategies.head import Head, RandomHead
+from bench.strategies.objective import CrossEntropy, Objective, require_declared
 from bench.strategies.regularizer import NoRegularizer, Regularizer
 from bench.strategies.schedule import Schedule
 from bench.strategies.selection import Selection, Uniform
@@ -31,7 +32,7 @@ from bench.strategies.teacher import NoTeacher, Teacher
 
 @dataclass(frozen=True)
 class Strategy:
-    """One choice for each of the eight aspects, and the horizon: the planned length as a share of scratch's steps.
+    """One choice for each of the nine aspects, and the horizon: the planned length as a share of scratch's steps.
 
     tuned_on: scenario name -> how many trials were spent on tuning the recipe there. tuning: the tuning.json that bench tune
     wrote, relative to the strategy's file. Both for the record; not hashed.
@@ -46,6 +47,7 @@ class Strategy:
     head: Head = field(default_factory=RandomHead)
     averaging: Averaging = field(default_factory=NoAveraging)
     teacher: Teacher = field(default_factory=NoTeacher)
+    objective: Objective = field(default_factory=CrossEntropy)
     horizon: float = 1.0
     tuned_on: Mapping[str, int] = field(default_factory=dict)
     tuning: str | None = None
@@ -60,11 +62,13 @@ class Strategy:
                     f"Strategy: {name} is {' '.join(repr(piece).split())[:100]}, expected an instance of a frozen dataclass with "
                     f"the method of its aspect. See those in bench/strategies/{name}.py."
                 )
+        require_declared(self.objective)
 
     @property
     def needs_base(self) -> bool:
         """Whether a base model must exist first."""
-        return self.start.needs_base or self.selection.needs_speed or self.needs_predictions
+        old = self.objective.needs_old_logits or self.objective.needs_old_model
+        return self.start.needs_base or self.selection.needs_speed or self.needs_predictions or old
 
     @property
     def needs_predictions(self) -> bool:
@@ -81,9 +85,16 @@ ASPECTS = {
     "head": Head,
     "averaging": Averaging,
     "teacher": Teacher,
+    "objective": Objective,
 }
 # Aspects that came later: a strategy that leaves them at these has the description and the hash that it had before.
-_UNSAID = {"freezing": NoFreezing(), "head": RandomHead(), "averaging": NoAveraging(), "teacher": NoTeacher()}
+_UNSAID = {
+    "freezing": NoFreezing(),
+    "head": RandomHead(),
+    "averaging": NoAveraging(),
+    "teacher": NoTeacher(),
+    "objective": CrossEntropy(),
+}
 
 
 @dataclass(frozen=True)
@@ -112,7 +123,8 @@ class Entrant:
     def describe(self) -> dict[str, Any]:
         """Return the resolved strategy as plain values, as records hold it.
 
-        Without freezing, averaging and teacher where there is none, and without a head that is as a new network has it.
+        Without freezing, averaging and teacher where there is none, and without a head that is as a new network has it or a
+        loss that is the scenario's.
         """
         chosen = {name: getattr(self.strategy, name) for name in ASPECTS}
         pieces = {name: _describe_piece(piece) for name, piece in chosen.items() if piece != _UNSAID.get(name)}
@@ -258,8 +270,11 @@ def own_code(strategy: Strategy, plain: Entrant) -> dict[str, Any]:
 
 
 @contextmanager
-def running(piece: object) -> Iterator[None]:
-    """Turn an exception from a user's own piece into a StrategyError; a bug in one of bench's keeps its traceback."""
+def running(piece: object, hook: str = "") -> Iterator[None]:
+    """Turn an exception from a user's own piece into a StrategyError; a bug in one of bench's keeps its traceback.
+
+    hook: of those that a piece has several of, the one that runs.
+    """
     try:
         yield
     except BenchError:
@@ -267,9 +282,8 @@ def running(piece: object) -> Iterator[None]:
     except (Exception, SystemExit) as cause:
         if type(piece).__module__.startswith("bench."):
             raise
-        raise StrategyError(
-            f"{type(piece).__name__}: failed with {in_a_line(cause)}. Fix the strategy's file."
-        ) from cause
+        where = f"{type(piece).__name__}: {hook}" if hook else type(piece).__name__
+        raise StrategyError(f"{where}: failed with {in_a_line(cause)}. Fix the strategy's file.") from cause
 
 
 def _describe_piece(piece: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.catalog import REFERENCE, find_strategy
 from bench.errors import StrategyError
-from bench.strategies import averaging, freezing, head, regularizer, schedule, selection, start, teacher
+from bench.strategies import averaging, freezing, head, objective, regularizer, schedule, selection, start, teacher
 from bench.strategies.fields import canonical, checked, field_types
 from bench.strategies.notation import Call, Setting, Word, is_required, show_value, split_reference
 from bench.strategies.strategy import (
@@ -37,6 +37,7 @@ _MODULES = {
     "head": head,
     "averaging": averaging,
     "teacher": teacher,
+    "objective": objective,
 }
 
 

@@ -37,7 +37,7 @@ class AuditedPart:
 def replay(
     spec: TrialSpec, update: Update, base: Base | None, device: torch.device
 ) -> tuple[Learner, list[AuditedPart]]:
-    """Replay a trial's start, the first steps of its first, second and last epoch, each with its selection of images, and
+    """Replay a trial's start, the first steps of its first, second, middle and last epoch, each with its selection of images, and
     the first steps of each later phase.
 
     The number of images chosen in the first epoch determines which epoch is the last. Runs eagerly, since a counter cannot see
@@ -47,12 +47,13 @@ def replay(
     learner = Learner(spec, update, base, device, compiled=False)
     parts = [_count("start", learner, learner.start), _replay_epoch(learner, 0)]
     last = (learner.total_steps - 1) // learner.epoch_steps
-    parts += [_replay_epoch(learner, epoch) for epoch in sorted({min(1, last), last} - {0})]
+    parts += [_replay_epoch(learner, epoch) for epoch in sorted({min(1, last), last // 2, last} - {0})]
     parts += [_replay_phase(learner, number) for number in range(1, len(learner.phases))]
     return learner, parts
 
 
 def _replay_phase(learner: Learner, number: int) -> AuditedPart:
+    learner.skip_to(learner.phases[number].begin)
     learner.enter(number)
     return _count(f"phase {number + 1}, {_STEPS} steps", learner, lambda: learner.train(_STEPS))
 

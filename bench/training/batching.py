@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bench.data.feed.batches import Pool
+from bench.data.feed.batches import Pool, TrainingImages
 from bench.errors import StrategyError
 from bench.strategies.selection import Selection
 from bench.strategies.strategy import running
@@ -47,6 +47,7 @@ class BatchOrder:
         self._plan: tuple[Tensor, ...] | None = None
         self._batches = 0
         self._announced = False
+        self._taken: list[Tensor] = []
 
     def next(self, left: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Return (pixels, labels, indices into the pool) of the next batch, on the device.
@@ -63,9 +64,13 @@ class BatchOrder:
         if not self._announced:
             self._announce(left)
         part = slice(self.position * self._size, (self.position + 1) * self._size)
-        indices, *drawn = (values[part] for values in self._plan)
+        self._taken = indices, *drawn = [values[part] for values in self._plan]
         self.position += 1
         return self._images.batch(indices, *drawn), self._images.labels[indices], indices
+
+    def again(self, images: TrainingImages) -> Tensor:
+        """Return the batch taken last, cut in the same way from other inputs of the same images."""
+        return images.batch(*self._taken)
 
     def switch(self, images: Inputs) -> None:
         """Take the batches from here on from other inputs, of the same images and in the same order."""

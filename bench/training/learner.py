@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import numbers
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,12 +23,14 @@ from bench.data.feed.update import Update
 from bench.errors import StrategyError, TrialError
 from bench.interrupts import asked
 from bench.metering.flops import FlopCount, StepFlops, count_flops
+from bench.metering.formulas import exact_counter
 from bench.metering.ledger import Ledger
 from bench.models import build_model
 from bench.models.build import head_keys
 from bench.models.stages import Parts, find_stages
 from bench.records.schema import BaseCost, GivenModel
 from bench.scenario import Scenario, TrainingPart
+from bench.strategies.objective import CrossEntropy, Setting
 from bench.strategies.start import BeforeDecay, GradientStart
 from bench.strategies.strategy import Entrant, running
 from bench.streams import stream_seed, torch_stream
@@ -40,6 +43,7 @@ from bench.training.gradients import mean_gradient
 from bench.training.grid import scratch_steps, trial_steps
 from bench.training.heads import body_before_head, fit_head
 from bench.training.losses import ImageLosses
+from bench.training.objectives import Hooks
 from bench.training.phases import Inputs, Phase, keep_features, plan_phases, set_modes
 from bench.training.step import RecordedStep, Recorder, StepError, is_compilers
 from bench.training.teaching import OldPredictions
@@ -146,6 +150,7 @@ class Learner:
             update.train,
             StepFlops(self.flops.step, self.flops.batch),
             compiled,
+            strategy.objective.stages,
         )
         self._body = body_before_head(self._parts, self.phases[0]) if strategy.head.images else None
         self._stores: list[KeptFeatures] = []  # of the present phase, each computed from the one before
@@ -162,6 +167,8 @@ class Learner:
         self._pool = pool
         asks = getattr(strategy.selection, "needs_loss", False)
         self._losses = ImageLosses(len(pool), device) if asks else None
+        self._hooks = self._made_hooks(compiled) if strategy.objective != CrossEntropy() else None
+        self._done_before = 0  # steps that a replay takes as trained
         self._order = BatchOrder(
             update.train,
             pool,
@@ -169,7 +176,7 @@ class Learner:
             self._training.batch_size,
             spec.stream_seed,
             self._losses,
-            lambda: self.ledger.steps / self.total_steps,
+            lambda: self._progress,
         )
         self._decays_at = _first_fall(self._rates) if spec.keeps_before_decay else None
         self._before_decay: dict[str, Tensor] | None = None
@@ -189,6 +196,14 @@ class Learner:
         self._recorder = recorder
         self._recorded: dict[int, RecordedStep] = {}
         self._stream = lambda *names: torch_stream(spec.stream_seed, "strategy", *names)
+        if self._hooks is not None:
+            with self._pretending():
+                self._count_hooks(self._hooks)
+
+    @property
+    def _progress(self) -> float:
+        """Return the share of the trial's steps that are done."""
+        return min(1.0, (self._done_before + self.ledger.steps) / self.total_steps)
 
     @property
     def learning_rate(self) -> float:
@@ -223,6 +238,32 @@ class Learner:
             )
         return strengths
 
+    def _made_hooks(self, compiled: bool) -> Hooks:
+        update = self._update
+        setting = Setting(
+            Pool(update.pool.labels, update.pool.new, None),
+            update.classes,
+            update.old_classes,
+            self._training.batch_size,
+            self.total_steps,
+            {name: value.shape for name, value in self._model.named_parameters()},
+        )
+        old = self._base.weights if self._base else None
+        precision = self._training.precision
+        return Hooks(self._strategy.objective, self._model, update, old, setting, precision, compiled)
+
+    def _count_hooks(self, hooks: Hooks) -> None:
+        """Count what a step of each phase costs with the hooks of the objective and without them, on made-up images."""
+        for number, phase in enumerate(self.phases):
+            set_modes(phase, self._model)
+            batch = self._made_up(phase.inputs)
+            counted = []
+            for each in (hooks, None):
+                with exact_counter() as counter:
+                    self._set_gradients(phase.eager, self._trained[number], batch, each)
+                counted.append(counter.get_total_flops())
+            hooks.charge(number, counted[0], counted[1], len(batch[0]) * phase.step.image + phase.step.batch)
+
     def _names_of(self, phase: Phase) -> list[str]:
         trained = {id(parameter) for parameter in phase.parameters}
         return [name for name, parameter in self._model.named_parameters() if id(parameter) in trained]
@@ -249,23 +290,33 @@ class Learner:
 
         Raises StepError if a step is to be compiled or recorded and cannot be.
         """
-        before = {key: value.clone() for key, value in self._model.state_dict().items()}
-        with LentGenerators(self._device, 0, "made-up draws").lent():
+        with self._pretending():
             for number, phase in enumerate(self.phases):
                 set_modes(phase, self._model)
                 batch = self._made_up(phase.inputs)
                 self._warm_up(number, batch)
                 if self._recorder is not None:
                     self._recorded[number] = RecordedStep(partial(self._step, number), batch, self._recorder)
-        self._model.eval()
-        with torch.inference_mode(), autocast(self._device, self._training.precision):
-            self._model(self._made_up(self._update.train.image_shape)[0])
+            self._model.eval()
+            with torch.inference_mode(), autocast(self._device, self._training.precision):
+                self._model(self._made_up(self._update.train.image_shape)[0])
+
+    @contextmanager
+    def _pretending(self) -> Iterator[None]:
+        """Take steps on made-up images; then restore every weight and buffer, and all that steps add up."""
+        before = {key: value.clone() for key, value in self._model.state_dict().items()}
+        if self._hooks is not None and self._hooks.needs_images and self._hooks.images is None:
+            self._hooks.images = self._made_up(self._update.train.image_shape)[0]
+        with LentGenerators(self._device, 0, "made-up draws").lent():
+            yield
         self._model.train()
         self._model.load_state_dict(before)
         for total in (self._loss, self._seen, *self._momentum.values()):
             total.zero_()
         if self._losses is not None:
             self._losses.forget()
+        if self._hooks is not None:
+            self._hooks.forget()
 
     def _warm_up(self, number: int, batch: tuple[Tensor, Tensor, Tensor]) -> None:
         try:
@@ -317,10 +368,11 @@ class Learner:
         if strategy.head.images:
             assert self._body is not None
             fit_head(strategy.head, self._body, self._inputs, self._update, self.ledger, self._stream)
-        source = {"start": self._model.state_dict(), "fresh": fresh, None: None}[strategy.regularizer.anchor]
-        if source is not None:
-            for name, anchor in self._anchors.items():
-                anchor.copy_(source[name])
+        sources = {"start": self._model.state_dict(), "fresh": fresh}
+        for name, anchor in self._anchors.items():
+            anchor.copy_(sources[str(strategy.regularizer.anchor)][name])
+        if self._hooks is not None:
+            self._hooks.begin(sources)
 
     def _tell_old_losses(self) -> None:
         if self._old is not None and getattr(self._strategy.selection, "needs_old_loss", False):
@@ -380,7 +432,7 @@ class Learner:
 
         Assumes what expected_share does. Not in it: what the start and the fit of a head charge, once, besides their passes.
         """
-        passes = _sgd_passes(self._training) + self._strategy.regularizer.passes
+        passes = _sgd_passes(self._training) + self._passes
         trained = [(steps, sum(each.numel() for each in phase.parameters)) for phase, steps in self._phase_steps()]
         averaging = self._average.steps * self._average.flops
         return self._expected_model_flops() + averaging + passes * sum(steps * count for steps, count in trained)
@@ -393,10 +445,19 @@ class Learner:
         if self._old is not None:
             total += int((~self._update.pool.new).sum()) * self.flops.forward
         variants = 2 if self._training.flip else 1
-        for phase, steps in self._phase_steps():
-            total += steps * (size * phase.step.image + phase.step.batch)
+        for number, (phase, steps) in enumerate(self._phase_steps()):
+            total += steps * (size * phase.step.image + phase.step.batch + self.hook_flops(number))
             total += phase.pass_flops * min(variants * len(self._update.train), steps * size)
         return total
+
+    def hook_flops(self, number: int) -> int:
+        """Return what the hooks of the objective run on networks in a step of a phase."""
+        return self._hooks.flops[number] if self._hooks is not None else 0
+
+    @property
+    def _passes(self) -> int:
+        """Return the strategy's FLOPs per trained parameter and step."""
+        return self._strategy.regularizer.passes + self._strategy.objective.passes
 
     def _phase_end(self) -> int:
         """Return the step at which the present phase ends."""
@@ -416,7 +477,7 @@ class Learner:
             return self._train(steps)
 
     def _train(self, steps: int) -> float:
-        compiled = _compiled_graphs()
+        compiled, left = _compiled_graphs(), 0
         set_modes(self.phases[self._at], self._model)
         for left in reversed(range(steps)):
             self._take_step()
@@ -426,9 +487,12 @@ class Learner:
                     "seconds are invalid. Run it with --no-compile, or report it with the model."
                 )
             if left and asked():
-                return self._loss.item()
+                break
+        if self._hooks is not None:
+            self._hooks.check(self.ledger.steps)
         loss = self._loss.item()
-        self._loss.zero_()
+        if not left:
+            self._loss.zero_()
         return loss
 
     def _take_step(self) -> None:
@@ -442,10 +506,15 @@ class Learner:
         self._set_rate(self._rates[self.ledger.steps])
         if self._old is not None:
             self._old.strength.fill_(self._teaching[self.ledger.steps])
+        if self._hooks is not None:
+            self._hooks.progress.fill_(self._progress)
+            if self._hooks.images is not None and self.phases[self._at].kept:
+                self._hooks.images.copy_(self._order.again(self._update.train))
         step = self._recorded.get(self._at) or partial(self._step, self._at)
         step(inputs, labels, indices)
         self.ledger.charge_averaging(self._average.update(self.ledger.steps))
         self.ledger.charge_step(len(labels), _sgd_passes(self._training), self._strategy.regularizer.passes)
+        self.ledger.charge_objective(self.hook_flops(self._at), self._strategy.objective.passes)
 
     def _set_rate(self, rate: float) -> None:
         if self._rate is None:
@@ -455,32 +524,49 @@ class Learner:
 
     def _step(self, number: int, inputs: Tensor, labels: Tensor, indices: Tensor) -> None:
         """Take one optimizer step of a phase, and add up on the device what it finds out. Never waits for the device."""
-        phase, regularizer = self.phases[number], self._strategy.regularizer
-        loss, logits = self._forward_backward(phase, inputs, labels, indices)
-        with running(regularizer):
-            anchors = [self._anchors[name] for name in self._trained[number]] if self._anchors else []
-            regularizer.apply(phase.parameters, anchors)
+        loss, logits = self._set_gradients(
+            self.phases[number], self._trained[number], (inputs, labels, indices), self._hooks
+        )
         self._optimizers[number].step()
         self._loss += loss
         hits = logits.argmax(1) == labels
         self._seen[0].index_add_(0, indices, torch.ones_like(hits, dtype=torch.float32))
         self._seen[1].index_add_(0, indices, hits.float())
 
-    def _forward_backward(self, phase: Phase, inputs: Tensor, labels: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Set the gradient of every parameter that is trained, and return (loss, logits of the classes seen)."""
+    def _set_gradients(
+        self, phase: Phase, names: Sequence[str], batch: tuple[Tensor, Tensor, Tensor], hooks: Hooks | None
+    ) -> tuple[Tensor, Tensor]:
+        """Set the gradient of every parameter that is trained, as the optimizer will see it, and return what a step finds out.
+
+        names: of these parameters. batch: (inputs, labels, indices). Returns (loss, logits of the classes seen).
+        """
+        inputs, labels, indices = batch
         with autocast(self._device, self._training.precision):
-            logits = phase.forward(inputs)
+            found = phase.forward(inputs)
+        logits, features = found if phase.stages else (found, ())
         logits = logits[:, : self._update.classes].float()
         smoothing = self._training.label_smoothing
-        if self._losses is None:
+        if self._losses is None and hooks is None:
             loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
         else:
             each = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
-            loss = self._losses.weighed(each, indices)
+            each = each if self._losses is None else self._losses.weighed(each, indices)
+            loss = each.mean()
         for parameter in phase.parameters:
             parameter.grad = None
-        taught = loss + self._old.loss(logits, indices) if self._old is not None and any(self._teaching) else loss
-        taught.backward()
+        whole, shown = loss, None
+        if hooks is not None:
+            named = dict(zip(phase.stages, features, strict=True))
+            whole, shown = hooks.loss(phase, inputs, labels, indices, logits, each, named)
+        whole = whole + self._old.loss(logits, indices) if self._old is not None and any(self._teaching) else whole
+        whole.backward()
+        regularizer = self._strategy.regularizer
+        with running(regularizer):
+            anchors = [self._anchors[name] for name in names] if self._anchors else []
+            regularizer.apply(phase.parameters, anchors)
+        if hooks is not None and shown is not None:
+            pairs = zip(names, phase.parameters, strict=True)
+            hooks.adjust({name: each.grad for name, each in pairs if each.grad is not None}, shown)
         return loss.detach(), logits.detach()
 
     def evaluate(self, with_test: bool) -> dict[str, float | None]:
@@ -514,8 +600,13 @@ class Learner:
         return self._order.batches
 
     def seek(self, epoch: int) -> None:
-        """Go to the first batch of an epoch, as if the earlier ones had been trained."""
+        """Go to the first batch of an epoch, as if the earlier ones had been trained, each as long as the one begun last."""
+        self.skip_to(epoch * self.epoch_steps)
         self._order.seek(epoch, 0)
+
+    def skip_to(self, step: int) -> None:
+        """Tell the strategy's pieces from here on that `step` steps are done."""
+        self._done_before = min(step, self.total_steps) - self.ledger.steps
 
     def weights(self) -> dict[str, Tensor]:
         """Return the state dict that is evaluated, on the CPU: a copy, also there."""
@@ -547,6 +638,7 @@ class Learner:
             "losses": self._losses.state() if self._losses else {},
             "before_decay": self._before_decay,
             "old": self._old.state() if self._old else {},
+            "objective": self._hooks.state() if self._hooks else {},
             "seen": self._seen,
             "loss": self._loss,
             "order": (self._order.epoch, self._order.position),
@@ -574,6 +666,8 @@ class Learner:
         if self._old is not None:
             self._old.restore(saved["old"])
             self._tell_old_losses()
+        if self._hooks is not None:
+            self._hooks.restore(saved["objective"])
         self._order.resume(*saved["order"])
         self._order.selection_seconds += saved["selection_seconds"]
         self._draws.restore(saved["draws"])

@@ -42,9 +42,9 @@ class ImageLosses:
         self.weight.copy_(weight)
 
     def weighed(self, losses: Tensor, indices: Tensor) -> Tensor:
-        """Note a batch's losses, (batch,), and return their weighted mean. Never waits for the device."""
+        """Note a batch's losses, (batch,), and return them times their weights. Never waits for the device."""
         self.last.index_copy_(0, indices, losses.detach())
-        return (losses * self.weight[indices]).mean()
+        return losses * self.weight[indices]
 
     def forget(self) -> None:
         """Forget all losses."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,20 +38,31 @@ class Phase:
     through: the last frozen stage, or None. frozen: how many stages that are. trained: the rest of the network. forward: what
     turns a batch of inputs into logits, compiled if asked for. prefix: the frozen part, or what lies between the features kept
     before and those kept now; None if nothing is frozen. kept: shapes of the features that are kept, or None. pass_flops: of
-    making one image's features. step: one image's FLOPs in a step. inputs: shape of one image's input.
+    making one image's features. step: one image's FLOPs in a step. inputs: shape of one image's input. stages: if not empty,
+    `forward` returns a pair: logits, and the features of each of these stages.
     """
 
     begin: int
     through: str | None
     frozen: int
     trained: nn.Module
-    forward: Callable[[Tensor], Tensor]
+    forward: Callable[[Tensor], Any]
     parameters: Sequence[nn.Parameter]
     step: StepFlops
     inputs: tuple[int, ...]
     prefix: nn.Module | None = None
     kept: FeatureShape | None = None
     pass_flops: int = 0
+    stages: tuple[str, ...] = ()
+
+    @property
+    def compiled(self) -> bool:
+        return hasattr(self.forward, "_orig_mod")
+
+    @property
+    def eager(self) -> Phase:
+        """Return the same phase, uncompiled: a counter cannot see into compiled code."""
+        return replace(self, forward=getattr(self.forward, "_orig_mod", self.forward))
 
     @property
     def features(self) -> Features | None:
@@ -76,6 +88,23 @@ class _BehindFrozen(nn.Module):
         return self.trained(features)
 
 
+class _WithFeatures(nn.Module):
+    """A phase's network, which also returns features of stages: of a frozen part, then of the part that is trained."""
+
+    def __init__(self, prefix: nn.Module | None, trained: nn.Module) -> None:
+        super().__init__()
+        self.prefix = prefix
+        self.trained = trained
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        early: list[Tensor] = []
+        if self.prefix is not None:
+            with torch.no_grad():
+                x, early = self.prefix(x)
+        logits, late = self.trained(x)
+        return logits, [*early, *late]
+
+
 def plan_phases(
     freezing: Freezing,
     steps: int,
@@ -83,11 +112,13 @@ def plan_phases(
     images: TrainingImages | Augmented,
     whole_step: StepFlops,
     compiled: bool,
+    stages: Sequence[str] = (),
 ) -> list[Phase]:
     """Return the phases of a trial of `steps` steps.
 
-    whole_step: of the whole network. Raises StrategyError for a plan that does not begin at step 0 and rise, for an unknown
-    stage, and for one where the network cannot be cut, or whose features cannot be kept.
+    whole_step: of the whole network. stages: whose features each phase's forward pass is to return. Raises StrategyError for a
+    plan that does not begin at step 0 and rise, for an unknown stage, and for one where the network cannot be cut, or whose
+    features cannot be kept.
     """
     with running(freezing):
         plan = list(freezing.phases(steps))
@@ -102,13 +133,33 @@ def plan_phases(
     for begin, through in plan:
         frozen = 0 if through is None else _place(parts, through)
         if not frozen:
-            whole = _compile(parts.model, compiled)
+            whole = compile_module(parts.model, compiled)
             every = list(parts.model.parameters())
             found.append(Phase(begin, None, 0, parts.model, whole, every, whole_step, images.image_shape))
             continue
         before = found[-1] if keeps and found and found[-1].kept and found[-1].frozen < frozen else None
         found.append(_frozen_phase(begin, through, frozen, parts, images, before, keeps, padded, compiled))
-    return found
+    return [_with_features(phase, parts, stages, compiled) for phase in found] if stages else found
+
+
+def _with_features(phase: Phase, parts: Parts, stages: Sequence[str], compiled: bool) -> Phase:
+    """Return the phase with a forward pass that also returns the features of these stages."""
+    places = sorted({parts.place(name, "objective: stages"): name for name in stages}.items())
+    first = phase.frozen if phase.kept else 0
+    if places[0][0] < first:
+        raise StrategyError(
+            f"objective: stages: {places[0][1]} lies within the frozen part, of which only what {phase.through} returns is kept, "
+            "expected that stage or a later one. Change it, or set freezing.features=recomputed."
+        )
+    early = [place for place, _ in places if place < phase.frozen]
+    late = [place for place, _ in places if place >= phase.frozen]
+    prefix = None
+    if phase.frozen and not phase.kept:
+        parts.model.eval()
+        prefix = parts.between(0, phase.frozen, early)
+        parts.model.train()
+    both = _WithFeatures(prefix, parts.between(phase.frozen, None, late))
+    return replace(phase, forward=compile_module(both, compiled), stages=tuple(name for _, name in places))
 
 
 def _frozen_phase(
@@ -133,7 +184,7 @@ def _frozen_phase(
     if not keeps:
         both = _BehindFrozen(prefix, trained)
         behind = StepFlops(step.image + flops, step.batch)
-        return Phase(begin, through, frozen, both, _compile(both, compiled), parameters, behind, entering, prefix)
+        return Phase(begin, through, frozen, both, compile_module(both, compiled), parameters, behind, entering, prefix)
     assert isinstance(images.augmentation, PaddedCrop)
     assert before is None or before.kept is not None
     channels, height, width = images.image_shape
@@ -153,7 +204,7 @@ def _frozen_phase(
             "Set freezing.features=recomputed, or freeze fewer stages."
         )
     shape = FeatureShape(kept, features, padded)
-    forward = _compile(trained, compiled)
+    forward = compile_module(trained, compiled)
     return Phase(begin, through, frozen, trained, forward, parameters, step, features, prefix, shape, pass_flops)
 
 
@@ -161,7 +212,8 @@ def _place(parts: Parts, through: str) -> int:
     return len(parts.names) - 1 if through == "body" else parts.place(through)
 
 
-def _compile(module: nn.Module, compiled: bool) -> Callable[[Tensor], Tensor]:
+def compile_module(module: nn.Module, compiled: bool) -> Callable[[Tensor], Any]:
+    """Return the module, compiled if asked for."""
     # A full graph: a model that cannot be compiled as a whole is an error, rather than running partly uncompiled.
     return torch.compile(module, fullgraph=True) if compiled else module
 

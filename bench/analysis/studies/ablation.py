@@ -14,7 +14,10 @@ from bench.analysis.speedup.student import paired_interval
 from bench.analysis.studies.targets import speedups_by_target
 from bench.catalog import REFERENCE
 
-ASPECTS = ("start", "regularizer", "selection", "schedule", "freezing", "head", "averaging", "teacher", "horizon")
+ASPECTS = (
+    *("start", "regularizer", "selection", "schedule", "freezing", "head", "averaging", "teacher", "objective"),
+    "horizon",
+)
 _COLUMNS = ["strategy", "title", "horizon", "aspect", "change", "n", "value", "relation", "low", "high"]
 _ACCURACIES = ["accuracy", "difference", "difference_low", "difference_high"]
 _Key = tuple[str, float]  # strategy, horizon
