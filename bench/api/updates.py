@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,7 @@ def update_scenario(
     architecture: str | None = None,
     preprocessing: str | None = None,
     trained_on: str | os.PathLike[str] | None = None,
+    untrained_is_fine: bool = False,
     name: str = "update",
     image_size: int | None = None,
     epochs: int = 30,
@@ -71,15 +72,16 @@ def update_scenario(
 ) -> Scenario:
     """Return the scenario of updating a model with a folder of new images. Lists the folders, reads no image.
 
-    old, new: folders with one folder per class, or .npz archives, see docs/own-data.md. A class of `new` that is in `old` is the
-    same class; what arrives is derived from the folders. model: a file of the old model's weights; None trains one on `old`.
-    The card of a model that bench.update wrote, model.json beside it, says its architecture and pixels. architecture: its
-    name, None for the card's, or resnet8. preprocessing: "imagenet" where the model expects pixels normalized so;
+    old, new: folders with one folder per class, or .npz archives, see docs/own-data.md. A class of `new` that is in `old` is
+    the same class; what arrives is derived from the folders. model: a file of the old model's weights; None trains one on
+    `old`. The card of a model that bench.update wrote, model.json beside it, says its architecture and pixels. architecture:
+    its name, None for the card's, or resnet8. preprocessing: "imagenet" where the model expects pixels normalized so;
     "imagenet-224" where it also expects them resized to 256 and cropped to 224. image_size: pixels, square; None for what is
     cropped, or 64. trained_on: a text file that lists those images of `old` that the model was trained on, see
-    docs/own-data.md. max_megapixels: larger images are refused. epochs: scratch's budget. learning_rate: its peak.
-    validation, test: folders of held-out images of all classes; None cuts a share off `old` and `new`. validation_share,
-    test_share: of each class's images; None for 0.2. duplicates: "refuse" where an image that comes twice is an error.
+    docs/own-data.md. untrained_is_fine: take a model that does not stand out from guessing, too. max_megapixels: larger
+    images are refused. epochs: scratch's budget. learning_rate: its peak. validation, test: folders of held-out images of all
+    classes; None cuts a share off `old` and `new`. validation_share, test_share: of each class's images; None for 0.2.
+    duplicates: "refuse" where an image that comes twice is an error.
     Raises DataError for folders that cannot be used, ScenarioError for a value out of range.
     """
     from bench.scenario import RESIZED_PRESETS, parse_scenario
@@ -88,6 +90,8 @@ def update_scenario(
     part = _model_part(model, architecture, preprocessing)
     if trained_on is not None:
         part["trained_on"] = str(Path(trained_on).absolute())
+    if untrained_is_fine:
+        part["untrained_is_fine"] = True
     architecture = part["name"]
     size = image_size or int(part.get("crop") or RESIZED_PRESETS.get(preprocessing or "", (0, 64))[1])
     content: dict[str, Any] = {
@@ -240,7 +244,7 @@ def update(
     decision = None
     if REFERENCE in names and len(names) > 1:
         part = _asked(plan, results)
-        decision = decide(part.trials, part.evals, margin)
+        decision = replace(decide(part.trials, part.evals, margin), likely_seen=_likely_seen(plan))
     chosen = (decision.chosen.strategy if decision.chosen else REFERENCE) if decision else names[0]
     if decision and decision.chosen:
         horizon = decision.chosen.horizon
@@ -275,7 +279,7 @@ def _run_pilot(
     results = run(plan, jobs=jobs, listener=listener)
     part = _asked(plan, results)
     try:
-        decision = decide(part.trials, part.evals, margin)
+        decision = replace(decide(part.trials, part.evals, margin), likely_seen=_likely_seen(plan))
     except NothingToCompareError as cause:
         reason = str(cause).split(", so there is no target", 1)[0]
         raise NothingToCompareError(
@@ -303,6 +307,16 @@ def _asked(plan: Plan, results: Results) -> Records:
     asked = {(each.name, each.strategy.horizon) for each in plan.strategies}
     keys = zip(*(part.trials[name] for name in ("strategy", "horizon", "seed")), strict=True)
     return part.only(part.trials[[(name, at) in asked and seed in plan.seeds for name, at, seed in keys]])
+
+
+def _likely_seen(plan: Plan) -> str:
+    """Return what the records say of whether the given old model was trained on held-out images; "" for nothing."""
+    from bench.records.store import read_trial
+    from bench.training.given import in_words
+
+    records = (read_trial(trial.folder) for trial in plan._local.look())
+    tests = (record.given.seen_test for record in records if record and record.given and record.given.seen_test)
+    return next((in_words(found) for found in tests if found.likely), "")
 
 
 def _write(plan: Plan, trial: PlannedTrial, weights: Path, folder: Path) -> None:

@@ -21,6 +21,7 @@ _FOLDERS = (
     "architecture",
     "preprocessing",
     "trained_on",
+    "untrained_is_fine",
     "image_size",
     "validation",
     "test",
@@ -68,6 +69,9 @@ _PATH = click.Path(path_type=Path)
     default=None,
     metavar="FILE",
     help="List of the old images that the model was trained on: held-out ones are cut from the others.",
+)
+@click.option(
+    "--untrained-is-fine", is_flag=True, default=None, help="Take a model that does not stand out from guessing, too."
 )
 @click.option("--image-size", type=click.IntRange(min=1), default=None, show_default="64", help="Pixels, square.")
 @click.option(

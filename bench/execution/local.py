@@ -208,7 +208,7 @@ class LocalRun:
             return None
         if self._assessed is None:
             names = [self.images.class_names[label] for label in self.split.class_order[: self._given.old]]
-            kept = self._cache / "given" / f"{self._bases.key}.json"
+            kept = self._cache / "given" / self._bases.key
             self._assessed = assess(self._given, self.scenario, self.data_of(0, False), names, self.device, kept)
         return self._assessed
 
@@ -397,6 +397,7 @@ class LocalRun:
                 "normalization": old.normalization,
                 "validation_accuracy": old.accuracy,
                 "validation_images": sum(old.images),
+                "seen_test": old.seen_test,
             }
             base = replace(base, given=base.given.model_copy(update=facts))
         return base

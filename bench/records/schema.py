@@ -125,12 +125,31 @@ class GpuFacts(_Record):
     mig: bool
 
 
+class SeenTest(_Record):
+    """Whether an old model's accuracy says that it was trained on held-out images of the old classes.
+
+    right of images: predicted correctly, of those that were cut off the old images for use. unseen_right of unseen_images:
+    of those held out for unseen_use, which are the user's own, and which the model cannot have seen. p: see
+    bench.analysis.guards.seen.seen_p; likely: whether it is below the level of significance.
+    """
+
+    use: Literal["validation", "test"]
+    right: int
+    images: int
+    unseen_use: Literal["validation", "test"]
+    unseen_right: int
+    unseen_images: int
+    p: float
+    likely: bool
+
+
 class GivenModel(_Record):
     """The user's own old model: its cost is unknown, and no trials were run for it.
 
     read: in words, how its weights were taken from the file. normalization: in words, what it was taken to expect.
     validation_accuracy, validation_images: of the old classes, before the update. may_have_seen: for which uses old images were
-    held out of a folder that it may have been trained on whole; None in records that do not say, before schema 7.
+    held out of a folder that it may have been trained on whole; None in records that do not say, before schema 7. seen_test: None
+    where one of validation and test images is not cut off and the other not held out by the user, and in older records.
     """
 
     file: str  # its name, without a path
@@ -140,6 +159,7 @@ class GivenModel(_Record):
     validation_accuracy: float | None = None
     validation_images: int | None = None
     may_have_seen: tuple[Literal["validation", "test"], ...] | None = None
+    seen_test: SeenTest | None = None
     origin: Literal["given by the user"] = "given by the user"
 
 

@@ -74,6 +74,12 @@ def pilot_lines(pilot: Pilot, decision: Decision) -> tuple[str, ...]:
 
 
 def _sentence(decision: Decision) -> str:
+    if decision.likely_seen:
+        return (
+            f"{_answer(decision)}; but the old model was probably trained on held-out images, which favours continuing: "
+            f"{decision.likely_seen}: name other images with --validation and --test, or all that it was trained on with "
+            "--trained-on"
+        )
     if not decision.may_have_seen:
         return _answer(decision)
     return (

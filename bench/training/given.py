@@ -10,19 +10,22 @@ from pathlib import Path
 import torch
 from scipy import stats
 
+from bench.analysis.guards.seen import Counts, seen_p
+from bench.data.feed.batches import HeldOutImages
 from bench.data.feed.update import Update
 from bench.errors import ScenarioError, StrategyError
 from bench.files import make_folder, write_atomically
 from bench.models.build import build_model, head_keys
 from bench.models.checkpoint import checkpoint_sha256, fit_checkpoint
 from bench.models.stages import find_stages
-from bench.records.schema import GivenModel
-from bench.scenario import Scenario, Use
+from bench.records.schema import GivenModel, SeenTest
+from bench.scenario import HELD_OUT, Scenario, Use
 from bench.strategies.strategy import Entrant
 from bench.training.evaluate import measure_classes
 from bench.training.learner import Base
 
-# A model passes for untrained if guessing is as accurate as it with at least this probability.
+# A model passes for untrained if guessing is as accurate as it with at least this probability, and for trained on held-out
+# images if one that has not seen them is as accurate on them with less than this probability.
 _SIGNIFICANCE = 0.01
 
 
@@ -34,7 +37,7 @@ class OldModel:
     right, images: of each old class, how many validation images it predicts correctly, and how many there are.
     chance: the accuracy of always answering the most frequent class. p: the probability that guessing with this accuracy gets at
     least as many right (exact, binomial). may_have_seen: for which uses old images were held out of a folder that it may have
-    been trained on whole.
+    been trained on whole. listed: whether the scenario lists what it was trained on. seen_test: see GivenModel.
     """
 
     file: str
@@ -46,6 +49,8 @@ class OldModel:
     chance: float
     p: float
     may_have_seen: tuple[Use, ...] = ()
+    listed: bool = False
+    seen_test: SeenTest | None = None
 
     @property
     def accuracy(self) -> float:
@@ -73,6 +78,11 @@ class OldModel:
                 "high, and so may that of what continues it. Name images of their own (data.validation and data.test, or "
                 "--validation and --test), or list those that it was trained on (model.trained_on, or --trained-on)"
             )
+        if self.seen_test is not None and self.seen_test.likely:
+            remedy = "; complete the list of images that it was trained on" if self.listed else ""
+            lines.append(
+                f"old model: warning: it was probably trained on held-out images: {in_words(self.seen_test)}{remedy}"
+            )
         return lines
 
 
@@ -80,8 +90,8 @@ class OldModel:
 class GivenCheckpoint:
     """A scenario's `model.checkpoint`.
 
-    image_shape: (channels, height, width). old, classes: number of classes in stage 0, and in all stages. may_have_seen: as in
-    OldModel.
+    image_shape: (channels, height, width). old, classes: number of classes in stage 0, and in all stages. cut_off: for which uses
+    old images were cut off. listed: as in OldModel.
     """
 
     path: Path
@@ -91,7 +101,13 @@ class GivenCheckpoint:
     old: int
     classes: int
     weights: str | None = None
-    may_have_seen: tuple[Use, ...] = ()
+    cut_off: tuple[Use, ...] = ()
+    listed: bool = False
+
+    @property
+    def may_have_seen(self) -> tuple[Use, ...]:
+        """As in OldModel."""
+        return () if self.listed else self.cut_off
 
     def base(self, seed: int) -> Base:
         """Return it as the base model of a seed, from which the head's rows for new classes are drawn.
@@ -126,9 +142,9 @@ def find_given(
                 "given checkpoint does not have. Choose another, such as optimized, or drop the checkpoint."
             )
     path = (scenario.root or Path()) / scenario.model.checkpoint
-    seen = cut_off if scenario.model.trained_on is None else ()
+    sha256, listed = checkpoint_sha256(path), scenario.model.trained_on is not None
     given = GivenCheckpoint(
-        path, checkpoint_sha256(path), scenario.model.name, image_shape, old, classes, scenario.model.weights, seen
+        path, sha256, scenario.model.name, image_shape, old, classes, scenario.model.weights, cut_off, listed
     )
     given.base(0)
     return given
@@ -142,18 +158,24 @@ def assess(
     device: torch.device,
     kept: Path,
 ) -> OldModel:
-    """Measure a given checkpoint on the old classes' validation images. Nothing is charged for it.
+    """Measure a given checkpoint on the old classes' validation images; where either these or the test images were cut off
+    and the others were not, on both. Nothing is charged for it.
 
-    old: the data of stage 0. class_names: of the old classes, in the scenario's order. kept: file that holds the counts, once
+    old: the data of stage 0. class_names: of the old classes, in the scenario's order. kept: folder of the counts, once
     they have been measured for this scenario, checkpoint, data and device.
     Raises ScenarioError if it is no better than guessing, unless the scenario says that this is fine.
     """
     base = given.base(0)
     assert base.given is not None
-    if kept.is_file():
-        right, images = json.loads(kept.read_text(encoding="utf-8"))
-    else:
-        right, images = _measure(given, base, scenario, old, device)
+    counts: dict[Use, Counts] = {}
+    held = {"validation": old.validation, "test": old.test}
+    for use in HELD_OUT if len(given.cut_off) == 1 else HELD_OUT[:1]:
+        file = kept / f"{use}.json"
+        if file.is_file():
+            counts[use] = json.loads(file.read_text(encoding="utf-8"))
+        else:
+            counts[use] = _measure(given, base, scenario, held[use], device)
+    right, images = counts["validation"]
     chance = max(images) / sum(images)
     p = float(stats.binom.sf(sum(right) - 1, sum(images), chance))
     found = OldModel(
@@ -166,17 +188,45 @@ def assess(
         chance=chance,
         p=p,
         may_have_seen=given.may_have_seen,
+        listed=given.listed,
+        seen_test=_compare(given.cut_off[0], counts) if len(counts) == 2 else None,
     )
     if p > _SIGNIFICANCE and not scenario.model.untrained_is_fine:
         raise ScenarioError(
             f"{given.path}: model.checkpoint: predicts {sum(right)} of {sum(images)} validation images of the old classes "
             f"correctly, no better than guessing ({chance:.3f}; p = {p:.2g}). Check the order of its head's rows, and mean and "
-            "std, or set model.untrained_is_fine = true."
+            "std, or allow it (model.untrained_is_fine = true, or --untrained-is-fine)."
         )
-    if not kept.is_file():
-        make_folder(kept.parent)
-        write_atomically(kept, json.dumps([right, images]).encode())
+    for use, measured in counts.items():
+        if not (kept / f"{use}.json").is_file():
+            make_folder(kept)
+            write_atomically(kept / f"{use}.json", json.dumps(measured).encode())
     return found
+
+
+def _compare(cut_off: Use, counts: dict[Use, Counts]) -> SeenTest:
+    """Compare the accuracy on images that were cut off with that on the others, which the user held out."""
+    unseen = next(use for use in HELD_OUT if use != cut_off)
+    p = seen_p(counts[cut_off], counts[unseen])
+    return SeenTest(
+        use=cut_off,
+        right=sum(counts[cut_off][0]),
+        images=sum(counts[cut_off][1]),
+        unseen_use=unseen,
+        unseen_right=sum(counts[unseen][0]),
+        unseen_images=sum(counts[unseen][1]),
+        p=p,
+        likely=p < _SIGNIFICANCE,
+    )
+
+
+def in_words(found: SeenTest) -> str:
+    """Say what makes it likely that an old model was trained on held-out images."""
+    return (
+        f"its accuracy is {found.right / found.images:.4f} on {found.images} {found.use} images that were cut off the old ones, "
+        f"but {found.unseen_right / found.unseen_images:.4f} on {found.unseen_images} {found.unseen_use} images that it cannot "
+        f"have seen, further below than chance allows (Fisher's exact test, class by class: p = {found.p:.2g})"
+    )
 
 
 def normalization_in_words(scenario: Scenario, old: Update) -> str:
@@ -193,7 +243,7 @@ def normalization_in_words(scenario: Scenario, old: Update) -> str:
 
 
 def _measure(
-    given: GivenCheckpoint, base: Base, scenario: Scenario, old: Update, device: torch.device
+    given: GivenCheckpoint, base: Base, scenario: Scenario, images: HeldOutImages, device: torch.device
 ) -> tuple[list[int], list[int]]:
     channels, height, _ = given.image_shape
     model = build_model(given.model, channels, given.classes, 0, "base", height)
@@ -201,4 +251,4 @@ def _measure(
     model = model.to(device)
     stages = find_stages(model, head_keys(given.model, channels, given.classes, height))
     heads = [model.get_submodule(name) for name in stages[-1].modules]
-    return measure_classes(model, heads, old.validation, given.old, scenario.training.precision, device)
+    return measure_classes(model, heads, images, given.old, scenario.training.precision, device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from math import comb
 from pathlib import Path
 from typing import Any
@@ -163,13 +164,71 @@ def test_who_may_have_seen_held_out_images_is_known_before_anything_is_trained(
     assert plan._local._given.base(0).given.may_have_seen == seen
 
 
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_model_that_knows_cut_off_images_better_than_others_is_said_to_have_seen_them(mine: Path, listed: bool):
+    """Of its own tests, each class in the colour of another, it gets none of 12 right; of those cut off, all of 12."""
+    names = list(COLOURS)
+    for place, name in enumerate(names):
+        (mine / "tst" / name).mkdir(parents=True)
+        other = COLOURS[names[(place + 1) % 3] if place < 3 else name]
+        for number in range(4):
+            Image.new("RGB", (SIZE, SIZE), tuple(each - number for each in other)).save(
+                mine / "tst" / name / f"{number}.png"
+            )
+    (mine / "seen.txt").write_text("".join(f"{name}/{n}.png\n" for name in names[:3] for n in range(10)))
+    more = ', preprocessing = "imagenet"' + ', trained_on = "seen.txt"' * listed
+    path = scenario(mine, more)
+    path.write_text(
+        path.read_text().replace("validation_share = 0.3, test_share = 0.2", "validation_share = 0.2, test = 'tst'")
+    )
+    done = bench("update", "--scenario", path, "--data-root", mine / "root", "--cache", mine / "cache", "--output", mine / "up",
+                 "--device", "cpu", "--threads", "1", "--strategy", "naive[horizon=0.5]", "--seeds", "0")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    # All 12 right ones among the first 12 of 24, class by class: 1 / C(8, 4)^3.
+    p = 1 / comb(8, 4) ** 3
+    evidence = (
+        "its accuracy is 1.0000 on 12 validation images that were cut off the old ones, but 0.0000 on 12 test images that it "
+        f"cannot have seen, further below than chance allows (Fisher's exact test, class by class: p = {p:.2g})"
+    )
+    text = " ".join(done.stdout.split())
+    assert f"Old model: warning: it was probably trained on held-out images: {evidence}" in text
+    assert ("complete the list of images" in text) == listed
+    verdict = json.loads((mine / "up" / "verdict.json").read_text())
+    assert verdict["likely_seen"] == evidence
+    assert f"; but the old model was probably trained on held-out images, which favours continuing: {evidence}" in text
+    records = [read_trial(file.parent) for file in (mine / "up" / "runs").rglob("trial.json")]
+    (given,) = [record.given for record in records if record.given]
+    assert given.may_have_seen == (() if listed else ("validation",))
+    assert given.seen_test.model_dump() == {
+        "use": "validation", "right": 12, "images": 12, "unseen_use": "test", "unseen_right": 0, "unseen_images": 12,
+        "p": pytest.approx(p), "likely": True,
+    }  # fmt: skip
+
+
+def test_a_model_that_knows_other_images_as_well_is_not_said_to_have_seen_any(mine: Path):
+    import bench as package
+
+    for name, colour in COLOURS.items():
+        (mine / "tst" / name).mkdir(parents=True)
+        Image.new("RGB", (SIZE, SIZE), colour).save(mine / "tst" / name / "0.png")
+    path = scenario(mine)
+    path.write_text(path.read_text().replace("test_share = 0.2", "test = 'tst'"))
+    package.prepare(str(path), data_root=mine / "root")
+    plan = package.plan(str(path), ["scratch", "naive"], [0], data_root=mine / "root", results=mine / "results",
+                        cache=mine / "cache", device="cpu")  # fmt: skip
+    old = plan.old_model()
+    assert old is not None
+    assert (old.seen_test.right, old.seen_test.unseen_right, old.seen_test.p, old.seen_test.likely) == (18, 3, 1, False)
+    assert "warning" not in " ".join(old.lines())
+
+
 def test_an_untrained_model_is_refused_before_anything_is_written(mine: Path, trees: Path):
     (mine / "old.pt").unlink()
     (mine / "old.pt").symlink_to(trees / "untrained.pt")
     path = scenario(mine)
     line = refused(run(mine, path, "--strategy", "scratch", "--strategy", "naive"))
     assert "of 12 validation images of the old classes correctly, no better than guessing (0.333; p = " in line
-    assert "set model.untrained_is_fine = true" in line
+    assert "or allow it (model.untrained_is_fine = true, or --untrained-is-fine)" in line
     assert not (mine / "results").exists()
     assert not (mine / "cache").exists()
     allowed = scenario(mine, ', preprocessing = "imagenet", untrained_is_fine = true')
@@ -181,6 +240,16 @@ def test_scratch_alone_needs_no_old_model(mine: Path, trees: Path):
     (mine / "old.pt").unlink()
     (mine / "old.pt").symlink_to(trees / "untrained.pt")
     assert run(mine, scenario(mine), "--strategy", "scratch").exit_code == 0
+
+
+def test_an_update_takes_an_untrained_model_where_it_is_told_to(mine: Path, trees: Path):
+    options = ["--old", mine / "old", "--new", mine / "new", "--model", trees / "untrained.pt", "--architecture", "resnet18",
+               "--image-size", SIZE, "--cache", mine / "cache", "--data-root", mine / "root", "--output", mine / "up",
+               "--device", "cpu", "--threads", "1", "--dry-run"]  # fmt: skip
+    assert "no better than guessing" in refused(bench("update", *options))
+    assert not (mine / "up").exists()
+    done = bench("update", *options, "--untrained-is-fine")
+    assert done.exit_code == 0, done.output
 
 
 def test_accuracies_by_class_are_those_of_plain_pytorch(mine: Path, trees: Path):

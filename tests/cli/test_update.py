@@ -154,6 +154,23 @@ def test_only_one_strategy_continues_a_torchvision_model_without_scratch(
     assert said.stdout.strip() in card["classes"]
 
 
+def test_the_readmes_lines_open_a_large_turned_photo_as_bench_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from bench.data.files.decode import decode_image
+
+    noise = np.random.default_rng(0).integers(256, size=(700, 1000, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(noise).save(tmp_path / "cat.jpg", exif=exif)
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (code,) = [part for part in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "load_file" in part]
+    lines = [line for line in code.splitlines() if line.startswith("image")]
+    assert len(lines) == 4
+    known = {"Image": Image, "ImageOps": ImageOps, "card": {"image_size": 64}}
+    monkeypatch.chdir(tmp_path)
+    exec("\n".join(lines), known)
+    np.testing.assert_array_equal(np.asarray(known["image"]), decode_image(tmp_path / "cat.jpg", 64))
+
+
 def test_resize_and_crop_are_shown_used_and_written_on_the_card_for_the_next_update(
     folders: list[str], where: list[str], tmp_path: Path
 ):

@@ -1,11 +1,12 @@
 """From folders on disk and a checkpoint of plain torchvision to an answer and a model, as a transcript.
 
-    python -m tests.demonstrations.folders photo-art --data FOLDER > photo-art.md
+    python -m tests.demonstrations.folders photo-art --each 150 --data FOLDER > docs/demonstrations/photo-art.md
 
 Writes images of real sets (pacs.npz, or tiny-imagenet-200 with its validation half) as files into a temporary folder, trains an
-old model there without bench (elsewhere.py), runs the two commands of the README, and then its code on one new image. The
-transcript holds every command and what it printed, but for progress. --each takes fewer images of each class. With very few,
-the old model is refused: it does not stand out from guessing on a handful of validation images.
+old model there without bench (elsewhere.py), runs the two commands of the README, then its code on one new image, and its lines
+on every validation image (everywhere.py). The transcript holds every command and what it printed, but for progress. --each takes
+fewer images of each class. With very few, the old model is refused: it does not stand out from guessing on a handful of
+validation images.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bench.data.sources.find import load_images
+from bench.data.stages.splits import cut
 from bench.errors import DataError
+from bench.scenario import load_scenario
 
 _ROOT = Path(__file__).resolve().parents[2]
 _SIZE, _MODEL = 32, "shufflenet_v2_x0_5"
@@ -84,7 +88,8 @@ DEMONSTRATIONS: dict[str, tuple[Write, str, str, int, int]] = {
 
 def told(words: list[str], folder: Path) -> None:
     """Run a command in a folder, and print it as a transcript does. Progress is left out."""
-    known = {sys.executable: "python", str(_ROOT / "tests" / "demonstrations" / "elsewhere.py"): "elsewhere.py"}
+    own = _ROOT / "tests" / "demonstrations"
+    known = {sys.executable: "python"} | {str(own / name): name for name in ("elsewhere.py", "everywhere.py")}
     shown = [known.get(word, word) for word in words]
     print(f"$ {shlex.join(shown[2:] if shown[:2] == ['python', '-m'] else shown)}", flush=True)
     environment = {**os.environ, "PYTHONPATH": str(_ROOT), "COLUMNS": "100"}
@@ -102,7 +107,7 @@ def demonstrate(name: str, data: Path, folder: Path, each: int) -> None:
     except FileNotFoundError as cause:
         raise DataError(f"{cause.filename}: not found, expected the set of {name}. Put it there.") from cause
     command = f"python -m tests.demonstrations.folders {name} --each {each} --data FOLDER"
-    print(f"# {(write.__doc__ or '').rstrip('.')}\n\nMade by `{command}`.\n\n```text")
+    print(f"# {(write.__doc__ or '').rstrip('.')}\n\nMade by `{command}`. {_reduced(each, before, epochs)}\n\n```text")
     elsewhere = Path(__file__).with_name("elsewhere.py")
     told([sys.executable, str(elsewhere), old, _MODEL, str(_SIZE), str(before), "model.pt"], folder)
     given = ["--old", old, "--new", new, "--model", "model.pt", "--architecture", _MODEL, "--preprocessing", "imagenet"]
@@ -112,6 +117,7 @@ def demonstrate(name: str, data: Path, folder: Path, each: int) -> None:
     told([*words, *places, "--dry-run"], folder)
     told([*words, *places], folder)
     told(["cat", "updated/verdict.json"], folder)
+    told(["cat", "updated/model.json"], folder)
     told(["ls", "updated"], folder)
     one = sorted((folder / new).rglob("*.*"))[-1]
     print(f"$ cp {one.relative_to(folder)} cat.jpg")
@@ -121,7 +127,29 @@ def demonstrate(name: str, data: Path, folder: Path, each: int) -> None:
     (folder / "predict.py").write_text(code, encoding="utf-8")
     told(["cat", "predict.py"], folder)
     told([sys.executable, "predict.py"], folder)
+    listed = validation_files(folder / "updated" / "scenario.toml", folder / "data")
+    places = [f"{Path(file).relative_to(folder)}\t{label}\n" for file, label in listed]
+    (folder / "validation.txt").write_text("".join(places), encoding="utf-8")
+    everywhere = Path(__file__).with_name("everywhere.py")
+    told(["cat", str(everywhere)], folder)
+    told([sys.executable, str(everywhere)], folder)
     print("```")
+
+
+def _reduced(each: int, before: int, epochs: int) -> str:
+    """Say what keeps it short: it shows the way, and its answer is about this little training alone."""
+    return (
+        f"Reduced, so that it takes minutes on one core: at most {each} images of each class and folder, {_SIZE} x {_SIZE} "
+        f"pixels, {before} epochs of the old model and {epochs} of scratch, and a small model."
+    )
+
+
+def validation_files(scenario: Path, data: Path) -> list[tuple[str, str]]:
+    """Return each validation image's file and class, of all stages, as a scenario file's run evaluates them."""
+    known = load_scenario(scenario)
+    images = load_images(known, data)
+    chosen = np.concatenate(cut(known, images).validation)
+    return [(images.names_train[place], images.class_names[images.y_train[place]]) for place in chosen.tolist()]
 
 
 def main() -> None:

@@ -1,10 +1,34 @@
-"""Rows of strategies that continue a user's own model which may have been trained on held-out images."""
+"""A user's own model that may have been trained on held-out images: whether it was, and rows of strategies that continue it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import pandas as pd
+from scipy import stats
 
 SEEN = "may_have_seen"
+Counts = tuple[Sequence[int], Sequence[int]]
+
+
+def seen_p(cut_off: Counts, unseen: Counts) -> float:
+    """Return the probability that a model which has seen neither gets so many more of the cut-off images right.
+
+    cut_off, unseen: of each class, how many images are predicted correctly, and how many there are.
+    One-sided exact conditional test of two proportions in several strata, here classes: Fisher's exact test for one class. So
+    classes may be hard, and rarer in one of the two. Source: Agresti, Categorical Data Analysis, on 2 x 2 x K tables.
+    """
+    least, sums = (
+        0,
+        np.ones(1),
+    )  # of the number right among the cut-off images: its least value, and probabilities from there
+    for right, images, unseen_right, unseen_images in zip(*cut_off, *unseen, strict=True):
+        known = right + unseen_right
+        low, high = max(0, known - unseen_images), min(known, images)
+        sums = np.convolve(sums, stats.hypergeom(images + unseen_images, known, images).pmf(np.arange(low, high + 1)))
+        least += low
+    return float(min(1.0, sums[sum(cut_off[0]) - least :].sum()))
 
 
 def mark_seen(rows: pd.DataFrame, *trials: pd.DataFrame) -> pd.DataFrame:

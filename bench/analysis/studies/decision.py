@@ -52,7 +52,7 @@ class Decision:
     chosen: the strategy to use, None where that is scratch. margin: how much accuracy may be lost, as a fraction.
     scratch_accuracy: the mean over seeds, with its 95 % interval. remedy: what would decide it, "" unless undecided.
     candidates: all that were compared, the cheapest first. may_have_seen: which held-out images a given old model may have been
-    trained on, in words; "" for none.
+    trained on, in words; "" for none. likely_seen: what makes it likely that it was, in words; "" for nothing.
     """
 
     answer: Answer
@@ -65,6 +65,7 @@ class Decision:
     candidates: tuple[Candidate, ...]
     remedy: str
     may_have_seen: str = ""
+    likely_seen: str = ""
 
 
 def decide(trials: pd.DataFrame, evals: pd.DataFrame, margin: float = MARGIN) -> Decision:
