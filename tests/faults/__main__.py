@@ -29,7 +29,9 @@ _UNDER = "BENCH_FAULTS_UNDER_SHIM"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", default=",".join(KINDS), help="Kinds of faults, separated by commas.")
+    parser.add_argument(
+        "--only", default=",".join(KINDS), help="Kinds of faults or rows of the table, separated by commas."
+    )
     parser.add_argument("--kills", type=int, default=100, help="SIGKILLs at random moments.")
     parser.add_argument("--every", type=int, default=1, help="Fail every so manieth call that writes.")
     parser.add_argument("--mutations", type=int, default=2000, help="Of each kind of input.")
@@ -38,8 +40,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="Of the moments of kills, and of mutations.")
     parser.add_argument("--jobs", type=int, default=2, help="Kinds of faults at a time, each in a process of its own.")
     asked = parser.parse_args()
-    kinds = [kind for kind in KINDS if kind in asked.only.split(",")]
-    if "writes" in kinds and _UNDER not in os.environ:
+    only = {each.strip() for each in asked.only.split(",")}
+    if any(each.startswith("writes") for each in only) and _UNDER not in os.environ:
         _start_again_under_shim()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -51,17 +53,20 @@ def main() -> None:
 
     import_everything()
     work: dict[str, Callable[[Path], Found]] = {
-        **{f"writes of {each.name}": partial(fail_each, each, every=asked.every) for each in WRITERS},
+        **{f"writes of {each.name}": partial(fail_each, each, every=asked.every * by) for each, by in WRITERS},
         "fuzz": lambda place: _fuzz(asked.mutations, asked.seed),
         "soak": lambda place: _soak(asked.trials, place),
         "kills": lambda place: kill_all(asked.kills, place, asked.seed),
         "concurrency": lambda place: _crowds(crowd, asked.runs, place),
         "clocks": set_back,
     }
+    rows = [row for row in work if {row, row.split()[0]} & only]
+    if unknown := only - {*KINDS, *rows}:
+        parser.error(f"--only: unknown {', '.join(sorted(unknown))}, expected some of {', '.join((*KINDS, *work))}")
     print("| fault | points | survived | lost | tracebacks | seconds | |")
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
     lost, begun = 0, time.monotonic()
-    for kind, found, seconds in _side_by_side(work, [each for each in work if each.split()[0] in kinds], asked.jobs):
+    for kind, found, seconds in _side_by_side(work, rows, asked.jobs):
         lost += found.points - found.survived + found.tracebacks
         for line in found.wrong:
             print(f"{kind}: {line}", file=sys.stderr)
@@ -72,10 +77,10 @@ def main() -> None:
 
 
 def _side_by_side(
-    work: Mapping[str, Callable[[Path], Found]], kinds: Sequence[str], jobs: int
+    work: Mapping[str, Callable[[Path], Found]], rows: Sequence[str], jobs: int
 ) -> Iterator[tuple[str, Found, int]]:
-    """Yield (kind, what it found, seconds) as each ends. Each kind is a process of its own, `jobs` at a time."""
-    waiting, running = list(kinds), dict[int, str]()
+    """Yield (row, what it found, seconds) as each ends. Each is a process of its own, `jobs` at a time."""
+    waiting, running = list(rows), dict[int, str]()
     with tempfile.TemporaryDirectory(prefix="bench-faults-") as place:
         while waiting or running:
             while waiting and len(running) < jobs:

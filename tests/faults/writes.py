@@ -24,8 +24,9 @@ from tests.faults.commands import (
 )
 from tests.faults.kills import Found
 
-# A run trains a base model, and continues it.
-WRITERS = (UPDATES, BASES, REPORTS, PREPARATIONS, COLLECTIONS)
+# What writes, and every how manieth call of it fails: those of an update are mostly a preparation's and a run's, which trains a
+# base model and continues it.
+WRITERS = ((REPORTS, 1), (BASES, 1), (UPDATES, 7), (PREPARATIONS, 1), (COLLECTIONS, 1))
 ERRORS = (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EIO, errno.ENOENT)
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 
@@ -55,19 +56,19 @@ def fail_each(command: Command, place: Path, *, every: int = 1) -> Found:
     Promised: it does its work nevertheless (what failed was a precaution), or ends with one line and exit code 1 or 2; no
     temporary file stays; and the next run makes what an undisturbed one makes.
     """
-    whole = place / "whole"
-    whole.mkdir(parents=True)
-    command.set_up(whole)
-    undisturbed = Forked(command.words(whole), checkpoint_always).wait()
+    folder = place / "at"  # always the same: a scenario of one's own folders holds their paths
+    folder.mkdir(parents=True)
+    command.set_up(folder)
+    undisturbed = Forked(command.words(folder), checkpoint_always).wait()
     assert undisturbed.code == 0, undisturbed.stderr
-    expected, found, number = command.outputs(whole), Found(), 1
+    expected, found, number = command.outputs(folder), Found(), 1
+    shutil.rmtree(folder)
     while True:
-        folder = place / f"point-{number}"
         folder.mkdir()
         command.set_up(folder)
         error = ERRORS[number // every % len(ERRORS)]
 
-        def before(folder: Path = folder, number: int = number, error: int = error) -> None:
+        def before(number: int = number, error: int = error) -> None:
             checkpoint_always()
             arm(folder, number, error)
 
