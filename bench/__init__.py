@@ -81,6 +81,7 @@ _PUBLIC = {
     "report": "bench.api.results",
     "run": "bench.api.plans",
     "strategy": "bench.api.named",
+    "track": "bench.api.tracking",
     "tune": "bench.api.tuning",
     "update": "bench.api.updates",
     "update_scenario": "bench.api.updates",
@@ -149,6 +150,7 @@ __all__ = [
     "report",
     "run",
     "strategy",
+    "track",
     "tune",
     "update",
     "update_scenario",
@@ -163,6 +165,7 @@ if TYPE_CHECKING:
     from bench.api.plans import Plan, plan, prepare, run
     from bench.api.results import Results, load_results, report
     from bench.api.starts import new
+    from bench.api.tracking import track
     from bench.api.tuning import Tuned, tune
     from bench.api.updates import Updated, plan_update, preflight, update, update_scenario
     from bench.data.feed.batches import Pool

@@ -63,7 +63,8 @@ def load_results(
     for line in unreadable_lines(own, found):
         tell(line) if tell else warnings.warn(line, stacklevel=2)
     chosen = found.of_seeds(seeds)
-    return Results(own, chosen, len(found.trials) - len(chosen.trials))
+    left_out = len(found.trials) - len(chosen.trials)
+    return Results(own, chosen.of_division("closed"), left_out, _open=chosen.of_division("open"))
 
 
 def _silent(note: str) -> None:
@@ -94,12 +95,16 @@ class Results:
     folder: Path
     _records: Records
     left_out: int = 0
+    _open: Records | None = None  # the open division, which only leaderboards show
     _scenario: str | None = None  # the one that run() ran, which is meant where none is named
 
     @property
     def trials(self) -> pd.DataFrame:
         """A row for each trial. Columns: see bench.records.collect.Records; a copy, free to be changed."""
-        return self._records.trials.copy()
+        import pandas as pd
+
+        parts = [self._records.trials, *([self._open.trials] if self._open is not None else [])]
+        return pd.concat(parts, ignore_index=True) if len(parts) == 2 and len(parts[1]) else parts[0].copy()
 
     @property
     def evaluations(self) -> pd.DataFrame:
@@ -154,7 +159,9 @@ class Results:
         """
         from bench.api.tables import Leaderboard
 
-        return Leaderboard.of(self._update(scenario, update), _currency(currency), _share(target), results=self.folder)
+        return Leaderboard.of(
+            self._update(scenario, update), _currency(currency), _share(target), results=self.folder, opened=self._open
+        )
 
     def frontier(
         self, scenario: ScenarioLike | None = None, *, update: int = 1, currency: str = "flops", target: float = 1.0
@@ -218,7 +225,7 @@ class Results:
         from bench.api.tables import all_tables
 
         parts = self._records.parts(None) if scenario is None else [self._part(scenario)]
-        return all_tables(parts, _currency(currency), _share(target), self.folder)
+        return all_tables(parts, _currency(currency), _share(target), self.folder, self._open)
 
     def check(self) -> Check:
         """Check every record of the folder against the rules for a leaderboard's row.

@@ -13,6 +13,7 @@ import pandas as pd
 from bench.analysis.ranking.aggregate import seed_speedups
 from bench.analysis.ranking.imported import with_imported
 from bench.analysis.ranking.leaderboard import leaderboard, mean_curves
+from bench.analysis.ranking.open_division import with_open
 from bench.analysis.ranking.pooled import pool
 from bench.analysis.speedup.curves import COLUMNS
 from bench.analysis.studies.duel import Comparison as Duel
@@ -25,7 +26,14 @@ from bench.reporting.ablations import ablation_cells, ablation_plan_cells
 from bench.reporting.incomplete import incomplete_note, marked, noted
 from bench.reporting.latex import latex_plain, latex_table
 from bench.reporting.layout import Cells, html_table, markdown
-from bench.reporting.tables import comparison_cells, frontier_cells, leaderboard_cells, life_cells, pooled_cells
+from bench.reporting.tables import (
+    audited,
+    comparison_cells,
+    frontier_cells,
+    leaderboard_cells,
+    life_cells,
+    pooled_cells,
+)
 from bench.reporting.verdict import verdict_lines
 
 if TYPE_CHECKING:
@@ -84,10 +92,12 @@ class Leaderboard(Table):
         share: float,
         frontier: Frontier | None = None,
         results: Path | None = None,
+        opened: Records | None = None,
     ) -> Leaderboard:
         """Rank the records of one update. frontier: of the same records, if it is known already.
 
-        results: the folder whose imported curves are shown, too, below the others; None shows none.
+        results: the folder whose imported curves are shown, too, below the others; None shows none. opened: the open division of
+        all scenarios, likewise.
         """
         rows = leaderboard(records.trials, records.evals, currency=currency, share=share)
         over_horizons = (frontier or Frontier.of(records, currency, share)).frame
@@ -96,6 +106,9 @@ class Leaderboard(Table):
         curves = imported_curves(results, records.name) if results and records.update == 1 and not tuning else None
         if curves is not None:
             rows = with_imported(rows, records.trials, records.evals, curves, currency=currency, share=share)
+        others = _of_update(opened, records)
+        if others is not None:
+            rows = with_open(rows, others.trials, others.evals, currency=currency, share=share)
         cells = noted(leaderboard_cells(rows, verdict), records)
         return cls(marked(rows, records), replace(cells, notes=(*cells.notes, *tuning)), verdict)
 
@@ -261,26 +274,34 @@ class Check:
         return html_table(rules_cells(self.verdict))
 
 
-def all_tables(parts: Sequence[Records], currency: str, share: float, results: Path | None = None) -> list[Table]:
+def all_tables(
+    parts: Sequence[Records], currency: str, share: float, results: Path | None = None, opened: Records | None = None
+) -> list[Table]:
     """Return each scenario's leaderboards, update by update with its frontier, a chain's whole life, and all of them pooled.
 
-    results: the folder of imported curves, as for Leaderboard.of.
+    results, opened: as for Leaderboard.of.
     """
     tables: list[Table] = []
     boards: list[pd.DataFrame] = []
     for part in parts:
         for update in part.by_update():
             frontier = Frontier.of(update, currency, share)
-            board = Leaderboard.of(update, currency, share, frontier, results)
-            boards.append(
-                board.frame[~board.frame["imported"].astype(bool)] if "imported" in board.frame else board.frame
-            )
+            board = Leaderboard.of(update, currency, share, frontier, results, opened)
+            boards.append(audited(board.frame))
             tables += [board, *([] if frontier.frame.empty else [frontier])]
         if part.chain:
             tables.append(WholeLife.of(part, share))
     if len(parts) > 1:
         tables.append(Pooled.of(parts, currency, share, boards))
     return tables
+
+
+def _of_update(opened: Records | None, records: Records) -> Records | None:
+    """Return the open division's part of an update, or None if it has none."""
+    if opened is None or opened.trials.empty or records.name not in opened.scenarios():
+        return None
+    parts = [each for each in opened.of(records.name).by_update() if each.update == records.update and len(each.evals)]
+    return parts[0] if parts else None
 
 
 def _published_note(records: Records, keys: set[tuple[str, float]]) -> tuple[str, ...]:

@@ -78,7 +78,10 @@ class MLflow:
         self._tracking, self._entities = (
             importlib.import_module(f"mlflow.{name}") for name in ("tracking", "entities")
         )
-        self._place = os.environ.get("MLFLOW_TRACKING_URI", (folder / "mlflow").absolute().as_uri())
+        self._place = os.environ.get("MLFLOW_TRACKING_URI")
+        if self._place is None:
+            self._place = (folder / "mlflow").absolute().as_uri()
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow 3 refuses plain files otherwise
         self._scenario = scenario
         self._client: Any = None
         self._open: dict[str, str] = {}

@@ -86,6 +86,14 @@ class Records:
         wanted = tuning if which == "tuning" else ~tuning
         return self if wanted.all() else self.only(self.trials[wanted])
 
+    def of_division(self, which: Literal["closed", "open"]) -> Records:
+        """Return the trials of one division: they are never compared with those of the other."""
+        if self.trials.empty:
+            return self
+        opened = self.trials["division"].eq("open") if "division" in self.trials else self.trials["seed"] < 0
+        wanted = opened if which == "open" else ~opened
+        return self if wanted.all() else self.only(self.trials[wanted])
+
     def find(self, name: str) -> list[tuple[str, float]]:
         """Return (strategy, horizon) of a name like "optimized@0.5", or of each horizon of one like "optimized".
 

@@ -127,6 +127,8 @@ def _trial_row(record: TrialRecord) -> dict[str, object]:
         "precision": origin.precision,
         "compiled": origin.compiled,
         "own_code": record.strategy.get("source") is not None,
+        "division": record.strategy.get("division", "closed"),
+        "reference": record.strategy.get("reference"),
         "points": record.scenario["evaluation"]["points"],
         "total_steps": record.total_steps,
         "scratch_steps": record.scratch_steps,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
 
@@ -132,6 +133,12 @@ def _clock(trial: CheckedTrial) -> Iterator[str]:
 def _ledger(trial: CheckedTrial) -> Iterator[str]:
     """The ledger never decreases, and holds at least the images of its steps and what they cost."""
     facts, before = trial.record.flops_per_image, None
+    if trial.record.strategy.get("division") == "open":  # batches and models of its own, counted as it ran
+        for row, then in pairwise(trial.evals):
+            if any(getattr(then, name) < getattr(row, name) for name in _TOTALS):
+                yield f"step {then.step}: a total is lower than at step {row.step}"
+                return
+        return
     batch = trial.record.scenario["training"]["batch_size"]
     # Where a part of the network is frozen, a step costs at least what the cheapest phase's does.
     step = min([facts.step, *(phase.step for phase in trial.record.phases)])

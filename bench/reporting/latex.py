@@ -14,7 +14,7 @@ from bench.reporting.guards import name_of
 from bench.reporting.incomplete import incomplete_count
 from bench.reporting.layout import Cells
 from bench.reporting.numbers import CURRENCY_LABELS, is_there, speedup_text
-from bench.reporting.tables import BASE_NOTE, leaderboard_cells
+from bench.reporting.tables import BASE_NOTE, audited, leaderboard_cells
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -53,9 +53,10 @@ def latex_table(rows: pd.DataFrame, verdict: str = "") -> str:
     others = [name for name in others if not rows[f"value_{name}"].isna().all()]
     headings = ["strategy", "horizon", "reached", "speedup", "95 % interval"]
     headings += [*(_UNITS[name] for name in others), "cost", "validation", "test"]
+    ranked = audited(rows)  # which come first
     best = {
-        f"value_{currency}": _best_speedups(rows),
-        **{name: _highest(rows[name]) for name in ("validation_accuracy", "test_accuracy")},
+        f"value_{currency}": _best_speedups(ranked),
+        **{name: _highest(ranked[name]) for name in ("validation_accuracy", "test_accuracy")},
     }
     cells = [
         _cells(row, currency, others, {name for name in best if place in best[name]}) for place, row in _each(rows)
@@ -150,6 +151,8 @@ def _number(text: str) -> str:
 
 def _accuracy(row: Any, column: str) -> str:
     std = row[f"{column}_std"]
+    if not is_there(row[column]):
+        return "--"
     return rf"${row[column]:.4f} \pm {std:.4f}$" if is_there(std) else f"{row[column]:.4f}"
 
 

@@ -266,7 +266,7 @@ def _reference(rows: pd.DataFrame) -> pd.Series:
 def _cells(row: Any, several: Collection[str], lead: str, others: Sequence[str], count: int) -> tuple[str, ...]:
     """Return a row's cells; "-" where there is nothing to say. several: strategies at more than one horizon."""
     name = f"{row['strategy']}@{row['horizon']:g}" if row["strategy"] in several else str(row["strategy"])
-    reference = not is_there(row["rank"]) and not row.get("imported")
+    reference = not is_there(row.get("reached"))  # it sets the target, or there is none
     marks = seen_mark(row) + " (modified)" * bool(row["modified"]) + " (published)" * bool(row.get("shipped"))
     gaps = [f"{row[what]} {what}" for what in ("unfinished", "missing") if row[what]]
     reached = f"{row['n']}" if reference or not row["n"] else f"{round(row['reached'] * row['n'])} of {row['n']}"
@@ -306,7 +306,7 @@ def _notes(rows: pd.DataFrame) -> list[str]:
         "Speedup: scratch's cost at the target over the strategy's, with its 95 % interval where there is one. '<' is a bound: "
         "the strategy did not hold the target within its horizon (censored). Seeds: how many of the compared seeds reached it.",
         f"Cost: up to the target, or of the whole trial if the target was missed{BASE_NOTE}. "
-        f"Device: {_each(_audited(rows)['device'])}. Commit: {_each(_audited(rows)['commit'])}. "
+        f"Device: {_each(audited(rows)['device'])}. Commit: {_each(audited(rows)['commit'])}. "
         f"Rules version {rows['rules_version'].iloc[0]}.",
     ]
     if "tuning" in rows:
@@ -320,11 +320,15 @@ def _notes(rows: pd.DataFrame) -> list[str]:
             f"Memory: {REFERENCE} was trained on all old images; {names} had {short['old_share'].iloc[0]:.1%} of them."
         )
     notes += guard_notes(rows)
+    if "division" in rows:
+        notes.append(
+            "Open: strategies of the open division, with loops of their own, not ranked; a ratio is against their own scratch."
+        )
     if "imported" in rows:
         notes.append(
             "Imported: curves from elsewhere, not audited and not ranked; steps, FLOPs and accuracies are as their file says."
         )
-        rows = _audited(rows)
+    rows = audited(rows)
     if rows["modified"].any():
         notes.append("Modified: some trials ran on code that differs from its commit, or whose commit is unknown.")
     if "commit_reason" in rows and (reasons := _each(rows["commit_reason"].dropna())):
@@ -334,8 +338,10 @@ def _notes(rows: pd.DataFrame) -> list[str]:
     return notes
 
 
-def _audited(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[~rows["imported"].astype(bool)] if "imported" in rows else rows
+def audited(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the closed division that were not imported: those that are ranked and compared."""
+    rows = rows[~rows["imported"].eq(True)] if "imported" in rows else rows
+    return rows[rows["division"].ne("open")] if "division" in rows else rows
 
 
 def _each(values: pd.Series) -> str:

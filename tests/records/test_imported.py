@@ -93,6 +93,12 @@ def test_imported_curves_are_compared_as_recorded_ones_marked_and_change_no_othe
     assert any("not audited and not ranked" in note for note in found.cells.notes)
     assert found.verdict == before.verdict
     assert "imported, not audited" in found.latex()
+    assert not any(
+        "nan" in cell.lower() for cells in found.cells.rows for cell in cells
+    )  # its test accuracy is unknown
+    best = next(line for line in found.latex().splitlines() if line.startswith("mine"))
+    assert "textbf" not in best  # it is not ranked
+    assert "nan" not in found.latex()
 
 
 def test_a_file_is_kept_once_and_check_reads_it(tmp_path: Path):
