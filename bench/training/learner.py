@@ -546,20 +546,21 @@ class Learner:
         logits, features = found if phase.stages else (found, ())
         logits = logits[:, : self._update.classes].float()
         smoothing = self._training.label_smoothing
+        whole, shown = None, None
         if self._losses is None and hooks is None:
             loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
         else:
-            each = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
-            each = each if self._losses is None else self._losses.weighed(each, indices)
-            loss = each.mean()
+            losses = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+            losses = losses if self._losses is None else self._losses.weighed(losses, indices)
+            loss = losses.mean()
+            if hooks is not None:
+                named = dict(zip(phase.stages, features, strict=True))
+                whole, shown = hooks.loss(phase, inputs, labels, indices, logits, losses, named)
         for parameter in phase.parameters:
             parameter.grad = None
-        whole, shown = loss, None
-        if hooks is not None:
-            named = dict(zip(phase.stages, features, strict=True))
-            whole, shown = hooks.loss(phase, inputs, labels, indices, logits, each, named)
-        whole = whole + self._old.loss(logits, indices) if self._old is not None and any(self._teaching) else whole
-        whole.backward()
+        whole = loss if whole is None else whole
+        taught = whole + self._old.loss(logits, indices) if self._old is not None and any(self._teaching) else whole
+        taught.backward()
         regularizer = self._strategy.regularizer
         with running(regularizer):
             anchors = [self._anchors[name] for name in names] if self._anchors else []
