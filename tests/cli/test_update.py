@@ -426,11 +426,9 @@ def test_a_model_of_other_classes_is_refused_by_its_card(
 
 
 def test_which_of_weights_and_their_average_can_be_named(folders: list[str], where: list[str], tmp_path: Path):
-    trained_elsewhere(tmp_path / "old", tmp_path / "old.pt")
-    known = torch.load(tmp_path / "old.pt", weights_only=True)
-    other = models.resnet18(num_classes=3).state_dict()
+    known, other = (build_model("resnet8-narrow", 3, 3, seed, "test", 16).state_dict() for seed in (0, 1))
     torch.save({"model": other, "model_ema": known}, tmp_path / "both.pt")
-    options = ["--image-size", "32", "--architecture", "resnet18", "--model", tmp_path / "both.pt", "--dry-run"]
+    options = [*SMALL, "--model", tmp_path / "both.pt", "--untrained-is-fine", "--dry-run"]
     line = refused(bench("update", *folders, *options, *where))
     assert "holds several models (model and model_ema), expected a choice. Set model.weights, or --weights, to" in line
     done = bench("update", *folders, *options, *where, "--weights", "ema")
