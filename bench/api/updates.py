@@ -54,6 +54,7 @@ def update_scenario(
     new: str | os.PathLike[str],
     *,
     model: str | os.PathLike[str] | None = None,
+    weights: str | None = None,
     architecture: str | None = None,
     preprocessing: str | None = None,
     trained_on: str | os.PathLike[str] | None = None,
@@ -74,14 +75,15 @@ def update_scenario(
 
     old, new: folders with one folder per class, or .npz archives, see docs/own-data.md. A class of `new` that is in `old` is
     the same class; what arrives is derived from the folders. model: a file of the old model's weights; None trains one on
-    `old`. The card of a model that bench.update wrote, model.json beside it, says its architecture and pixels. architecture:
-    its name, None for the card's, or resnet8. preprocessing: "imagenet" where the model expects pixels normalized so;
-    "imagenet-224" where it also expects them resized to 256 and cropped to 224. image_size: pixels, square; None for what is
-    cropped, or 64. trained_on: a text file that lists those images of `old` that the model was trained on, see
-    docs/own-data.md. untrained_is_fine: take a model that does not stand out from guessing, too. max_megapixels: larger
-    images are refused. epochs: scratch's budget. learning_rate: its peak. validation, test: folders of held-out images of all
-    classes; None cuts a share off `old` and `new`. validation_share, test_share: of each class's images; None for 0.2.
-    duplicates: "refuse" where an image that comes twice is an error.
+    `old`. weights: "ema", "model" or a name, where it holds several models. The card of a model that bench.update wrote,
+    model.json beside it, says its architecture and pixels. architecture: its name, None for the card's, or resnet8.
+    preprocessing: "imagenet" where the model expects pixels normalized so; "imagenet-224" where it also expects them resized
+    to 256 and cropped to 224. image_size: pixels, square; None for what is cropped, or 64. trained_on: a text file that lists
+    those images of `old` that the model was trained on, see docs/own-data.md. untrained_is_fine: take a model that does not
+    stand out from guessing, too. max_megapixels: larger images are refused. epochs: scratch's budget. learning_rate: its
+    peak. validation, test: folders of held-out images of all classes; None cuts a share off `old` and `new`.
+    validation_share, test_share: of each class's images; None for 0.2. duplicates: "refuse" where an image that comes twice
+    is an error.
     Raises DataError for folders that cannot be used, ScenarioError for a value out of range.
     """
     from bench.scenario import RESIZED_PRESETS, parse_scenario
@@ -90,6 +92,8 @@ def update_scenario(
     part = _model_part(model, architecture, preprocessing)
     if trained_on is not None:
         part["trained_on"] = str(Path(trained_on).absolute())
+    if weights is not None:
+        part["weights"] = weights
     if untrained_is_fine:
         part["untrained_is_fine"] = True
     architecture = part["name"]

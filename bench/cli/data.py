@@ -111,7 +111,7 @@ def prepare(
     if not done:
         click.echo("nothing to prepare: the set comes as arrays")
     for tree in done:
-        click.echo(_in_words(tree))
+        click.echo(tree_in_words(tree))
 
 
 @data.command()
@@ -175,36 +175,43 @@ def export(name: str, folder: Path, old_classes: int, data_root: Path) -> None:
 
 
 def prepare_for(
-    scenario: Scenario, data_root: Path, workers: int | None = None, *, skip_broken: bool = False
+    scenario: Scenario,
+    data_root: Path,
+    workers: int | None = None,
+    *,
+    skip_broken: bool = False,
+    fitting: bool = False,
 ) -> list[Prepared]:
-    """Decode what a scenario needs and is not decoded yet, with a bar on the terminal."""
+    """Decode what a scenario needs and is not decoded yet, with a bar on the terminal. fitting: first, refuse an old model that
+    does not fit.
+    """
     from bench.data.sources.find import prepare_images, trees_of
     from bench.processors import usable_processors
 
     trees, workers = trees_of(scenario, data_root), workers or usable_processors()
+    if fitting and scenario.model.checkpoint is not None:  # what checks it loads torch
+        from bench.training.given import require_fit
+
+        require_fit(scenario, trees)
     with _bar(sum(len(tree.listing.files) for tree in trees)) as advance:
         return prepare_images(
             scenario, data_root, workers=workers, skip_broken=skip_broken, progress=advance, trees=trees
         )
 
 
-def prepare_and_tell_files(scenario: Scenario, data_root: Path) -> None:
-    """Decode what a scenario needs, and say on stderr which files a run goes without."""
-    for tree in prepare_for(scenario, data_root):
-        if tree.skipped or tree.listing.left_out or tree.listing.passed_over:
-            click.echo(_in_words(tree), err=True)
-
-
 def prepare_and_tell(scenario: Scenario, data_root: Path) -> None:
     """Decode what a scenario needs, and say on stderr what a run goes without.
 
-    That is broken images that were skipped, other files, system folders, and training images that are held out too.
+    That is broken images that were skipped, other files, system folders, and training images that are held out too. An old model
+    that does not fit is refused first.
     """
     from bench.data.sources.find import load_images
     from bench.data.stages.splits import cut
     from bench.reporting.duplicates import twice_in_words
 
-    prepare_and_tell_files(scenario, data_root)
+    for tree in prepare_for(scenario, data_root, fitting=True):
+        if tree.skipped or tree.listing.left_out or tree.listing.passed_over:
+            click.echo(tree_in_words(tree), err=True)
     if scenario.own_folders:
         for line in twice_in_words(cut(scenario, load_images(scenario, data_root))):
             click.echo(line, err=True)
@@ -222,7 +229,8 @@ def _bar(images: int) -> Iterator[Callable[[int], None]]:
         yield advance
 
 
-def _in_words(tree: Prepared) -> str:
+def tree_in_words(tree: Prepared) -> str:
+    """Say what a folder was read as, and what was not used of it."""
     left_out = tree.listing.left_out
     others = f", {len(left_out)} files of other endings left out ({shown(left_out[0])})" if left_out else ""
     if tree.listing.passed_over:

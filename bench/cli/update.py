@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from bench.cli.collect import say_unreadable
-from bench.cli.data import prepare_and_tell_files
+from bench.cli.data import prepare_for, tree_in_words
 from bench.cli.options import output_options, pilot_option
 from bench.cli.show import show
 from bench.errors import BenchError
@@ -18,6 +18,7 @@ _FOLDERS = (
     "old",
     "new",
     "model",
+    "weights",
     "architecture",
     "preprocessing",
     "trained_on",
@@ -41,6 +42,9 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option(
     "--model", type=_PATH, default=None, help="The old model's weights; default: one is trained on the old images."
+)
+@click.option(
+    "--weights", default=None, metavar="ema|model|NAME", help="Which of them, where its file holds several models."
 )
 @click.option(
     "--validation",
@@ -128,6 +132,7 @@ def update_command(
     from bench.api.named import load_scenario
     from bench.api.updates import plan_update, preflight, update, update_scenario, write_scenario
     from bench.catalog import REFERENCE
+    from bench.data.files.headers import sizes_and_modes
     from bench.reporting.plans import plan_cells
     from bench.reporting.progress import progress_on_terminal
     from bench.reporting.updates import decision_lines, pilot_lines, preflight_cells
@@ -150,7 +155,8 @@ def update_command(
     else:
         known = load_scenario(scenario)
     options = {"fresh": asked.pop("fresh"), **asked}
-    prepare_and_tell_files(known, asked["data_root"])
+    trees = prepare_for(known, asked["data_root"], fitting=True)
+    read = [f"{tree_in_words(tree)}; {sizes_and_modes(tree.listing.folder, tree.listing.files)}" for tree in trees]
     ways = (only,) if only else (REFERENCE, *strategies)
     named_seeds = click.get_current_context().get_parameter_source("seeds") is not ParameterSource.DEFAULT
     numbers = seeds[:1] if only or (pilot and not named_seeds) else seeds
@@ -158,7 +164,7 @@ def update_command(
     for left_out in plan.left_out:
         for line in left_out.lines():
             click.echo(line)
-    show(preflight_cells(plan.scenario, preflight(plan)))
+    show(preflight_cells(plan.scenario, preflight(plan), read))
     click.echo()
     show(plan_cells(plan.scenario, plan.costs(jobs).estimates))
     if dry_run:

@@ -126,7 +126,7 @@ class LocalRun:
         updates = range(1, scenario.updates + 1)
         specs = [TrialSpec(scenario, each, k, seed) for seed in seeds for k in updates for each in self.entrants]
         self._results = results
-        old, every = self.split.classes_seen[0], len(self.split.class_order)
+        old, every = self.split.classes_seen[0], [self.images.class_names[label] for label in self.split.class_order]
         cut_off = cut_off_old(self.images, self.split)
         given = find_given(scenario, self.images.image_shape, old, every, self.entrants, cut_off)
         pixels = self.images.hash()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from bench.data.stages.splits import Split
 from bench.execution.local import LocalRun
+from bench.scenario import HELD_OUT, Use
 from bench.training.given import OldModel
 
 
@@ -29,7 +31,7 @@ class Preflight:
     classes: in the order of the head's rows. image_shape: (channels, height, width). mean, std: of each channel, of pixels in
     0..1. split: which images are used for what. resizing: what each file's shorter side was resized to, and the square cut from
     its centre; None: the whole centre square. old_model: what a given old model is like; None where bench trains it, or where
-    no trial that is due needs it.
+    no trial that is due needs it. cut_off: for which uses any images were cut off, of old or new ones.
     """
 
     classes: tuple[ClassCount, ...]
@@ -39,6 +41,7 @@ class Preflight:
     split: Split
     old_model: OldModel | None
     resizing: tuple[int, int] | None = None
+    cut_off: tuple[Use, ...] = HELD_OUT
 
     @property
     def arrives(self) -> str:
@@ -73,6 +76,11 @@ def look_at(run: LocalRun) -> Preflight:
         [sum(column) for column in zip(*(counts(torch.from_numpy(of[part])) for part in parts[:2]), strict=True)]
         for of, parts in ((labels, split.validation), (test_labels, split.test))
     )
+    held = np.concatenate(split.validation)
+    cut = (
+        images.held is None or not images.held[held].all(),
+        images.cut_test is not None or not run.scenario.own_folders,
+    )
     names = [images.class_names[place] for place in split.class_order.tolist()]
     normalize = run.data_of(0, False).train.normalize
     return Preflight(
@@ -83,6 +91,7 @@ def look_at(run: LocalRun) -> Preflight:
         split=split,
         old_model=run.old_model(),
         resizing=run.scenario.model.resizing,
+        cut_off=tuple(use for use, any_cut in zip(HELD_OUT, cut, strict=True) if any_cut),
     )
 
 

@@ -164,7 +164,7 @@ def _named(path: Path, found: list[_Found], others: list[str], choice: str | Non
         if len(found) == 1 and (found[0].averaged or not others):
             return found[0]
         raise ScenarioError(
-            f"{path}: model.checkpoint: holds several models ({labels}), expected a choice. Set model.weights to "
+            f"{path}: model.checkpoint: holds several models ({labels}), expected a choice. Set model.weights, or --weights, to "
             '"ema" for the averaged weights, "model" for the others, or one of these names.'
         )
     exact = [each for each in found if each.where == choice]

@@ -79,6 +79,7 @@ def read_card(weights: Path) -> dict[str, Any] | None:
         card = json.loads(path.read_text(encoding="utf-8"))
         return {
             "architecture": str(card["architecture"]),
+            "classes": tuple(str(name) for name in card["classes"]),
             **{name: [float(v) for v in card[name]] for name in ("mean", "std")},
             **{name: int(card[name]) for name in ("resize", "crop") if card.get(name) is not None},
         }

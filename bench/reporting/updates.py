@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from bench.analysis.studies.decision import Candidate, Decision
 from bench.analysis.studies.pilots import Pilot
@@ -16,8 +17,10 @@ _CHANNELS = {1: "grey", 3: "RGB"}
 _WORST = 3  # classes
 
 
-def preflight_cells(scenario: Scenario, found: Preflight) -> Cells:
-    """Return what a run would train on, class by class, and below it what was taken for granted."""
+def preflight_cells(scenario: Scenario, found: Preflight, read: Sequence[str] = ()) -> Cells:
+    """Return what a run would train on, class by class, and below it what was taken for granted. read: what each folder was read
+    as, in words.
+    """
     columns = (
         Column("class", "class", left=True),
         Column("old", "old"),
@@ -32,7 +35,7 @@ def preflight_cells(scenario: Scenario, found: Preflight) -> Cells:
     ]
     sums = [sum(getattr(each, part) for each in found.classes) for part in ("old", "new", "validation", "test")]
     rows.append(("all", *(f"{number:,}" for number in sums), ""))
-    notes = []
+    notes = [f"{each}." for each in read]
     if scenario.pilot:
         notes.append(
             f"A pilot: {scenario.pilot.share:g} of the images to train on. Its old model is that of all old images."
@@ -40,7 +43,7 @@ def preflight_cells(scenario: Scenario, found: Preflight) -> Cells:
     channels, height, width = found.image_shape
     size = f"{width} x {height} px, {_CHANNELS.get(channels, f'{channels} channels')}"
     notes += [
-        f"Arrives: {found.arrives}. Old and new: images to train on; {_held_out(scenario)}.",
+        f"Arrives: {found.arrives}. Old and new: images to train on; {_held_out(scenario, found.cut_off)}.",
         f"Images: {size}{_geometry(found.resizing)}. Each channel minus {_numbers(found.mean)}, divided by "
         f"{_numbers(found.std)} (pixels from 0 to 1).",
     ]
@@ -121,12 +124,13 @@ def _difference(candidate: Candidate) -> str:
     return f"{text} (95 % interval {100 * candidate.low:+.1f} to {100 * candidate.high:+.1f})"
 
 
-def _held_out(scenario: Scenario) -> str:
+def _held_out(scenario: Scenario, cut_off: Sequence[str]) -> str:
     """Return where validation and test images come from."""
     said = {}
     for use in HELD_OUT:
         folders = [scenario.held_out(use, place) for place in range(len(scenario.stages))]
-        said[use] = " and ".join(dict.fromkeys(folder or "cut off" for folder in folders))
+        own = "cut off" if use in cut_off else "parts of the folders' own"
+        said[use] = " and ".join(dict.fromkeys(folder or own for folder in folders))
     if set(said.values()) == {"cut off"}:
         return "validation and test are held out of both"
     return "; ".join(f"{use}: {where}" for use, where in said.items())

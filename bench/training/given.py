@@ -13,10 +13,15 @@ from scipy import stats
 from bench.analysis.guards.seen import Counts, seen_p
 from bench.data.feed.batches import HeldOutImages
 from bench.data.feed.update import Update
+from bench.data.files.decode import CHANNELS
+from bench.data.sources.assemble import Tree
+from bench.data.sources.find import image_size
+from bench.data.sources.own import own_class_names
 from bench.errors import ScenarioError, StrategyError
 from bench.files import make_folder, write_atomically
 from bench.models.build import build_model, head_keys
 from bench.models.checkpoint import checkpoint_sha256, fit_checkpoint
+from bench.models.export import read_card
 from bench.models.stages import find_stages
 from bench.records.schema import GivenModel, SeenTest
 from bench.scenario import HELD_OUT, Scenario, Use
@@ -123,14 +128,14 @@ def find_given(
     scenario: Scenario,
     image_shape: tuple[int, int, int],
     old: int,
-    classes: int,
+    class_names: Sequence[str],
     entrants: Sequence[Entrant],
     cut_off: tuple[Use, ...],
 ) -> GivenCheckpoint | None:
     """Return a scenario's checkpoint, read and checked; None if it names none.
 
-    cut_off: for which uses old images were cut off: the model may have been trained on them unless the scenario lists what it was
-    trained on.
+    old: number of classes in stage 0. class_names: all, in the scenario's order. cut_off: for which uses old images were cut off:
+    the model may have been trained on them unless the scenario lists what it was trained on.
     Raises ScenarioError if it cannot be read or does not fit, StrategyError if an entrant needs learning speeds.
     """
     if scenario.model.checkpoint is None:
@@ -142,12 +147,43 @@ def find_given(
                 "given checkpoint does not have. Choose another, such as optimized, or drop the checkpoint."
             )
     path = (scenario.root or Path()) / scenario.model.checkpoint
-    sha256, listed = checkpoint_sha256(path), scenario.model.trained_on is not None
+    sha256, listed, classes = checkpoint_sha256(path), scenario.model.trained_on is not None, len(class_names)
     given = GivenCheckpoint(
         path, sha256, scenario.model.name, image_shape, old, classes, scenario.model.weights, cut_off, listed
     )
     given.base(0)
+    _require_classes(path, class_names, old)
     return given
+
+
+def require_fit(scenario: Scenario, trees: Sequence[Tree]) -> None:
+    """Refuse a checkpoint that cannot be read or does not fit, before images are decoded, which may take hours.
+
+    trees: the scenario's, listed. Does nothing where a stage is an archive. Raises ScenarioError, as find_given does.
+    """
+    places = [{stage.folder} for stage in scenario.stages]
+    if scenario.model.checkpoint is None or not all(any(tree.domain in at for tree in trees) for at in places):
+        return
+    known = {name for tree in trees if tree.domain in places[0] for name in tree.listing.class_names}
+    names = sorted(own_class_names(scenario, trees), key=lambda name: name not in known)  # the old ones first
+    shape = (CHANNELS, image_size(scenario), image_size(scenario))
+    find_given(scenario, shape, sum(name in known for name in names), names, (), ())
+
+
+def _require_classes(path: Path, names: Sequence[str], old: int) -> None:
+    """Raise ScenarioError where the card of a model of bench's own says that its head's rows are other classes.
+
+    names: of all classes, in the scenario's order, of which the first `old` are the old ones.
+    """
+    card = read_card(path)
+    if card is None or card["classes"] in (tuple(names[:old]), tuple(names)):
+        return
+    apart = sorted(set(card["classes"]) ^ set(names[:old]))
+    found = f"class {apart[0]!r} in only one of it and the old folder" if apart else "the old classes in another order"
+    raise ScenarioError(
+        f"{path}: model.checkpoint: its model.json names {len(card['classes'])} classes of its head's rows; found {found}. Name "
+        "the folder of all the images that it was trained on."
+    )
 
 
 def assess(

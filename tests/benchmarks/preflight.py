@@ -2,6 +2,7 @@
 
     python tests/benchmarks/preflight.py                # expected: warm under 30 s, memory under 1 GB
     python tests/benchmarks/preflight.py --profile 25   # also the 25 functions that take longest, warm
+    python tests/benchmarks/preflight.py --images 2000 --digests 20   # decoding alone, with and without digests, in 20 pairs
 
 Made-up images, half of them JPEG and half PNG, in 100 classes, 60 of them old. Memory is the most that one process had resident,
 without the page cache, sampled. Files go to a temporary folder, about 0.5 GB; TMPDIR says where.
@@ -67,10 +68,34 @@ def dry_run(folder: Path, profile: Path | None = None) -> tuple[float, float, in
     return time.perf_counter() - begun, spent, most
 
 
+def digest_cost(folder: Path, pairs: int) -> str:
+    """Decode the files of all classes with and without digests of bytes and pixels, in turns; return the ratio of CPU seconds."""
+    from scipy import stats
+
+    from bench.data.files import decode
+
+    files = tuple(str(path.relative_to(folder)) for path in sorted(folder.rglob("*.*")))
+    chunk = decode.Chunk(number=0, folder=folder, files=files, target=folder / "pixels", offset=0, size=_SIZE)
+    chunk.target.touch()
+    plain, ratios = (decode.file_digest, decode.pixel_key), []
+    for pair in range(pairs + 1):
+        spent = {}
+        for digests in (True, False) if pair % 2 else (False, True):
+            decode.file_digest, decode.pixel_key = plain if digests else ((lambda content: ""), (lambda image: ""))
+            begun = time.process_time()
+            decode.decode_chunk(chunk)
+            spent[digests] = time.process_time() - begun
+        ratios += [spent[True] / spent[False]] if pair else []  # the first warms up
+    half = float(stats.t.ppf(0.975, pairs - 1)) * float(np.std(ratios, ddof=1)) / pairs**0.5
+    mean = float(np.mean(ratios))
+    return f"with digests / without: {mean:.3f} (95 % interval {mean - half:.3f} to {mean + half:.3f}, {pairs} pairs)"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--profile", type=int, metavar="LINES", default=0)
+    parser.add_argument("--digests", type=int, metavar="PAIRS", default=0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -78,6 +103,9 @@ def main() -> None:
             tasks = [pool.submit(write_class, folder, k, arguments.images // _CLASSES) for k in range(_CLASSES)]
             for task in tasks:
                 task.result()
+        if arguments.digests:
+            print(digest_cost(folder, arguments.digests))
+            return
         for what in ("first", "warm", "warm"):
             seconds, spent, most = dry_run(folder)
             print(f"{what}: {seconds:.1f} s, {spent:.1f} CPU seconds, most memory of a process {most / 1e9:.2f} GB")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torchvision import models, transforms
 from torchvision.datasets import ImageFolder
 
@@ -61,6 +64,27 @@ def test_the_preflight_shows_the_classes_and_trains_nothing(folders: list[str], 
     assert ["d", "0", "20", "4", "6", "new"] in lines
     assert "2 new classes (40 images) and 40 more images of 2 known classes" in " ".join(done.stdout.split())
     assert not (tmp_path / "up").exists() or not list((tmp_path / "up").rglob("*.json"))
+
+
+def test_the_preflight_shows_what_was_recognised_and_skipped(where: list[str], tmp_path: Path):
+    for part, classes in (("train", "abc"), ("Test", "abc")):
+        paint(tmp_path / "old" / "export" / part, classes, ord(part[0]))
+    paint(tmp_path / "new", "d", 1)
+    (tmp_path / "new" / "d" / "Thumbs.db").write_text("")
+    (tmp_path / "new" / "d" / "notes.txt").write_text("")
+    Image.new("L", (400, 300)).save(tmp_path / "new" / "d" / "0.png")
+    done = bench("update", "--old", tmp_path / "old", "--new", tmp_path / "new", *SMALL, *where, "--dry-run")
+    assert done.exit_code == 0, done.output
+    text = " ".join(done.stdout.split())
+    for part in ("train", "Test"):
+        assert f"old/export/{part}: 90 images of 3 classes ready at 16 pixels; 24 x 20 px; RGB 90 of 90 files" in text
+    assert "1 files of other endings left out (d/notes.txt), 1 hidden, system or unlabelled ones passed over" in text
+    assert "from 24 x 20 to 400 x 300 px; RGB 29, L 1 of 30 files looked at." in text
+    assert "test: cut off" in text or "validation and test are held out of both" in text
+    paint(tmp_path / "more" / "train", "d", 2)
+    paint(tmp_path / "more" / "test", "d", 3)
+    done = bench("update", "--old", tmp_path / "old", "--new", tmp_path / "more", *SMALL, *where, "--dry-run")
+    assert "validation: cut off; test: parts of the folders' own." in " ".join(done.stdout.split())
 
 
 def test_the_answer_and_a_model_that_plain_pytorch_loads(folders: list[str], where: list[str], tmp_path: Path):
@@ -267,6 +291,149 @@ def test_what_cannot_be_used_is_one_line(
     paint(tmp_path / "real", "ab", 0)
     assert message in refused(bench("update", *options, *where))
     assert not (tmp_path / "up").exists()
+
+
+def spoil_empty(root: Path) -> None:
+    shutil.rmtree(root / "old")
+    (root / "old").mkdir()
+
+
+def spoil_one_image(root: Path) -> None:
+    for name in "abc":
+        shutil.rmtree(root / "old" / name)
+    Image.new("RGB", (20, 20)).save(root / "old" / "a.png")
+
+
+def spoil_one_image_of_a_class(root: Path) -> None:
+    for place in range(1, 30):
+        (root / "old" / "a" / f"{place}.png").unlink()
+
+
+def spoil_one_class(root: Path) -> None:
+    for name in "bc":
+        shutil.rmtree(root / "old" / name)
+
+
+def spoil_width(root: Path) -> None:
+    shutil.copytree(root / "old" / "c", root / "old" / "f")
+
+
+def spoil_pickled(root: Path) -> None:
+    torch.save(models.resnet18(num_classes=3), root / "model.pt")
+
+
+def spoil_truncated(root: Path) -> None:
+    content = (root / "model.pt").read_bytes()
+    (root / "model.pt").write_bytes(content[: len(content) // 2])
+
+
+def spoil_architecture(root: Path) -> None:
+    torch.save(models.shufflenet_v2_x0_5(num_classes=3).state_dict(), root / "model.pt")
+
+
+def spoil_same(root: Path) -> None:
+    shutil.rmtree(root / "new")
+    (root / "new").symlink_to(root / "old")
+
+
+def spoil_inside(root: Path) -> None:
+    shutil.rmtree(root / "new")
+    (root / "new").symlink_to(root / "old" / "more")
+    paint(root / "old" / "more", "de", 1)
+
+
+def spoil_permission(root: Path) -> None:
+    (root / "old" / "locked").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (spoil_empty, "old: no class folders, expected one per class with its images"),
+        (spoil_one_image, "a.png: an image outside the class folders"),
+        (spoil_one_image_of_a_class, "class 'a' has 1 images, too few for a test share of 0.2"),
+        (spoil_one_class, "found only class a, expected two or more in the first stage"),
+        (spoil_width, "found a head of 3 rows (fc.bias, fc.weight), expected 4 (the old classes) or 6 (all)"),
+        (spoil_pickled, "reading it would run code from the file, which is refused. Save it again"),
+        (spoil_truncated, "model.pt: model.checkpoint: not written by torch.save"),
+        (spoil_architecture, "model.pt: model.checkpoint:"),
+        (spoil_same, "new are the same, expected separate images"),
+        (spoil_inside, "new lie one inside the other, expected separate images"),
+        (spoil_permission, "old/locked: cannot be read (Permission denied)"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    spoil: Callable[[Path], None],
+    message: str,
+    folders: list[str],
+    where: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    torch.save(models.resnet18(num_classes=3).state_dict(), tmp_path / "model.pt")
+    spoil(tmp_path)
+    plain = os.scandir
+
+    def scandir(path: Any = "."):  # the superuser, who may run the tests, can read every folder
+        if isinstance(path, str | Path) and Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return plain(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    before = sorted(tmp_path.rglob("*"))
+    options = ["--model", tmp_path / "model.pt", "--architecture", "resnet18", "--image-size", "16"]
+    assert message in refused(bench("update", *folders, *options, *where))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [
+        ("bcdef", "g", "class 'a' in only one of it and the old folder"),
+        (
+            "bcd",
+            "ae",
+            "class 'a' in only one of it and the old folder",
+        ),  # as many rows as all classes, in another order
+        ("ae", "bcd", "class 'b' in only one of it and the old folder"),
+    ],
+)
+def test_a_model_of_other_classes_is_refused_by_its_card(
+    old: str, new: str, found: str, where: list[str], tmp_path: Path
+):
+    """Five classes, a to e, as `bench update` wrote them. A head's rows say nothing about which classes they are."""
+    card = {"architecture": "resnet8-narrow", "classes": list("abcde"), "mean": [0.5] * 3, "std": [0.2] * 3}
+    (tmp_path / "was").mkdir()
+    (tmp_path / "was" / "model.json").write_text(json.dumps(card))
+    weights = {
+        key: value.contiguous() for key, value in build_model("resnet8-narrow", 3, 5, 0, "", 16).state_dict().items()
+    }
+    save_file(weights, tmp_path / "was" / "model.safetensors")
+    folders = ["--old", paint(tmp_path / "old", old, 0), "--new", paint(tmp_path / "new", new, 1)]
+    before = sorted(tmp_path.rglob("*"))
+    options = [
+        "--image-size",
+        "16",
+        "--model",
+        tmp_path / "was" / "model.safetensors",
+        "--untrained-is-fine",
+        "--dry-run",
+    ]
+    assert found in refused(bench("update", *folders, *options, *where))
+    assert sorted(tmp_path.rglob("*")) == before
+    folders = ["--old", paint(tmp_path / "whole", "abcde", 0), "--new", paint(tmp_path / "more", "g", 1)]
+    assert bench("update", *folders, *options, *where).exit_code == 0
+
+
+def test_which_of_weights_and_their_average_can_be_named(folders: list[str], where: list[str], tmp_path: Path):
+    known, other = (build_model("resnet8-narrow", 3, 3, seed, "test", 16).state_dict() for seed in (0, 1))
+    torch.save({"model": other, "model_ema": known}, tmp_path / "both.pt")
+    options = [*SMALL, "--model", tmp_path / "both.pt", "--untrained-is-fine", "--dry-run"]
+    line = refused(bench("update", *folders, *options, *where))
+    assert "holds several models (model and model_ema), expected a choice. Set model.weights, or --weights, to" in line
+    done = bench("update", *folders, *options, *where, "--weights", "ema")
+    assert done.exit_code == 0, done.output
+    assert "Old model: both.pt: weights of model_ema" in " ".join(done.stdout.split())
 
 
 def test_a_training_that_diverged_leaves_no_model_and_says_what_to_lower(

@@ -30,7 +30,7 @@ METHOD = (
 RESIZED = f"{_COLOURS}shorter side resampled to {{resize}}, bilinear with antialiasing; size x size cut from the centre"
 CHANNELS = 3
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 MEGAPIXELS = 64  # of one image, unless more are allowed; as RGB in memory, 192 MB
 _UPRIGHT = {  # EXIF orientation -> what turns the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -140,7 +140,7 @@ def decode_content(content: bytes, size: int, resize: int | None = None, megapix
     """
     with warnings.catch_warnings(), _images_of_any_size():
         warnings.simplefilter("ignore")  # Pillow warns about odd metadata
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             width, height = image.size
             if width * height > megapixels * 10**6:
                 raise ValueError(

@@ -197,10 +197,7 @@ def _sides(
         members = np.flatnonzero(labels == label)
         count = int(len(members) * test_share)
         if len(members) and not count:
-            raise DataError(
-                f"{part.where}: class {name!r} has {len(members)} images, too few for a test share of {test_share}. "
-                "Raise data.test_share, or add images."
-            )
+            raise _too_few(part.where, name, len(members), test_share)
         free = members if part.seen is None else members[~part.seen[members]]
         if len(free) < count:
             raise too_few_unseen(part.where, name, "test", len(free), count)
@@ -208,6 +205,22 @@ def _sides(
         test[numpy_stream(split_seed, "test", place_name(part.domain or ""), name).permutation(free)[:count]] = True
     yield "train", known[~test[known]]
     yield "test", known[test[known]]
+
+
+def require_enough(trees: Sequence[Tree], test_share: float) -> None:
+    """Raise DataError for a class of too few files to cut a test part off, before these are decoded."""
+    for tree in trees:
+        counts = np.bincount(tree.listing.labels, minlength=len(tree.listing.class_names)).tolist()
+        for name, count in zip(tree.listing.class_names, counts, strict=True):
+            if tree.use == "cut" and not int(count * test_share):
+                raise _too_few(str(tree.listing.folder), name, count, test_share)
+
+
+def _too_few(where: str, name: str, count: int, test_share: float) -> DataError:
+    return DataError(
+        f"{where}: class {name!r} has {count} images, too few for a test share of {test_share}. Raise data.test_share, or add "
+        "images."
+    )
 
 
 def _check_whole(part: Part, labels: np.ndarray, class_names: tuple[str, ...], use: str) -> None:

@@ -20,7 +20,7 @@ from bench.data.sources.arrays import (
     read_npz,
     resize_grey,
 )
-from bench.data.sources.assemble import Part, Tree, assemble, part_of, with_keys
+from bench.data.sources.assemble import Part, Tree, assemble, part_of, require_enough, with_keys
 from bench.data.sources.known import SETS, TORCHVISION_FILES, SetFacts
 from bench.data.sources.own import own_class_names, own_parts
 from bench.data.sources.seen import mark_seen
@@ -92,6 +92,8 @@ def prepare_images(
     trees: the scenario's, where they have been listed already: 100,000 files take seconds.
     """
     trees = trees_of(scenario, root) if trees is None else trees
+    if scenario.own_folders and scenario.data.test_share is not None:
+        require_enough(trees, scenario.data.test_share)
     size = image_size(scenario) if trees else 0
     options = {"workers": workers, "skip_broken": skip_broken, "progress": progress, **_decoding(scenario)}
     return [prepare(tree.listing, size, root, **options) for tree in trees]
