@@ -36,7 +36,7 @@ def with_imported(
     )
     same = [
         name
-        for name in (*asked, "chance", "validation_images", *(c for c in trials if c.startswith("published_")))
+        for name in (*asked, "chance", "validation_images", *(c for c in map(str, trials) if c.startswith("published_")))
         if name in trials
     ]
     keys = curves[["strategy", "seed"]].drop_duplicates()

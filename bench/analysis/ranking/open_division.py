@@ -28,13 +28,15 @@ def with_open(
     for strategy, horizon, mine in by_strategy(trials):
         wanted = mine["reference"].iloc[0]
         lengths = trials.loc[(trials["strategy"] == wanted) & (trials["strategy"] != strategy), "horizon"]
-        kept = {(strategy, horizon): (strategy, horizon)} if len(lengths) else {(strategy, horizon): _SCRATCH}
+        kept: dict[tuple[str, float], tuple[str, float]] = {
+            (strategy, horizon): (strategy, horizon) if len(lengths) else _SCRATCH
+        }
         if len(lengths):
             kept[wanted, float(lengths.max())] = _SCRATCH
         found = leaderboard(_renamed(trials, kept), _renamed(evals, kept), currency=currency, share=share)
         row = found[found["strategy"] == kept[strategy, horizon][0]].copy()
         if not len(lengths):
-            ratios = [name for name in row if name.startswith(("value_", "relation_", "low_", "high_", "bracket_"))]
+            ratios = [name for name in map(str, row) if name.startswith(("value_", "relation_", "low_", "high_", "bracket_"))]
             row = row.assign(**dict.fromkeys(ratios), **{f"note_{currency}": NO_REFERENCE})
         added.append(row.assign(strategy=strategy, title=mine["title"].iloc[0], horizon=horizon, rank=pd.NA))
     below = pd.concat(added, ignore_index=True).reindex(columns=rows.columns).astype(object).assign(division="open")
