@@ -39,7 +39,7 @@ from bench.records.versions import READABLE_VERSIONS, RULES_VERSION
 
 # Increment whenever a column of Records.trials is added, dropped or changes its meaning: older files are then not used.
 # A test compares these columns with this number.
-FORMAT = 5
+FORMAT = 6
 NAME = "records.parquet"
 
 _GROUP_ROWS = 1 << 17  # in a row group: 30 MB of numbers
