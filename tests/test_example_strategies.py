@@ -15,6 +15,7 @@ from bench.strategies.strategy import load_strategy
 from bench.strategies.variants import load_variant
 from bench.training.audit import replay
 from bench.training.learner import Base, Learner, TrialSpec
+from tests.benchmarks import examples
 from tests.conftest import CPU
 from tests.training.tape import record_on_tape, run_again
 
@@ -102,3 +103,10 @@ def test_a_loss_twice_as_high_weighs_more(short, updates, base: Base):
     given = bench.Batch(**{field.name: None for field in fields(bench.Batch)} | {"losses": losses})
     # The weights are 1 and 2, over their mean.
     assert objective.loss(given).tolist() == pytest.approx([1 / 1.5, 8 / 1.5])
+
+
+def test_the_table_is_what_the_records_say():
+    page = (FOLDER.parent / "strategies.md").read_text(encoding="utf-8").splitlines()
+    begin = page.index(examples.HEADER[0])
+    end = next(number for number in range(begin, len(page)) if not page[number].startswith("|"))
+    assert page[begin:end] == [*examples.HEADER, *examples.table()]

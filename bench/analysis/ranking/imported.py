@@ -36,7 +36,12 @@ def with_imported(
     )
     same = [
         name
-        for name in (*asked, "chance", "validation_images", *(c for c in map(str, trials) if c.startswith("published_")))
+        for name in (
+            *asked,
+            "chance",
+            "validation_images",
+            *(c for c in map(str, trials) if c.startswith("published_")),
+        )
         if name in trials
     ]
     keys = curves[["strategy", "seed"]].drop_duplicates()
@@ -64,7 +69,7 @@ def with_imported(
     )
     plain = evals.astype({name: "object" for name in ("scenario", "strategy") if name in evals})
     every = leaderboard(_joined(trials, more_trials), _joined(plain, more_evals), currency=currency, share=share)
-    added = every[every["strategy"].isin(set(curves["strategy"]))].assign(rank=pd.NA, imported=True)
+    added = every[every["strategy"].isin(set(curves["strategy"]))].assign(rank=pd.NA, imported=True)  # pyright: ignore[reportArgumentType]
     own = rows.assign(imported=False)
     return _joined(own, added[[name for name in added if name in own]]).astype({"rank": "Int64"})
 

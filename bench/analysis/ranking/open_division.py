@@ -36,9 +36,11 @@ def with_open(
         found = leaderboard(_renamed(trials, kept), _renamed(evals, kept), currency=currency, share=share)
         row = found[found["strategy"] == kept[strategy, horizon][0]].copy()
         if not len(lengths):
-            ratios = [name for name in map(str, row) if name.startswith(("value_", "relation_", "low_", "high_", "bracket_"))]
+            ratios = [
+                name for name in map(str, row) if name.startswith(("value_", "relation_", "low_", "high_", "bracket_"))
+            ]
             row = row.assign(**dict.fromkeys(ratios), **{f"note_{currency}": NO_REFERENCE})
-        added.append(row.assign(strategy=strategy, title=mine["title"].iloc[0], horizon=horizon, rank=pd.NA))
+        added.append(row.assign(strategy=strategy, title=mine["title"].iloc[0], horizon=horizon, rank=pd.NA))  # pyright: ignore[reportArgumentType]
     below = pd.concat(added, ignore_index=True).reindex(columns=rows.columns).astype(object).assign(division="open")
     return (
         pd.concat([rows.assign(division="closed"), below], ignore_index=True).infer_objects().astype({"rank": "Int64"})
