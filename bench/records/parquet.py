@@ -22,6 +22,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
+import re
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -39,10 +41,11 @@ from bench.records.versions import READABLE_VERSIONS, RULES_VERSION
 
 # Increment whenever a column of Records.trials is added, dropped or changes its meaning: older files are then not used.
 # A test compares these columns with this number.
-FORMAT = 6
+FORMAT = 7
 NAME = "records.parquet"
 
 _GROUP_ROWS = 1 << 17  # in a row group: 30 MB of numbers
+_DIGITS = 64  # of the digest
 _MOST_BYTES = 1 << 30  # of Records.trials as JSON; 10,000 trials take 30 MB
 # With 2 million rows, lz4 took 0.6 s to read and 148 MB, zstd 1.0 s and 137 MB.
 _COMPRESSION = "lz4"
@@ -80,6 +83,7 @@ def write_parquet(
         "bench.trials": base64.b64encode(zlib.compress(trials.encode())).decode(),
         "bench.unreadable": unreadable,
         "bench.count": str(len(made_from.folders)),
+        "bench.digest": "0" * _DIGITS,
     }
     make_folder(path.parent)
     try:
@@ -88,6 +92,11 @@ def write_parquet(
                 written = _write(file, tables, schema.with_metadata(facts))
             if not whole():
                 raise _NotWholeError
+            with part.open("r+b") as file:
+                place = _place_of_digest(file)
+                digest = _digest(file, place)
+                file.seek(place)
+                file.write(digest)
     except _NotWholeError:
         return None
     return written
@@ -101,7 +110,8 @@ def read_parquet(
     Raises NotUsableError if it is broken, of another version, or not made from these records as they are now.
     """
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        _require_unchanged(path)
+        with pq.ParquetFile(path) as file:
             facts = file.schema_arrow.metadata or {}
             _refuse_others(facts, records)
             if not set(columns) <= set(file.schema_arrow.names):
@@ -115,6 +125,45 @@ def read_parquet(
     except (OSError, EOFError, ValueError, KeyError, TypeError, MemoryError, pa.ArrowException, zlib.error) as cause:
         reason = (str(cause).splitlines() or [type(cause).__name__])[0]
         raise NotUsableError(f"cannot be read ({reason})") from cause
+
+
+def _require_unchanged(path: Path) -> None:
+    """Raise NotUsableError if a file does not have the digest that it was written with.
+
+    Checksums of pages would not do: pages may be exchanged, and the footer has none.
+    """
+    with path.open("rb") as file:
+        place = _place_of_digest(file)
+        file.seek(place)
+        written = file.read(_DIGITS)
+        if _digest(file, place) != written:
+            raise NotUsableError("was changed since it was written")
+
+
+def _place_of_digest(file: BinaryIO) -> int:
+    """Return where in a Parquet file the digest's digits begin. Raises ValueError if it has none."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 8))
+    footer = size - 8 - int.from_bytes(file.read(4), "little")
+    file.seek(max(0, footer))
+    # In the footer, key and value are texts with a byte for their type and one for their length before them.
+    found = re.search(rb"bench\.digest..([0-9a-f]{%d})" % _DIGITS, file.read(), re.DOTALL)
+    if found is None or footer < 0:
+        raise ValueError("no digest")
+    return footer + found.start(1)
+
+
+def _digest(file: BinaryIO, place: int) -> bytes:
+    """Return the BLAKE2b digest of a file, in hexadecimal digits, without those at `place`: 148 MB in 0.2 s."""
+    running, left = hashlib.blake2b(digest_size=_DIGITS // 2), place
+    file.seek(0)
+    while chunk := file.read(min(left, 1 << 20)):
+        running.update(chunk)
+        left -= len(chunk)
+    file.seek(place + _DIGITS)
+    while chunk := file.read(1 << 20):
+        running.update(chunk)
+    return running.hexdigest().encode()
 
 
 def _trials(packed: bytes) -> dict[str, list[object]]:
@@ -153,7 +202,6 @@ def _write(file: BinaryIO, tables: Iterable[pa.Table], schema: pa.Schema) -> int
     how: dict[str, Any] = {
         "compression": _COMPRESSION,
         "use_dictionary": [*text, *_REPEATED],
-        "write_page_checksum": True,
     }
     rows, waiting, total = 0, [], 0
     with pq.ParquetWriter(file, schema, **how) as writer:

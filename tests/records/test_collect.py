@@ -259,7 +259,7 @@ def test_columns_of_trials_match_the_version_of_the_format(results: Path):
     evaluate_gpu_joules gpu_use cpu_seconds cpu_joules cpu_joules_reason other_cpu_seconds load_average sittings
     validation_accuracy test_accuracy weights_sha256 selection_seconds regularizer_flops
     feature_flops head_flops feature_bytes may_have_seen tuning_flops division reference"""
-    assert (parquet.FORMAT, sorted(collect(results).trials)) == (6, sorted(columns.split()))
+    assert (parquet.FORMAT, sorted(collect(results).trials)) == (7, sorted(columns.split()))
 
 
 @pytest.mark.parametrize(
