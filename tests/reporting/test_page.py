@@ -78,6 +78,8 @@ def test_shipped_strategies_are_given_by_name_and_a_users_own_by_file():
     variant = repeat_commands("digits-7-3", "naive[start.x=1]", 1.0, [0], own=False)[-1]
     assert "--strategy 'naive[start.x=1]' " in variant
     assert "--strategy './mine.py[start.x=1]' " in repeat_commands("s", "mine[start.x=1]", 1.0, [0], own=True)[-1]
+    assert "--strategy ./mine.py:half " in repeat_commands("s", "mine.half", 1.0, [0], own=True)[-1]
+    assert "--strategy ./mine-1.5.py " in repeat_commands("s", "mine-1.5", 1.0, [0], own=True)[-1]
     assert "'./a b; rm.py'" in repeat_commands("digits-7-3", "a b; rm", 1.0, [0], own=True)[-1]
 
 

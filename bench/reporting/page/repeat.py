@@ -17,7 +17,9 @@ def repeat_commands(scenario: str, strategy: str, horizon: float, seeds: Sequenc
     where = scenario_argument(scenario)
     name, bracket, settings = strategy.partition("[")
     shipped = (name in strategy_names() and not own) or name in installed_names("strategies")
-    asked = [(f"{name if shipped else f'./{name}.py'}{bracket}{settings}", horizon)]
+    file, _, variable = name.partition(".")  # records call half = Strategy(...) in mine.py mine.half
+    own_file = f"./{file}.py:{variable}" if variable.isidentifier() else f"./{name}.py"
+    asked = [(f"{name if shipped else own_file}{bracket}{settings}", horizon)]
     if (strategy, horizon) != (REFERENCE, 1.0):
         asked.insert(0, (REFERENCE, 1.0))
     return tuple(
