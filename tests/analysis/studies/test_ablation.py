@@ -82,7 +82,7 @@ def test_without_pieces_or_a_recipe_there_are_no_rows():
 
 def test_different_custom_code_differs_in_all_aspects():
     one, other = ({**RECIPE, "horizon": 0.5, "source": source} for source in ("a", "b"))
-    assert len(differing(one, other)) == 9
+    assert len(differing(one, other)) == 10
     assert differing(one, one | {"selection": PLAIN}) == ["selection"]
     assert differing(one, one | {"selection": PLAIN, "source": None}) == ["selection"]
 
