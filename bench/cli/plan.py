@@ -32,9 +32,7 @@ def list_command(data_root: Path, results: Path, wide: bool, columns: str | None
         for name in installed_names(room):
             find_installed(name, room, shipped, StrategyError)
     strategies = (*strategy_names(), *installed_names("strategies"))
-    click.echo(
-        f"strategies: {', '.join(strategies)}, or the path of a .py file, with :NAME for another than its `strategy`"
-    )
+    click.echo(f"strategies: {', '.join(strategies)}, or the path of a .py file")
     if models := installed_names("models"):
         click.echo(f"models that installed packages offer: {', '.join(models)}")
 
