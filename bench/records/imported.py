@@ -9,12 +9,14 @@ import re
 from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from bench.catalog import TUNING_FROM
 from bench.errors import RecordError
 from bench.files import make_folder, read_at_most, write_text
+
+if TYPE_CHECKING:  # bench check needs it only where there are such files
+    import pandas as pd
 
 COLUMNS = ("step", "cost", "accuracy", "seed", "strategy")
 MARK = " (imported, not audited)"  # a part of the name, so that no table, file or figure can be without it
@@ -49,6 +51,8 @@ def read_curves(path: Path) -> pd.DataFrame:
         raise RecordError(f"{path}: no line below the columns' names, expected one for each evaluation. Add them.")
     rows = [(number, _row(path, number, header, cells)) for number, cells in lines[1:]]
     _check_curves(path, rows)
+    import pandas as pd
+
     frame = pd.DataFrame([row for _, row in rows], columns=list(COLUMNS))
     return frame.sort_values(["strategy", "seed", "step"], ignore_index=True)
 
@@ -149,4 +153,6 @@ def imported_curves(results: Path, scenario: str) -> pd.DataFrame | None:
     frames = [read_curves(path) for path in imported_files(results, scenario)]
     if not frames:
         return None
+    import pandas as pd
+
     return pd.concat(frames, ignore_index=True).assign(strategy=lambda rows: rows["strategy"] + MARK)

@@ -62,8 +62,8 @@ def frontier_text(row: Any) -> str:
 
 
 def accuracy_text(row: Any, column: str) -> str:
-    """Return mean and standard deviation over seeds; "-" where it was not measured."""
-    if not is_there(row[column]):
+    """Return mean and standard deviation over seeds; "nan" if a seed has no number, "-" where an imported curve says nothing."""
+    if row.get("imported") is True and not is_there(row[column]):
         return "-"
     std = row[f"{column}_std"]
     return f"{row[column]:.4f}" + (f" ± {std:.4f}" if is_there(std) else "")

@@ -381,9 +381,7 @@ def test_checking_results_says_which_rules_are_kept_and_exits_with_1_where_one_i
     results = tmp_path / "results"
     shutil.copytree(run_once, results)
     for path in results.rglob("trial.json"):
-        record = json.loads(path.read_text())
-        record["provenance"] |= {"commit": "c" * 40, "modified": False}
-        path.write_text(json.dumps(record))
+        change(path.parent, lambda record: record["provenance"].update(commit="c" * 40, modified=False))
     kept = bench("check", results)
     assert kept.exit_code == 0, kept.output
     assert "BROKEN" not in kept.stdout

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:  # given checkpoints are compared without it
+    import pandas as pd
 
 SEEN = "may_have_seen"
 Counts = tuple[Sequence[int], Sequence[int]]
