@@ -388,9 +388,7 @@ def test_checking_results_says_which_rules_are_kept_and_exits_with_1_where_one_i
     shutil.rmtree(results / "one" / "naive")
     (results / "one" / "naive" / "1").mkdir(parents=True)
     path = next((results / "two" / "naive").rglob("trial.json"))
-    record = json.loads(path.read_text())
-    record["provenance"]["modified"] = True
-    path.write_text(json.dumps(record))
+    change(path.parent, lambda record: record["provenance"].update(modified=True))
     broken = bench("check", results)
     assert broken.exit_code == 1
     assert (
