@@ -24,7 +24,7 @@ def sizes_and_modes(folder: Path, files: Sequence[str]) -> str:
     """
     chosen = np.unique(np.linspace(0, len(files) - 1, min(_MOST, len(files))).round().astype(int))
     sizes, modes = set[tuple[int, int]](), Counter[str]()
-    for place in chosen.tolist():
+    for place in map(int, chosen):
         try:
             with (
                 (folder / files[place]).open("rb") as file,
