@@ -16,7 +16,10 @@ author = "the authors of bench"
 release = version = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_click"]
 root_doc = "docs/index"
-include_patterns = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/*.md", "docs/demonstrations/*.md", "docs/studies/*.md", "results/*.md"]
+include_patterns = [
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md"),
+    *("docs/*.md", "docs/demonstrations/*.md", "docs/studies/*.md", "results/*.md"),
+]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 html_theme = "furo"
