@@ -94,7 +94,7 @@ def told(words: list[str], folder: Path) -> None:
     print(f"$ {shlex.join(shown[2:] if shown[:2] == ['python', '-m'] else shown)}", flush=True)
     environment = {**os.environ, "PYTHONPATH": str(_ROOT), "COLUMNS": "100"}
     done = subprocess.run(words, cwd=folder, env=environment, text=True, capture_output=True)
-    print(done.stdout.rstrip(), flush=True)
+    print(done.stdout.replace(f"{folder}{os.sep}", "").rstrip(), flush=True)
     if done.returncode:
         raise SystemExit(done.stderr)
 
