@@ -9,7 +9,7 @@ from bench.scenario import digest
 from bench.strategies.start import GradientStart
 from bench.strategies.strategy import Entrant
 from bench.training.base import base_entrant
-from bench.training.learner import Counted, Learner, TrialSpec
+from bench.training.learner import Learner, TrialSpec
 
 _CLOSE = 0.002  # two strategies this near in cost keep one horizon, and with it the records that there may be
 _TRIES = 12
@@ -31,7 +31,6 @@ class Expectations:
         self._run = run
         # By what costs depend on. Counting a model's FLOPs takes a second or more, and most variants differ in other aspects.
         self._known: dict[str, tuple[int, int]] = {}
-        self._counted: dict[int, Counted] = {}  # by the number of classes of the head
 
     def of(self, entrant: Entrant) -> Expected:
         """Return what one seed of a strategy is expected to cost, as Learner.expected_flops has it."""
@@ -79,7 +78,5 @@ class Expectations:
 
     def _expect(self, spec: TrialSpec) -> tuple[int, int]:
         update = self._run.data_of(spec.update, bool(spec.update) and spec.whole and self._run.restricted)
-        counted = self._counted.get(update.head)
-        learner = Learner(spec, update, None, self._run.device, compiled=False, counted=counted)
-        self._counted[update.head] = learner.counted
+        learner = Learner(spec, update, None, self._run.device, compiled=False)
         return learner.total_steps, learner.expected_flops()

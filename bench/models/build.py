@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from bench.streams import borrowed_generator
 
 # (channels, classes) -> a model on the current default device
 Make = Callable[[int, int], nn.Module]
+_HEAD_KEYS: dict[Hashable, frozenset[str]] = {}
 
 
 def build_model(
@@ -40,10 +41,15 @@ def build_model(
 def head_keys(name: str, channels: int, classes: int, image_size: int | None = None) -> frozenset[str]:
     """Return the keys of a model's state dict that have one row per class.
 
-    Found by building the model twice, on the meta device, with heads of two widths.
+    Found by building the model twice, on the meta device, with heads of two widths; once in a process.
     """
-    make = find_model(name, image_size)
+    key = (recipe(name, image_size), channels, classes)
+    if key not in _HEAD_KEYS:
+        _HEAD_KEYS[key] = _head_keys(find_model(name, image_size), channels, classes)
+    return _HEAD_KEYS[key]
 
+
+def _head_keys(make: Make, channels: int, classes: int) -> frozenset[str]:
     def both(device: str) -> tuple[dict[str, Any], dict[str, Any]]:
         with torch.device(device), borrowed_generator(0, "head keys"):
             return make(channels, classes).state_dict(), make(channels, classes + 1).state_dict()
@@ -84,6 +90,14 @@ def find_model(name: str, image_size: int | None = None) -> Make:
     if plain in ("googlenet", "inception_v3"):  # without auxiliary heads, which would be trained too
         options |= {"aux_logits": False, "init_weights": True}
     return partial(_torchvision, plain, options)
+
+
+def recipe(name: str, image_size: int | None = None) -> Hashable:
+    """Return what find_model's function is made of: equal where two names and sizes build the same models."""
+    make = find_model(name, image_size)
+    if isinstance(make, partial):
+        return (make.func, SIZED.get(name), repr(make.args))
+    return make
 
 
 def find_own_model(name: str) -> OwnModel | None:
@@ -133,4 +147,9 @@ def _timm(name: str, image_size: int | None) -> Make:
     options: dict[str, Any] = {"pretrained": False}
     if image_size is not None and getattr(configuration, "fixed_input_size", False):
         options["img_size"] = image_size
-    return lambda channels, classes: timm.create_model(name, num_classes=classes, in_chans=channels, **options)
+    return partial(_by_timm, name, options)
+
+
+def _by_timm(name: str, options: dict[str, Any], channels: int, classes: int) -> nn.Module:
+    timm = optional_package("timm", f"model.name 'timm:{name}'")
+    return timm.create_model(name, num_classes=classes, in_chans=channels, **options)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from bench.data.feed.features import KeptFeatures
 from bench.data.feed.update import Update
 from bench.errors import StrategyError, TrialError
 from bench.interrupts import asked
-from bench.metering.flops import FlopCount, StepFlops, count_flops
+from bench.metering.flops import FlopCount, StepFlops
 from bench.metering.formulas import exact_counter
 from bench.metering.ledger import Ledger
 from bench.models import build_model
@@ -36,6 +36,7 @@ from bench.strategies.strategy import Entrant, running
 from bench.streams import stream_seed, torch_stream
 from bench.training.average import Average
 from bench.training.batching import BatchOrder
+from bench.training.counted import count_built
 from bench.training.device import autocast
 from bench.training.draws import LentGenerators
 from bench.training.evaluate import measure
@@ -101,13 +102,6 @@ class Base:
     before_decay: dict[str, Tensor] | None = None
 
 
-class Counted(NamedTuple):
-    """What depends on a model's architecture and the images alone. head_keys: see bench.models.build."""
-
-    flops: FlopCount
-    head_keys: frozenset[str]
-
-
 class Learner:
     """Trains a model on an update. Knows neither clock nor record, so that an audit can take the same steps.
 
@@ -123,12 +117,10 @@ class Learner:
         compiled: bool,
         folder: Path | None = None,
         recorder: Recorder | None = None,
-        counted: Counted | None = None,
     ) -> None:
         """folder: for a memory-mapped file of kept features, where they do not fit in memory; None: the system's own.
 
-        recorder: records each phase's step in `prepare`, to be replayed; None: steps run operator by operator. counted: of the
-        same model and images, where that was found before; it takes a second.
+        recorder: records each phase's step in `prepare`, to be replayed; None: steps run operator by operator.
         """
         strategy = spec.entrant.strategy
         self._strategy = strategy
@@ -141,10 +133,7 @@ class Learner:
         stream = "update" if spec.update else "base"
         name = spec.scenario.model.name
         model = build_model(name, channels, update.head, spec.stream_seed, stream, height)
-        self.counted = counted or Counted(
-            count_flops(model, (channels, height, width)), head_keys(name, channels, update.head, height)
-        )
-        self.flops: FlopCount = self.counted.flops
+        self.flops: FlopCount = count_built(model, name, (channels, height, width), update.head)
         self._model = model.to(device)
         names = [name for name, _ in self._model.named_parameters()] if strategy.regularizer.anchor else []
         self._anchors = {name: torch.zeros_like(self._model.get_parameter(name)) for name in names}
@@ -153,7 +142,7 @@ class Learner:
         self.total_steps = trial_steps(self.scratch_steps, spec.horizon)
         self._rates = self._learning_rates()
         self._average = Average(strategy.averaging, self._model, self.total_steps)
-        self._parts = Parts(self._model, find_stages(self._model, self.counted.head_keys))
+        self._parts = Parts(self._model, find_stages(self._model, head_keys(name, channels, update.head, height)))
         self._heads = [self._model.get_submodule(module) for module in self._parts.stages[-1].modules]
         self.phases = plan_phases(
             strategy.freezing,
