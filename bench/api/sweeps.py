@@ -140,10 +140,14 @@ def run_sweep(
         check_number("jobs", jobs)
     if type(retries) is not int or retries < 0:
         raise BenchError(f"retries: found {retries!r}, expected a whole number, 0 or above. Change it.")
-    require_writable(Path(sweep._place.results), "--results")
-    require_writable(Path(sweep._place.cache), "--cache")
     told = listener or Silent()
     opened = open_executor(executor, sweep._place, jobs, found, told)  # pyright: ignore[reportArgumentType]
+    try:
+        require_writable(Path(sweep._place.results), "--results")
+        require_writable(Path(sweep._place.cache), "--cache")
+    except BenchError:
+        opened.cancel()
+        raise
     left = drive(sweep.graph, opened, told, retries=retries)
     for line in left.lines():
         tell(line)

@@ -43,9 +43,6 @@ def test_several_scenarios_are_planned_run_and_ranked(tiny: Path, other: Path, f
         assert f"records: {tmp_path / 'results' / name}" in result.stdout
         assert f"{name}/naive/1/seed-0: validation" in result.stderr
     assert result.stdout.count("Target: ") == 2
-    again = bench("plan", *asked).stdout
-    assert next(line.split() for line in again.splitlines() if line.startswith("all"))[1:4] == ["8", "8", "0"]
-    assert "Critical path" not in again
     alone = bench("run", "--scenario", tiny, *_TWO, *folders)  # the records are those of any run
     assert "2 trials: 0 to run, 2 finished already" in alone.stderr
 
@@ -62,6 +59,7 @@ def test_several_scenarios_are_planned_run_and_ranked(tiny: Path, other: Path, f
         ),
         (["--executor", "ray", "--with", "address="], "expected a number above 0, or a name, after address=."),
         (["--executor", "local", "--fresh"], "--fresh: is not for --executor local, or several scenarios. Remove it."),
+        (["--executor", "slurm"], "bench: --executor slurm: n"),  # needs the extra; or no sbatch found here
         (["--with", "time=3"], "--with: is for --executor. Remove it, or name an executor."),
         (["--retries", "3"], "--retries: is for --executor. Remove it, or name an executor."),
     ],
