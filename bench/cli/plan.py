@@ -60,10 +60,12 @@ def plan_command(
     from bench.reporting.plans import graph_cells, plan_cells
 
     check_names(asked["strategies"])
-    chosen, entrants = [load_scenario(each) for each in scenarios], entrants_of(jobs=jobs, **asked)
+    alone = len(scenarios) == 1 and graph is None
+    # Jobs of a graph have a GPU each.
+    chosen, entrants = [load_scenario(each) for each in scenarios], entrants_of(jobs=jobs if alone else 1, **asked)
     for scenario, name in zip(chosen, scenarios, strict=True):
         require_data(scenario, asked["data_root"], name)
-    if len(chosen) == 1 and graph is None:
+    if alone:
         plan = plan_of(entrants, scenario=chosen[0], **asked)
         cells = plan_cells(plan.scenario, plan.costs(jobs).estimates)
     else:

@@ -8,7 +8,6 @@ next.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import chdir
@@ -374,6 +373,9 @@ def work(job: Job, place: Place, listener: Listener | None = None) -> Ended:
 def work_elsewhere(job: Mapping[str, Any], place: Mapping[str, Any]) -> dict[str, Any]:
     """Do what `work` does from plain values to plain values, as if the command had been typed in this process."""
     here = Place(**{**place, "words": tuple(place["words"])})
-    sys.argv = ["bench", *here.words]
-    with chdir(here.folder if os.path.isdir(here.folder) else os.curdir):  # noqa: PTH112
-        return asdict(work(job_of(job), here))
+    before, sys.argv = sys.argv, ["bench", *here.words]
+    try:
+        with chdir(here.folder if Path(here.folder).is_dir() else "."):
+            return asdict(work(job_of(job), here))
+    finally:
+        sys.argv = before

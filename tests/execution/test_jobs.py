@@ -80,7 +80,7 @@ def test_jobs_run_one_by_one_from_their_json_alone_are_the_run(tmp_path: Path):
     plain = by_json(graph)
     run.run(Log())
     shutil.rmtree(mine.parent)  # its text has gone with the job
-    place = place_of(tmp_path / "apart")
+    place = replace(place_of(tmp_path / "apart"), words=("run", "--executor", "ray"))
     ended = [work_elsewhere(job, json.loads(json.dumps(vars(place)))) for job in plain]
     assert {each["outcome"] for each in ended} == {"done"}
     assert learned(tmp_path / "apart" / "results") == learned(tmp_path / "whole" / "results")
@@ -90,6 +90,8 @@ def test_jobs_run_one_by_one_from_their_json_alone_are_the_run(tmp_path: Path):
     ]
     assert hashes[0] == hashes[1]
     assert set(hashes[0]) == {"scratch", "naive", "mine", "mine.half[start=Fresh]"}
+    commands = {record.provenance.command for _, record in find_trials(tmp_path / "apart" / "results")}
+    assert commands == {"bench run --executor ray"}  # what was typed, wherever it runs
     assert graph_of([(run_at(tmp_path / "apart", BASELINES[:2]), None)], (0,)).due == ()
     for job in graph.jobs:  # what was planned is what it cost
         record = read_trial(tmp_path / "apart" / "results" / job.id)
