@@ -9,9 +9,11 @@ from __future__ import annotations
 import ast
 import builtins
 import functools
+import hashlib
 import importlib
 import importlib.util
 import itertools
+import json
 import os
 import re
 import sys
@@ -95,6 +97,11 @@ class OwnCode:
             return {}
         known = _packages()
         return {each: version(each) for name in sorted(imported) for each in sorted(set(known.get(name, ())))}
+
+    def plain(self) -> dict[str, Any]:
+        """Return all of it as plain values: the texts as they were read, and where they lay."""
+        modules = {name: [each.path, each.text, list(each.search)] for name, each in self._modules.items()}
+        return {"path": str(self.path), "own": self.own, "modules": modules}
 
     def run(self) -> ModuleType:
         """Run the file, and return its module. Raises what it raises; nothing of it is then left."""
@@ -229,6 +236,19 @@ def load_installed(module: str, attribute: str) -> tuple[OwnCode, ModuleType]:
     text = f"from {module} import {attribute} as strategy\n"
     code = OwnCode(path, f"{_PREFIX}{own}_{os.getpid()}_{next(_NUMBERS)}", own=own, text=text)
     return code, code.run()
+
+
+def code_from(plain: Mapping[str, Any]) -> tuple[OwnCode, ModuleType]:
+    """Return the code that OwnCode.plain described, perhaps in another process, and its module, and run it unless it has been.
+
+    No file is read. Raises what the code raises.
+    """
+    path = Path(plain["path"])
+    modules = {name: _Module(place, text, tuple(search)) for name, (place, text, search) in plain["modules"].items()}
+    number = int(hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16], 16)
+    stem = re.sub(r"\W", "_", path.stem)
+    package = f"{_PREFIX}{stem}_0_{number}"
+    return _again(path, package, modules, plain["own"]), sys.modules[package]
 
 
 def read_code(path: Path) -> OwnCode:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from bench.errors import ScenarioError
+from bench.errors import BenchError, ScenarioError
 
 
 def optional_package(name: str, asked_by: str, *, package: str | None = None) -> Any:
@@ -19,4 +19,14 @@ def optional_package(name: str, asked_by: str, *, package: str | None = None) ->
         package = package or name
         raise ScenarioError(
             f"{asked_by}: needs the package {package}, which is not installed. Run: pip install {package}"
+        ) from cause
+
+
+def extra(module: str, name: str, asked_by: str) -> Any:
+    """Import a module that one of bench's extras brings. name: of the extra. Raises BenchError if it is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as cause:
+        raise BenchError(
+            f"{asked_by}: needs the extra {name}, which is not installed. Run: pip install 'compute-to-accuracy[{name}]'"
         ) from cause

@@ -75,7 +75,7 @@ class Plan:
         """
         from bench.execution.estimate import estimate
 
-        _check_number("jobs", jobs)
+        check_number("jobs", jobs)
         return Costs(self.scenario, estimate(self._local, jobs))
 
     def old_model(self) -> OldModel | None:
@@ -213,7 +213,7 @@ def run(
     from bench.execution.listener import Silent
     from bench.execution.sinks import logging_to, open_sinks
 
-    _check_number("jobs", jobs)
+    check_number("jobs", jobs)
     sinks = open_sinks(log, Path(log_folder), plan.scenario.name)
     chosen = plan if results is None or Path(results) == plan.results else plan.into(results)
     with logging_to(sinks, listener or Silent(), tell) as logged:
@@ -272,7 +272,7 @@ def _check_options(images: object, compiled: object, threads: object, fresh: obj
             raise BenchError(f"{name}: found {value!r}, expected {expected}. Change it.")
 
 
-def _check_number(name: str, value: object) -> None:
+def check_number(name: str, value: object) -> None:
     """Raise BenchError for anything but a whole number above 0."""
     if type(value) is not int or value < 1:
         raise BenchError(f"{name}: found {value!r}, expected a whole number above 0. Change it.")

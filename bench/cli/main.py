@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from bench.catalog import TUNING_FROM
 from bench.cli.ablate import ablate_command
@@ -26,6 +27,7 @@ from bench.cli.options import (
     published_option,
     results_option,
     scenario_filter,
+    sweep_of,
     training_options,
     tuning_option,
 )
@@ -44,8 +46,10 @@ from bench.places import LOGS, REPORTS
 from bench.version import __version__
 
 if TYPE_CHECKING:
+    from bench.api.results import Results
     from bench.data.feed.streaming import Residence
     from bench.records.collect import Seeds
+    from bench.scenario import Scenario
 
 
 class _Commands(click.Group):
@@ -110,44 +114,108 @@ def main() -> None:
     show_default=True,
     help="Where --log keeps its files.",
 )
+@click.option(
+    "--executor",
+    type=click.Choice(["local", "slurm", "ray"]),
+    default=None,
+    show_default="this process; with several scenarios: local",
+    help="Run the jobs in processes of this machine (local: as many as --jobs, one a GPU), by Slurm, or by Ray.",
+)
+@click.option(
+    "--with",
+    "options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="What the executor asks for: partition, account, time (minutes), gpus, ... of slurm; address, cpus, gpus, ... of ray.",
+)
+@click.option(
+    "--retries",
+    type=click.IntRange(min=0),
+    default=None,
+    show_default="1",
+    help="With --executor: how often a job that failed is tried again.",
+)
 def run(
+    scenarios: tuple[str, ...],
     images: Residence,
     fresh: bool,
     jobs: int,
     pilot: float | None,
     log: tuple[str, ...],
     log_folder: Path,
+    executor: str | None,
+    options: tuple[str, ...],
+    retries: int | None,
     **asked: Any,
 ) -> None:
-    """Train strategies on a scenario, and print the leaderboard.
+    """Train strategies on scenarios, and print the leaderboards.
 
     Finished trials are kept; interrupted ones resume from their last checkpoint.
     """
     from bench.api.named import check_names, load_scenario
     from bench.api.plans import run as run_plan
+    from bench.api.sweeps import run_sweep
     from bench.reporting.progress import progress_on_terminal
 
-    def tell(line: str) -> None:
-        click.echo(f"bench: {line}", err=True)
+    executor = executor or ("local" if len(scenarios) > 1 else None)
+    _refuse_together(executor, {"--fresh": fresh, "--log": log}, {"--with": options, "--retries": retries is not None})
+    if executor is not None:
+        from bench.execution.executors import read_options
 
+        read_options(executor, options)
     check_names(asked["strategies"])
-    scenario, entrants = load_scenario(asked["scenario"]), entrants_of(jobs=jobs, **asked)
+    chosen = [load_scenario(each) for each in scenarios]
+    entrants = entrants_of(jobs=1 if executor else jobs, **asked)
     if pilot is not None:
-        asked["scenario"] = scenario = scenario.as_pilot(pilot)
+        chosen = [scenario.as_pilot(pilot) for scenario in chosen]
     # All that can be refused is refused before images are decoded, which may take hours.
-    prepare_and_tell(scenario, asked["data_root"])
-    plan = plan_of(entrants, images=images, fresh=fresh, **asked)
+    for scenario in chosen:
+        prepare_and_tell(scenario, asked["data_root"])
+    if executor is not None:
+        found = sweep_of(entrants, scenarios=chosen, images=images, **asked)
+        given = click.get_current_context().get_parameter_source("jobs") is not ParameterSource.DEFAULT
+        with progress_on_terminal() as listener:
+            every = run_sweep(
+                found,
+                executor,
+                jobs=jobs if given else None,
+                retries=1 if retries is None else retries,
+                options=options,
+                listener=listener,
+                tell=_tell,
+            )
+        for scenario in chosen:
+            _show_results(every[scenario.name], found.results, scenario, min(found.seeds))
+        return
+    plan = plan_of(entrants, scenario=chosen[0], images=images, fresh=fresh, **asked)
     old = plan.old_model()
     for line in old.lines() if old else ():
         click.echo(line)
     with progress_on_terminal() as listener:
-        results = run_plan(plan, jobs=jobs, listener=listener, log=log, log_folder=log_folder, tell=tell)
-    click.echo(f"records: {plan.results / plan.scenario.name}")
+        results = run_plan(plan, jobs=jobs, listener=listener, log=log, log_folder=log_folder, tell=_tell)
+    _show_results(results, plan.results, plan.scenario, min(plan.seeds))
+
+
+def _tell(line: str) -> None:
+    click.echo(f"bench: {line}", err=True)
+
+
+def _refuse_together(executor: str | None, alone: dict[str, Any], together: dict[str, Any]) -> None:
+    """Raise BenchError for options that an executor does not take, and for those that only executors take."""
+    for name, given in (alone if executor else together).items():
+        if given:
+            said = f"is not for --executor {executor}, or several scenarios" if executor else "is for --executor"
+            raise BenchError(f"{name}: {said}. Remove it{'' if executor else ', or name an executor'}.")
+
+
+def _show_results(results: Results, folder: Path, scenario: Scenario, first_seed: int) -> None:
+    """Print where a scenario's records are, and its tables."""
+    click.echo(f"records: {folder / scenario.name}")
     say_unreadable(results)
-    if results.left_out and min(plan.seeds) < TUNING_FROM:
+    if results.left_out and first_seed < TUNING_FROM:
         click.echo(f"bench: {left_out_text(results.left_out)}", err=True)
     try:
-        tables = results.tables(plan.scenario)
+        tables = results.tables(scenario)
     except NothingToCompareError as reason:  # nothing went wrong: there is only no target
         click.echo(f"no leaderboard: {reason}")
     else:

@@ -17,7 +17,9 @@ from bench.places import RUNS, cache_folder, data_folder
 if TYPE_CHECKING:
     from bench.api.named import ScenarioLike
     from bench.api.plans import Plan
+    from bench.api.sweeps import Sweep
     from bench.data.feed.streaming import Residence
+    from bench.scenario import Scenario
     from bench.strategies.notation import Setting
     from bench.strategies.strategy import Entrant
     from bench.training.step import StepChoice
@@ -184,8 +186,18 @@ _horizon_option = click.option(
     help="Planned length, as a share of scratch's steps; several for a frontier. Scratch also runs at 1.",
 )
 _seeds_option = click.option("--seeds", type=Seeds(), default="0-2", show_default=True, help="Like 0-4 or 0,2,5.")
+_scenario_option = click.option(
+    "--scenario", default="glyphs-32-15", show_default=True, help="Name, or path of a .toml file."
+)
+_scenarios_option = click.option(
+    "--scenario",
+    "scenarios",
+    multiple=True,
+    default=("glyphs-32-15",),
+    show_default=True,
+    help="Name, or path of a .toml file; once per scenario.",
+)
 _WHAT = (
-    click.option("--scenario", default="glyphs-32-15", show_default=True, help="Name, or path of a .toml file."),
     click.option(
         "--strategy",
         "strategies",
@@ -244,8 +256,8 @@ _WHERE = (
 
 
 def training_options(command: Command) -> Command:
-    """Add the options that say what to train, where and with what; plan_of takes them."""
-    return what_and_where(_horizon_option, _seeds_option)(command)
+    """Add the options that say what to train, where and with what; plan_of takes them, but for the scenarios."""
+    return _adding(_scenarios_option, *_WHAT, _horizon_option, _seeds_option, *_WHERE)(command)
 
 
 def running_options(command: Command) -> Command:
@@ -264,8 +276,8 @@ def output_options(command: Command) -> Command:
 
 
 def what_and_where(*own: Callable[[Any], Any]) -> Callable[[Command], Command]:
-    """Return a decorator that adds the same options without --horizon and --seeds, and a command's own in their place."""
-    return _adding(*_WHAT, *own, *_WHERE)
+    """Return a decorator that adds the same options for one scenario, and a command's own in place of --horizon and --seeds."""
+    return _adding(_scenario_option, *_WHAT, *own, *_WHERE)
 
 
 def _adding(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
@@ -293,6 +305,47 @@ def entrants_of(
 
     check_jobs(jobs, choose_device(device))
     return strategies_for(strategies, (*settings, *grids), horizons)
+
+
+def sweep_of(
+    entrants: list[Entrant],
+    *,
+    scenarios: list[Scenario],
+    seeds: tuple[int, ...],
+    device: str,
+    data_root: Path,
+    results: Path,
+    cache: Path,
+    compiled: bool | None,
+    step: StepChoice,
+    threads: int | None,
+    images: Residence = "auto",
+    timed: bool = False,
+    **others: Any,
+) -> Sweep:
+    """Return the graph of jobs that these options ask for, and say what it goes without.
+
+    Raises a BenchError for what can be known to be wrong.
+    """
+    from bench.api.sweeps import sweep
+
+    found = sweep(
+        scenarios,
+        entrants,
+        seeds,
+        results=results,
+        device=device,
+        data_root=data_root,
+        cache=cache,
+        compiled=compiled,
+        step=step,
+        threads=threads,
+        images=images,
+        timed=timed,
+    )
+    for note in found.notes:
+        click.echo(f"bench: {note}", err=True)
+    return found
 
 
 def plan_of(

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from bench.catalog import find_installed, installed_names, scenario_names, strategy_names
-from bench.cli.options import data_root_option, entrants_of, plan_of, results_option, training_options
+from bench.cli.options import data_root_option, entrants_of, plan_of, results_option, sweep_of, training_options
 from bench.cli.show import show_tables, width_options
 from bench.errors import StrategyError
 
@@ -39,15 +39,38 @@ def list_command(data_root: Path, results: Path, wide: bool, columns: str | None
 
 @click.command("plan", short_help="Say what a run would do, and how long it takes.")
 @training_options
+@click.option(
+    "--json",
+    "graph",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    metavar="FILE",
+    help="Write the graph of jobs: what each is, needs and is expected to cost.",
+)
 @width_options
-def plan_command(jobs: int, wide: bool, columns: str | None, **asked: Any) -> None:
-    """Say what `bench run` would do, and how long it would take on this machine. Times a few steps; runs nothing else."""
+def plan_command(
+    scenarios: tuple[str, ...], jobs: int, graph: Path | None, wide: bool, columns: str | None, **asked: Any
+) -> None:
+    """Say what `bench run` would do, and how long it would take on this machine. Times a few steps; runs nothing else.
+
+    Of one scenario, what each strategy would take; of several, or with --json, the graph of all jobs.
+    """
     from bench.api.named import check_names, load_scenario
     from bench.api.plans import require_data
-    from bench.reporting.plans import plan_cells
+    from bench.reporting.plans import graph_cells, plan_cells
 
     check_names(asked["strategies"])
-    scenario, entrants = load_scenario(asked["scenario"]), entrants_of(jobs=jobs, **asked)
-    require_data(scenario, asked["data_root"], asked["scenario"])
-    plan = plan_of(entrants, **asked)
-    show_tables([plan_cells(plan.scenario, plan.costs(jobs).estimates)], wide=wide, columns=columns)
+    alone = len(scenarios) == 1 and graph is None
+    # Jobs of a graph have a GPU each.
+    chosen, entrants = [load_scenario(each) for each in scenarios], entrants_of(jobs=jobs if alone else 1, **asked)
+    for scenario, name in zip(chosen, scenarios, strict=True):
+        require_data(scenario, asked["data_root"], name)
+    if alone:
+        plan = plan_of(entrants, scenario=chosen[0], **asked)
+        cells = plan_cells(plan.scenario, plan.costs(jobs).estimates)
+    else:
+        found = sweep_of(entrants, scenarios=chosen, timed=True, **asked)
+        cells = graph_cells(found.graph, jobs)
+        if graph is not None:
+            found.write(graph)
+    show_tables([cells], wide=wide, columns=columns)

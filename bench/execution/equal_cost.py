@@ -8,6 +8,7 @@ from bench.execution.local import LocalRun
 from bench.scenario import digest
 from bench.strategies.start import GradientStart
 from bench.strategies.strategy import Entrant
+from bench.training.base import base_entrant
 from bench.training.learner import Learner, TrialSpec
 
 _CLOSE = 0.002  # two strategies this near in cost keep one horizon, and with it the records that there may be
@@ -33,16 +34,26 @@ class Expectations:
 
     def of(self, entrant: Entrant) -> Expected:
         """Return what one seed of a strategy is expected to cost, as Learner.expected_flops has it."""
+        each = [self.of_update(entrant, update) for update in range(1, self._run.scenario.updates + 1)]
+        return Expected(entrant, sum(steps for steps, _ in each), sum(flops for _, flops in each))
+
+    def of_base(self) -> tuple[int, int]:
+        """Return the steps and FLOPs that a base model is expected to cost."""
+        whole = self._run.scenario.whole
+        return self._expect(TrialSpec(whole, base_entrant(whole), 0, 0))
+
+    def of_update(self, entrant: Entrant, update: int) -> tuple[int, int]:
+        """Return the steps and FLOPs that one update of a strategy is expected to cost."""
         said, strategy = entrant.describe(), entrant.strategy
         whole = TrialSpec(self._run.scenario, entrant, 1, 0).whole
         pieces = [said.get(name) for name in ("freezing", "head", "averaging")]
         pieces += [isinstance(strategy.start, GradientStart), strategy.needs_predictions]
         hooks = [strategy.objective.passes, said.get("objective"), said["source"], said.get("modules")]
         pieces += hooks if "objective" in said else []
-        key = digest([*pieces, strategy.regularizer.passes, strategy.horizon, whole])
+        key = digest([*pieces, strategy.regularizer.passes, strategy.horizon, whole, update])
         if key not in self._known:
-            self._known[key] = self._expect(entrant)
-        return Expected(entrant, *self._known[key])
+            self._known[key] = self._expect(TrialSpec(self._run.scenario, entrant, update, 0))
+        return self._known[key]
 
     def at_equal_cost(self, entrant: Entrant, flops: int) -> Expected:
         """Return the strategy at the horizon at which it is expected to cost `flops`, to four digits after the point.
@@ -65,13 +76,7 @@ class Expectations:
             best = min(best, found, key=lambda each: abs(each.flops - flops))
         return best
 
-    def _expect(self, entrant: Entrant) -> tuple[int, int]:
-        run, steps, flops = self._run, 0, 0
-        for update in range(1, run.scenario.updates + 1):
-            spec = TrialSpec(run.scenario, entrant, update, 0)
-            learner = Learner(
-                spec, run.data_of(update, spec.whole and run.restricted), None, run.device, compiled=False
-            )
-            steps += learner.total_steps
-            flops += learner.expected_flops()
-        return steps, flops
+    def _expect(self, spec: TrialSpec) -> tuple[int, int]:
+        update = self._run.data_of(spec.update, bool(spec.update) and spec.whole and self._run.restricted)
+        learner = Learner(spec, update, None, self._run.device, compiled=False)
+        return learner.total_steps, learner.expected_flops()

@@ -74,7 +74,7 @@ def estimate(run: LocalRun, jobs: int = 1) -> Plan:
     """
     check_jobs(jobs, run.device)
     with _threads_of(run, jobs):
-        cost, timed = _time_steps(run)
+        cost, timed = time_steps(run)
     size = run.scenario.training.batch_size
 
     def of(strategy: str, update: int, asked: int, due: int, steps: int, passes: int, share: float = 1.0) -> Estimate:
@@ -83,7 +83,7 @@ def estimate(run: LocalRun, jobs: int = 1) -> Plan:
 
     found = []
     needing = {trial.spec.seed for trial in run.trials if trial.spec.entrant.strategy.needs_base}
-    if needing and run.scenario.model.checkpoint is None:
+    if needing and run.trains_bases:
         found.append(of("base model", 0, len(needing), len(run.lacking_bases()), run.budget(0), 0))
     horizons: dict[str, set[float]] = {}
     for trial in run.trials:
@@ -146,7 +146,7 @@ def _alike(trials: Sequence[PlannedTrial]) -> dict[tuple[str, float, int], list[
     return groups
 
 
-def _time_steps(run: LocalRun) -> tuple[StepCost, int]:
+def time_steps(run: LocalRun) -> tuple[StepCost, int]:
     """Return the cost of one step, and the number of steps timed."""
     update = run.data_of(1, run.restricted)
 

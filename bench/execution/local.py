@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -37,7 +39,7 @@ from bench.training.chain import ChainStore, align
 from bench.training.checkpoint import remove_checkpoint
 from bench.training.device import choose_device, device_name, fix_threads
 from bench.training.faults import explained, release_memory
-from bench.training.given import OldModel, assess, find_given
+from bench.training.given import OldModel, assess, find_given, require_no_speed
 from bench.training.grid import scratch_steps, trial_steps
 from bench.training.kept import keep_model
 from bench.training.learner import Base, TrialSpec
@@ -84,8 +86,8 @@ class LocalRun:
         fix_threads(threads)
         self.threads = threads
         self._jobs = jobs
-        names = [f"{entrant.name} at horizon {entrant.strategy.horizon:g}" for entrant in entrants]
-        twice = next((name for name in names if names.count(name) > 1), None)
+        names = Counter(f"{entrant.name} at horizon {entrant.strategy.horizon:g}" for entrant in entrants)
+        twice = next((name for name, count in names.items() if count > 1), None)
         if twice is not None:
             raise StrategyError(f"{twice}: listed twice. Remove one.")
         self.scenario = scenario
@@ -122,9 +124,6 @@ class LocalRun:
         self._models = models
         self._residence: Residence = residence
         self.way = choose_step(step, self.device, compiled, scenario.training.compile)
-        # Seed by seed, update by update, and strategies in turn within one, so that their seconds come from the same minutes.
-        updates = range(1, scenario.updates + 1)
-        specs = [TrialSpec(scenario, each, k, seed) for seed in seeds for k in updates for each in self.entrants]
         self._results = results
         old, every = self.split.classes_seen[0], [self.images.class_names[label] for label in self.split.class_order]
         cut_off = cut_off_old(self.images, self.split)
@@ -137,16 +136,40 @@ class LocalRun:
             return digest([pixels, split.hash(), *([given.sha256] if given else []), *own_code])
 
         self._whole = self.split.whole or self.split
-        self._data_hash, whole_hash = data_hash(self.split), data_hash(self._whole)
-        self._specs = specs
+        self.data_hash, whole_hash = data_hash(self.split), data_hash(self._whole)
         self._given = given
         self._assessed: OldModel | None = None
         self._bases = BaseStore(cache, scenario.whole, self.device, whole_hash, given)
         self._chain = ChainStore(cache, self._bases.key)
+        self._specs = self._specs_of(self.entrants, seeds)
         self.trials = self.look()
         check_chains(self.trials)
         # By (update, whole), see build_update. Two are kept: stage 0 and an update, or one update both ways.
         self.data_of = lru_cache(maxsize=2)(self._build_update)
+
+    def of(self, entrants: Sequence[Entrant], seeds: Sequence[int]) -> LocalRun:
+        """Return the run of some of its strategies and of any seeds, without reading the data again.
+
+        Raises what the constructor raises for these.
+        """
+        other = copy.copy(self)
+        other.entrants = tuple(entrants)
+        require_before_decay(self.scenario, entrants)
+        if self._given is not None:
+            require_no_speed(entrants)
+        other.again = partial(LocalRun, self.scenario, other.entrants, tuple(seeds), **self.again.keywords)
+        other._specs = self._specs_of(entrants, seeds)
+        other.trials = other.look()
+        check_chains(other.trials)
+        return other
+
+    def _specs_of(self, entrants: Sequence[Entrant], seeds: Sequence[int]) -> list[TrialSpec]:
+        """Return all trials, seed by seed, update by update, and strategies in turn within one.
+
+        So their seconds come from the same minutes.
+        """
+        updates = range(1, self.scenario.updates + 1)
+        return [TrialSpec(self.scenario, each, k, seed) for seed in seeds for k in updates for each in entrants]
 
     def _able(self, entrants: Sequence[Entrant]) -> tuple[Entrant, ...]:
         """Return what of each strategy can run, once, and keep what was left out."""
@@ -173,7 +196,7 @@ class LocalRun:
 
     def look(self) -> list[PlannedTrial]:
         """Return every trial that was asked for, and how far its record is now."""
-        found = plan_trials(self._specs, self._results, self.device.type, self._data_hash, fresh=self._fresh)
+        found = plan_trials(self._specs, self._results, self.device.type, self.data_hash, fresh=self._fresh)
         return mend_chains(found, self._chain)
 
     def run(self, listener: Listener) -> None:
@@ -233,8 +256,32 @@ class LocalRun:
         Raises TakenError if another process runs it, DeadDeviceError if the device stops working, and what is not the trial's
         fault, as `run` does.
         """
+        failure = self.failure_of(trial, listener)
+        return failure and f"{self.label_of(trial)} ({failure})"
+
+    def failure_of(self, trial: PlannedTrial, listener: Listener) -> str | None:
+        """Do what `attempt` does; of a trial that failed, return only why."""
+        label = self.label_of(trial)
+        failure = self._guarded(label, lambda: self._run_trial(trial, listener))
+        if failure is not None:
+            listener.ended(label, None)
+        return failure
+
+    def attempt_base(self, seed: int, listener: Listener) -> str | None:
+        """Train a base model, unless it is there. Returns None, or why it failed.
+
+        Raises TakenError if another process trains it, and what `attempt` does.
+        """
+
+        def obtain() -> None:
+            self._base(seed, listener, wait=False)
+
+        return self._guarded(base_label(seed), obtain)
+
+    def _guarded(self, label: str, action: Callable[[], None]) -> str | None:
+        """Do something, and return None, or why it failed."""
         try:
-            self._run_trial(trial, listener)
+            action()
             return None
         except (
             RuntimeError,
@@ -247,10 +294,9 @@ class LocalRun:
         ) as cause:
             known = explained(cause, self.scenario.training.batch_size) or cause
             if isinstance(known, DeadDeviceError):
-                raise DeadDeviceError(f"{self.label_of(trial)}: {known}") from cause
+                raise DeadDeviceError(f"{label}: {known}") from cause
             reason = (str(known).splitlines() or ["no reason given"])[0]
-            listener.ended(self.label_of(trial), None)
-            failure = f"{self.label_of(trial)} ({type(known).__name__}: {reason})"
+            failure = f"{type(known).__name__}: {reason}"
             del known
         release_memory(self.device)  # the exception, whose frames hold the trial's tensors, is gone only here
         return failure
@@ -277,14 +323,17 @@ class LocalRun:
 
     def lacking_bases(self) -> set[int]:
         """Return the seeds whose base model must be trained for due trials."""
-        return {
+        seeds = {
             trial.spec.seed
             for trial in self.trials
-            if trial.due
-            and trial.spec.update == 1
-            and trial.spec.entrant.strategy.needs_base
-            and self._bases.load(trial.spec.seed) is None
+            if trial.due and trial.spec.update == 1 and trial.spec.entrant.strategy.needs_base
         }
+        return {seed for seed in seeds if self._bases.load(seed) is None}
+
+    @property
+    def trains_bases(self) -> bool:
+        """Whether the base models are trained, rather than given as the user's own checkpoint."""
+        return self.scenario.model.checkpoint is None
 
     @property
     def restricted(self) -> bool:
@@ -316,7 +365,7 @@ class LocalRun:
         spec, label = trial.spec, self.label_of(trial)
         # Held from before its base model is made, so that another run goes on with what is free.
         with locked(trial.folder.with_name(f"{trial.folder.name}.lock")):
-            found = plan_trial(spec, self._results, self.device.type, self._data_hash, fresh=self._fresh)
+            found = plan_trial(spec, self._results, self.device.type, self.data_hash, fresh=self._fresh)
             if not found.due:
                 if trial.state != "damaged" or not self._chain.lacks(spec, found.record):
                     return  # another process has finished it since
@@ -348,7 +397,7 @@ class LocalRun:
                 spec,
                 update,
                 base,
-                self._provenance(self._data_hash),
+                self._provenance(self.data_hash),
                 trial.folder,
                 checkpoint,
                 self.device,
@@ -373,7 +422,7 @@ class LocalRun:
             raise TrialError(f"not run: the model of update {before.update} in the cache is not the one in its record")
         return found
 
-    def _base(self, seed: int, listener: Listener) -> Base:
+    def _base(self, seed: int, listener: Listener, *, wait: bool = True) -> Base:
         base = self._bases.load(seed)
         if base is None:
             label = base_label(seed)
@@ -384,9 +433,11 @@ class LocalRun:
                     self._provenance(self._bases.data_hash),
                     _Labelled(listener, label),
                     self.way.automatic,
+                    wait,
                 )
-            except Exception:
-                listener.ended(label, None)
+            except Exception as cause:
+                if not isinstance(cause, TakenError):
+                    listener.ended(label, None)
                 raise
             listener.ended(label, read_trial(self._bases.folder(seed)))
         elif self._given is None:
@@ -412,7 +463,7 @@ class LocalRun:
             spec.update,
             spec.seed,
             self.device.type,
-            self._data_hash,
+            self.data_hash,
             str(trial.folder.resolve()),
             *([previous_sha256] if previous_sha256 else []),
         ]

@@ -294,7 +294,7 @@ def tracking(
             base=base.cost if base else None,
             given=base.given if base else None,
             old_share=update.old_share,
-            provenance=run._provenance(run._data_hash).model_copy(update=changes),
+            provenance=run._provenance(run.data_hash).model_copy(update=changes),
             status="running",
         )
         del model

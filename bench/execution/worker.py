@@ -16,6 +16,7 @@ from bench.interrupts import Interrupted, interruptible
 STOP = signal.SIGUSR1
 
 if TYPE_CHECKING:
+    from bench.execution.jobs import Place
     from bench.records.schema import EvalRow, TrialRecord
 
 
@@ -49,6 +50,26 @@ def _work(connection: Connection, packed: bytes, threads: int, jobs: int) -> Non
         except TakenError:
             time.sleep(TAKEN_SECONDS)  # here, so that the parent need not know when to ask again
             connection.send(("taken", ()))
+
+
+def serve(connection: Connection, place: Place) -> None:
+    """Run the jobs that come as plain values, until the connection closes or one fails.
+
+    Sends each call of a Listener, and "done" with how a job ended. A bug ends the process with its traceback. STOP ends it as it
+    ends `work`.
+    """
+    start_worker()
+    try:
+        with interruptible((STOP,)):
+            from bench.execution.jobs import job_of, work
+
+            while True:
+                ended = work(job_of(connection.recv()), place, _Told(connection))
+                connection.send(("done", (ended,)))
+                if ended.outcome == "failed":
+                    return
+    except (EOFError, Interrupted):
+        pass
 
 
 class _Told:

@@ -19,6 +19,7 @@ from bench.streams import borrowed_generator
 
 # (channels, classes) -> a model on the current default device
 Make = Callable[[int, int], nn.Module]
+_HEAD_KEYS: dict[Hashable, frozenset[str]] = {}
 
 
 def build_model(
@@ -40,10 +41,15 @@ def build_model(
 def head_keys(name: str, channels: int, classes: int, image_size: int | None = None) -> frozenset[str]:
     """Return the keys of a model's state dict that have one row per class.
 
-    Found by building the model twice, on the meta device, with heads of two widths.
+    Found by building the model twice, on the meta device, with heads of two widths; once in a process.
     """
-    make = find_model(name, image_size)
+    key = (recipe(name, image_size), channels, classes)
+    if key not in _HEAD_KEYS:
+        _HEAD_KEYS[key] = _head_keys(find_model(name, image_size), channels, classes)
+    return _HEAD_KEYS[key]
 
+
+def _head_keys(make: Make, channels: int, classes: int) -> frozenset[str]:
     def both(device: str) -> tuple[dict[str, Any], dict[str, Any]]:
         with torch.device(device), borrowed_generator(0, "head keys"):
             return make(channels, classes).state_dict(), make(channels, classes + 1).state_dict()

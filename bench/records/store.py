@@ -41,8 +41,13 @@ def trial_folder(
     results: Path, scenario: str, strategy: str, horizon: float, seed: int, update: int | None = None
 ) -> Path:
     """Return results/<scenario>/<strategy>/<horizon>/seed-<n>, or update-<k> in it for an `update` of a chain."""
-    folder = results / scenario / strategy / f"{horizon:g}" / f"seed-{seed}"
-    return folder if update is None else folder / f"update-{update}"
+    return results / trial_place(scenario, strategy, horizon, seed, update)
+
+
+def trial_place(scenario: str, strategy: str, horizon: float, seed: int, update: int | None = None) -> str:
+    """Return a trial's folder below the results."""
+    place = f"{scenario}/{strategy}/{horizon:g}/seed-{seed}"
+    return place if update is None else f"{place}/update-{update}"
 
 
 def require_writable(folder: Path, option: str | None = None) -> None:
@@ -268,7 +273,7 @@ def place_of(record: TrialRecord) -> str:
     """Return the folder where a record belongs, below the results."""
     update = record.update if len(record.scenario["stages"]) > 2 else None
     names = (record.scenario["name"], record.strategy["name"], record.horizon, record.seed)
-    return trial_folder(Path(), *names, update).as_posix()
+    return trial_place(*names, update)
 
 
 def recorded_scratch(results: Path, scenario: str, scenario_hash: str, updates: int) -> TrialRecord | None:

@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING
 from bench.data.sources.counts import expected_size
 from bench.records.schema import TrialRecord
 from bench.reporting.layout import Cells, Column
+from bench.reporting.numbers import counted
 from bench.scenario import Scenario, Stage
 
 if TYPE_CHECKING:  # needs torch, and `bench list` starts without
     from bench.execution.estimate import Plan
+    from bench.execution.jobs import Graph, Job
 
 _LIST_NOTE = (
     "images: about how many scratch trains on at the last update, from the sets' published counts. scratch, FLOPs: of one trial "
     "there, if the results contain one; bench plan estimates it. --wide shows all columns."
 )
+
+_LONGEST_PATH = 6  # jobs, as a note shows them
 
 
 def scenario_cells(scenarios: Sequence[Scenario], ready: Sequence[str], records: Sequence[TrialRecord | None]) -> Cells:
@@ -100,6 +104,42 @@ def plan_cells(scenario: Scenario, plan: Plan) -> Cells:
             "longest chain of trials that need one another."
         )
     return Cells(scenario.title, columns, tuple(rows), tuple(notes))
+
+
+def graph_cells(graph: Graph, jobs: int) -> Cells:
+    """Return a graph of jobs in words: how many of each kind there are, what is done already, and what the rest costs."""
+    columns = (
+        Column("scenario", "scenario", left=True),
+        Column("kind", "kind", left=True),
+        Column("nodes", "nodes"),
+        Column("cached", "cached"),
+        Column("due", "due"),
+        Column("steps", "all due, steps", 1),
+        Column("all_flops", "all due, FLOPs"),
+        Column("device_hours", "device-hours"),
+    )
+    groups: dict[tuple[str, str], list[Job]] = {}
+    for job in graph.jobs:
+        groups.setdefault((job.scenario["name"], job.kind), []).append(job)
+    rows = [(scenario, kind, *_counted_jobs(jobs)) for (scenario, kind), jobs in groups.items()]
+    rows.append(("all", "", *_counted_jobs(graph.jobs)))
+    notes = ["Cached: done already, or decoded. Device-hours: of training, from a few steps that were timed here."]
+    if path := graph.critical_path:
+        seconds = sum(job.seconds or 0 for job in path)
+        total = sum(job.seconds or 0 for job in graph.due)
+        chain = " -> ".join(job.id for job in path[:_LONGEST_PATH])
+        rest = " -> ..." if len(path) > _LONGEST_PATH else ""
+        notes.append(f"Critical path: {counted(len(path), 'job')}, {duration(seconds)}: {chain}{rest}")
+        if jobs > 1:
+            notes.append(f"With {jobs} at a time: at least {duration(max(seconds, total / jobs))}.")
+    return Cells("Jobs", columns, tuple(rows), tuple(notes))
+
+
+def _counted_jobs(jobs: Sequence[Job]) -> tuple[str, ...]:
+    due = [job for job in jobs if not job.cached]
+    hours = sum(job.seconds or 0 for job in due) / 3600
+    counts = (str(len(jobs)), str(len(jobs) - len(due)), str(len(due)))
+    return (*counts, f"{sum(job.steps for job in due):,}", f"{sum(job.flops for job in due):.3e}", f"{hours:.3g}")
 
 
 def duration(seconds: float) -> str:

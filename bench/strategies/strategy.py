@@ -186,13 +186,16 @@ def _check_name(path: Path) -> None:
         )
 
 
-def named(strategy: Strategy, name: str, code: OwnCode | None = None) -> Entrant:
+def named(
+    strategy: Strategy, name: str, code: OwnCode | None = None, tuning: Mapping[str, Any] | None = None
+) -> Entrant:
     """Return a strategy with its name, with its fields as their types have them, and the code of its own pieces.
 
-    code: of the file that defines it, if any. Raises StrategyError for a field of another type, or that cannot be recorded.
+    code: of the file that defines it, if any. tuning: what its tuning cost, where that was read before; None reads it.
+    Raises StrategyError for a field of another type, or that cannot be recorded.
     """
     pieces = {aspect: canonical(getattr(strategy, aspect), f"{name}: {aspect}") for aspect in ASPECTS}
-    told = strategy.tuning and read_tuning(strategy.tuning, name, code.path if code else None)
+    told = tuning or (strategy.tuning and read_tuning(strategy.tuning, name, code.path if code else None))
     whole = dataclasses.replace(strategy, horizon=float(strategy.horizon), **pieces)
     plain = Entrant(name, whole, code=code, tuning=told or None)
     return require_recordable(dataclasses.replace(plain, **own_code(plain.strategy, plain)))

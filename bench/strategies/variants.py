@@ -144,9 +144,11 @@ def _concerns(setting: Setting, asked: str, entrant: Entrant) -> bool:
 
 def _refuse_one_name(entrants: Sequence[tuple[str, Entrant]]) -> None:
     """Raise StrategyError for two strategies of one name: their records would lie in one folder."""
-    for (_, first), (_, second) in itertools.combinations(entrants, 2):
-        one, other = ((each.plain or each) for each in (first, second))
-        if one.name != other.name:
+    known: dict[str, Entrant] = {}
+    for _, each in entrants:
+        other = each.plain or each
+        one = known.setdefault(other.name, other)
+        if one is other:
             continue
         paths = [each.code.path if each.code else None for each in (one, other)]
         if paths[0] and paths[1] and paths[0].resolve() != paths[1].resolve():

@@ -105,15 +105,16 @@ class BaseStore:
         provenance: Provenance,
         observer: Observer | None = None,
         automatic: bool = False,
+        wait: bool = True,
     ) -> Base:
         """Return the base model of `seed`, training it first if it does not exist, or waiting for whoever does.
 
         One that is damaged is put aside, and trained again. old: makes stage 0's data. automatic: see Trial. Raises TrialError if
-        it diverged.
+        it diverged, and TakenError instead of waiting, unless `wait`.
         """
         folder = self.folder(seed)
         checkpoint = self._checkpoint(seed)
-        with locked(folder.with_suffix(".lock"), wait=True):
+        with locked(folder.with_suffix(".lock"), wait=wait):
             there = self.load(seed)
             if there is not None:
                 return there

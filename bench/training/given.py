@@ -140,12 +140,7 @@ def find_given(
     """
     if scenario.model.checkpoint is None:
         return None
-    for entrant in entrants:
-        if entrant.strategy.selection.needs_speed:
-            raise StrategyError(
-                f"{entrant.name}: {type(entrant.strategy.selection).__name__} needs each old image's learning speed, which a "
-                "given checkpoint does not have. Choose another, such as optimized, or drop the checkpoint."
-            )
+    require_no_speed(entrants)
     path = (scenario.root or Path()) / scenario.model.checkpoint
     sha256, listed, classes = checkpoint_sha256(path), scenario.model.trained_on is not None, len(class_names)
     given = GivenCheckpoint(
@@ -154,6 +149,16 @@ def find_given(
     given.base(0)
     _require_classes(path, class_names, old)
     return given
+
+
+def require_no_speed(entrants: Sequence[Entrant]) -> None:
+    """Raise StrategyError for a strategy that needs learning speeds, where the old model is a given checkpoint."""
+    for entrant in entrants:
+        if entrant.strategy.selection.needs_speed:
+            raise StrategyError(
+                f"{entrant.name}: {type(entrant.strategy.selection).__name__} needs each old image's learning speed, which a "
+                "given checkpoint does not have. Choose another, such as optimized, or drop the checkpoint."
+            )
 
 
 def require_fit(scenario: Scenario, trees: Sequence[Tree]) -> None:

@@ -1,0 +1,146 @@
+"""The executor `slurm`: job arrays by submitit. A trial whose time ends saves a checkpoint, is queued again, and goes on."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bench.errors import DeviceError
+from bench.execution.jobs import Ended, Job, Place, work_elsewhere
+from bench.execution.listener import Listener
+from bench.execution.told import tell_ended
+from bench.extras import extra
+from bench.interrupts import SIGNALS, Interrupted, interruptible
+
+# What --with takes, and how submitit calls it.
+OPTIONS: dict[str, tuple[type, str]] = {
+    "cluster": (str, ""),
+    "time": (int, "timeout_min"),
+    "timeouts": (int, ""),
+    "cpus": (int, "cpus_per_task"),
+    "gpus": (int, "gpus_per_node"),
+    "memory_gb": (float, "mem_gb"),
+    "partition": (str, "slurm_partition"),
+    "account": (str, "slurm_account"),
+    "qos": (str, "slurm_qos"),
+    "constraint": (str, "slurm_constraint"),
+}
+CLUSTERS = ("slurm", "local", "debug")
+_MINUTES, _TIMEOUTS = 60, 10
+_LARGEST_ARRAY = 1000  # Slurm's own limit, MaxArraySize, is 1001 unless a cluster has raised it
+_POLL_SECONDS, _POLL_SECONDS_EACH = 0.5, 0.002  # a look at a job is a look at the file system
+# Before a job's time ends, for its last step and its checkpoint.
+_SIGNAL_SECONDS = 120
+
+
+class Slurm:
+    """Submits jobs as arrays of tasks, each with a process of its own; Slurm decides when and where they run."""
+
+    room = _LARGEST_ARRAY
+
+    def __init__(self, place: Place, count: int | None, options: Mapping[str, Any], listener: Listener) -> None:
+        """count: how many tasks run at once at most; None for as many as Slurm allows. options: as OPTIONS has them.
+
+        cluster: "slurm", or submitit's own stand-ins for one, "local" in processes here and "debug" in this one.
+        Raises BenchError if submitit or Slurm is not there.
+        """
+        submitit = extra("submitit", "slurm", "--executor slurm")
+        cluster = options.get("cluster", "slurm")
+        if cluster not in CLUSTERS:
+            raise DeviceError(f"--with cluster={cluster}: expected one of {', '.join(CLUSTERS)}. Change it.")
+        if cluster == "slurm" and not all(map(shutil.which, ("sbatch", "srun", "sacct"))):
+            raise DeviceError(
+                "--executor slurm: no sbatch, srun and sacct found here, expected a machine that submits to a Slurm cluster. Run "
+                "it there, or use --executor local."
+            )
+        self._place, self._listener = place, listener
+        self._cluster = cluster
+        folder = Path(place.cache) / "slurm"
+        timeouts = {} if cluster == "debug" else {f"{cluster}_max_num_timeout": options.get("timeouts", _TIMEOUTS)}
+        self._executor = submitit.AutoExecutor(folder=str(folder / "%j"), cluster=cluster, **timeouts)
+        asked = {name: options[key] for key, (_, name) in OPTIONS.items() if key in options and name}
+        if place.device.startswith("cuda"):
+            asked.setdefault("gpus_per_node", 1)
+        self._executor.update_parameters(
+            **{
+                "name": "bench",
+                "timeout_min": _MINUTES,
+                "cpus_per_task": place.threads or 1,
+                "slurm_signal_delay_s": _SIGNAL_SECONDS,
+                **({"slurm_array_parallelism": count} if count else {}),
+                **asked,
+            }
+        )
+        self._failures = submitit.core.utils.FailedJobError, submitit.core.utils.UncompletedJobError
+        self._running: list[tuple[Job, Any]] = []
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Raises DeviceError if Slurm refuses them."""
+        try:
+            with self._executor.batch():
+                found = [self._executor.submit(Task(job.plain(), asdict(self._place))) for job in jobs]
+        except self._failures as cause:
+            said = " ".join(str(cause).split())
+            said = said[said.find("sbatch: error:") :] if "sbatch: error:" in said else said
+            raise DeviceError(f"--executor slurm: Slurm refused the jobs: {said[:300]}. Change --with.") from cause
+        self._running += list(zip(jobs, found, strict=True))
+
+    def poll(self) -> list[Ended]:
+        if self._cluster != "debug":
+            time.sleep(max(_POLL_SECONDS, _POLL_SECONDS_EACH * len(self._running)))
+        ended, running = [], []
+        for job, submitted in self._running:
+            if submitted.done():
+                ended.append(self._end_of(job, submitted))
+            else:
+                running.append((job, submitted))
+        self._running = running
+        for job_end in ended:
+            tell_ended(self._listener, job_end, self._place)
+        return ended
+
+    def _end_of(self, job: Job, submitted: Any) -> Ended:
+        try:
+            return Ended(**submitted.result())
+        except self._failures as cause:
+            lines = [line.strip() for line in str(cause).splitlines() if line.strip(" -")]
+            reason = next((line for line in reversed(lines) if "Error" in line or "Not requeued" in line), lines[0])
+            return Ended(job.id, "failed", f"{reason}; see {submitted.paths.stderr}")
+
+    def cancel(self) -> None:
+        for _, submitted in self._running:
+            with suppress(Exception):  # it may have ended just now
+                submitted.cancel(check=False)
+        self._running = []
+
+
+class Task:
+    """What runs on the cluster: one job, of plain values. It is pickled by name."""
+
+    def __init__(self, job: dict[str, Any], place: dict[str, Any]) -> None:
+        self.job = job
+        self.place = place
+
+    def __call__(self) -> dict[str, Any]:
+        """Run the job. A signal ends its step and saves a checkpoint; submitit's handler is called then, and not in the step."""
+        numbers = [number for number in (signal.SIGUSR1, signal.SIGUSR2) if callable(signal.getsignal(number))]
+        handlers = {number: signal.getsignal(number) for number in numbers}
+        try:
+            with interruptible((*SIGNALS, *numbers)):
+                return work_elsewhere(self.job, self.place)
+        except Interrupted as cause:
+            handler = handlers.get(signal.Signals(cause.number))
+            if callable(handler):
+                handler(cause.number, None)  # queues it again, and ends this process
+            raise
+
+    def checkpoint(self) -> Any:
+        """Return what submitit submits again."""
+        submitit = extra("submitit", "slurm", "--executor slurm")
+        return submitit.helpers.DelayedSubmission(self)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from bench.errors import BenchError, DeviceError
+from bench.execution.jobs import Ended, graph_of
+from bench.execution.on_slurm import Slurm
+from bench.execution.sweep import drive
+from bench.records.store import read_trial
+from bench.strategies.strategy import load_strategy
+from tests.execution.test_jobs import place_of, run_at
+from tests.execution.test_local import BASELINES, Log
+from tests.execution.test_side_by_side import learned
+from tests.held import Gate
+
+
+def test_without_submitit_or_slurm_it_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    place = place_of(tmp_path / "here")
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(
+        BenchError, match=r"^--executor slurm: needs the extra slurm, which is not installed. Run: pip in"
+    ):
+        Slurm(place, None, {}, Log())
+    monkeypatch.setitem(sys.modules, "submitit", ModuleType("submitit"))
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(DeviceError, match=r"^--executor slurm: no sbatch, srun and sacct found here"):
+        Slurm(place, None, {}, Log())
+    with pytest.raises(DeviceError, match=r"^--with cluster=other: expected one of slurm, local, debug"):
+        Slurm(place, None, {"cluster": "other"}, Log())
+
+
+def test_a_task_of_submitit_learns_what_one_run_learns(tmp_path: Path):
+    pytest.importorskip("submitit", reason="submitit is not installed: pip install 'compute-to-accuracy[slurm]'")
+    graph = graph_of([(run_at(tmp_path / "apart", BASELINES[:2]), None)], (0,))
+    executor = Slurm(place_of(tmp_path / "apart"), None, {"cluster": "debug"}, Log())
+    drive(graph, executor, Log(), retries=0).require_all_ran(3)
+    run_at(tmp_path / "whole", BASELINES[:2]).run(Log())
+    assert learned(tmp_path / "apart" / "results") == learned(tmp_path / "whole" / "results")
+
+
+def test_a_task_whose_time_ends_is_queued_again_and_resumes(tmp_path: Path):
+    pytest.importorskip("submitit", reason="submitit is not installed: pip install 'compute-to-accuracy[slurm]'")
+    gate = Gate(tmp_path, after=10)
+    entrants = [load_strategy(gate.strategy)]
+    graph = graph_of([(run_at(tmp_path / "apart", entrants), None)], (0,))
+    executor = Slurm(place_of(tmp_path / "apart"), None, {"cluster": "local", "time": 5}, Log())
+    executor.submit(graph.due)
+    ended: list[Ended] = []
+
+    def alive() -> bool:
+        ended.extend(executor.poll())
+        return not ended
+
+    try:
+        gate.wait(1, alive)
+        (task,) = (int(each.name) for each in gate.folder.iterdir())
+        os.kill(task, signal.SIGUSR2)  # as Slurm does when the time is nearly over
+        while Path(f"/proc/{task}").exists():
+            assert alive()
+        gate.open()
+        while alive():
+            pass
+    finally:
+        executor.cancel()
+    assert [each.outcome for each in ended] == ["done"]
+    record = read_trial(tmp_path / "apart" / "results" / graph.due[0].id)
+    assert record is not None
+    assert record.summary is not None
+    assert record.summary.sittings == 2
+    run_at(tmp_path / "whole", entrants).run(Log())
+    assert learned(tmp_path / "apart" / "results") == learned(tmp_path / "whole" / "results")
+
+
+def test_what_slurm_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """sbatch as Slurm has it, for a partition that is not there."""
+    pytest.importorskip("submitit", reason="submitit is not installed: pip install 'compute-to-accuracy[slurm]'")
+    for name in ("srun", "sacct", "sbatch"):
+        path = tmp_path / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(
+            "#!/bin/sh\necho 'sbatch: error: invalid partition specified: nowhere' >&2\n"
+            "echo 'sbatch: error: Batch job submission failed: Invalid partition name specified' >&2\nexit 1\n"
+        )
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    graph = graph_of([(run_at(tmp_path / "apart", BASELINES[:1]), None)], (0,))
+    executor = Slurm(place_of(tmp_path / "apart"), 4, {"partition": "nowhere", "time": 30}, Log())
+    with pytest.raises(
+        DeviceError, match=r"^--executor slurm: Slurm refused the jobs: sbatch: error: invalid partition"
+    ):
+        drive(graph, executor, Log(), retries=1)
+    script = next((tmp_path / "apart" / "cache" / "slurm").rglob("*.sh")).read_text()
+    assert "#SBATCH --partition=nowhere" in script
+    assert "#SBATCH --time=30" in script
+    assert executor._running == []
+    assert _options(script)["cpus-per-task"] == "1"
+
+
+def _options(script: str) -> dict[str, Any]:
+    pairs = [
+        line.removeprefix("#SBATCH --").partition("=") for line in script.splitlines() if line.startswith("#SBATCH")
+    ]
+    return {name: value for name, _, value in pairs}
