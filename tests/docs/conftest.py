@@ -41,7 +41,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for key, value in {"epochs": 1, "points": 2, "test_every": 2}.items():
             text = re.sub(rf"^{key} = .*", f"{key} = {value}", text, flags=re.MULTILINE)
         file.write_text(text, encoding="utf-8")
-    for name in ("cifar100-70-30-lite", "fashion-mnist-7-3"):
+    for name in ("cifar100-70-30-lite", "fashion-mnist-7-3", "mnist-usps"):
         shutil.copytree(ROOT / "results" / name, rooms["results"] / name)
     arrays = find._find_arrays
 
