@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from bench.analysis.studies.savings import Saving, savings
-from bench.reporting.numbers import COST_NAMES, counted
+from bench.reporting.numbers import COST_NAMES, counted, frontier_text
 
 _MOST = 3  # sentences: with more, the table says it better
 
@@ -24,6 +24,12 @@ def verdict_lines(ranking: pd.DataFrame, over_horizons: pd.DataFrame) -> tuple[s
         more = len(won) - _MOST
         return (*lines, f"{more} more saved something, see the table") if more > 0 else tuple(lines)
     return (f"nothing saved: {'; '.join(map(_lost, found[:_MOST]))}",) if found else ()
+
+
+def best_saving(ranking: pd.DataFrame, over_horizons: pd.DataFrame) -> tuple[str, str] | None:
+    """Return the strategy of the first sentence, and its speedup such as "2.43 (2.03 to > 2.50)"; None for scratch alone."""
+    found = savings(ranking, over_horizons)
+    return (found[0].strategy, frontier_text(vars(found[0]))) if found else None
 
 
 def _where(published: bool, share: float) -> str:

@@ -76,6 +76,16 @@ def test_an_svg_is_self_contained(written: dict[str, Path]):
     assert not re.findall(r'(?:href|src)="https?:', text)
 
 
+def test_an_svgs_letters_are_text_and_its_places_have_two_decimals(written: dict[str, Path]):
+    text = written["accuracy-flops.svg"].read_text(encoding="utf-8")
+    assert "font-family: 'DejaVu Sans', Verdana, sans-serif" in text
+    assert ">validation accuracy</text>" in text
+    places = " ".join(re.findall(r' d="([^"]*)"', text))
+    assert len(places) > 1000
+    assert not re.search(r"\.\d{3}", places)
+    assert len(text) < 60_000
+
+
 def test_every_caption_says_what_its_numbers_are_based_on(written: dict[str, Path]):
     captions = [path for name, path in written.items() if name.endswith(".caption.txt")]
     assert len(captions) >= 10

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image, ImageColor
 
 from bench.records.collect import Records
+from bench.reporting.figures.inks import INKS
+from bench.reporting.figures.style import PAGE, canvas, save, styled
 from bench.reporting.page import write_page
 from tests.reporting.page_records import made_up
 
@@ -58,7 +63,15 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
         five,
         made_up(list("abc"), scenario="hostile", titles=dict(zip("abc", EVIL, strict=True)), device="Another card"),
     ]
-    return write_page(parts, tmp_path_factory.mktemp("page")).as_uri()
+    folder = tmp_path_factory.mktemp("page")
+    figure = folder / "five" / "accuracy-flops.svg"
+    figure.parent.mkdir()
+    with styled(PAGE):
+        drawn, (axes,) = canvas(PAGE, 2.0)
+        for ink in INKS:
+            axes.plot([0, 1], [0, 1], color=ink.colour)
+        save(drawn, [figure])
+    return write_page(parts, folder, [figure]).as_uri()
 
 
 @pytest.fixture
@@ -200,11 +213,67 @@ def test_hostile_titles_stay_text_in_opened_rows_too(page: Any):
     assert len(page.find_elements(By.TAG_NAME, "script")) == 1
 
 
-def test_a_phone_scrolls_tables_and_never_the_page(page: Any):
-    look(page, width=390)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 1440, 390])
+def test_the_page_never_scrolls_sideways_and_figures_have_its_ground(page: Any, width: int, scheme: str):
+    look(page, width=width, scheme=scheme)
     page.find_element(By.NAME, "open").click()
     wide, seen = page.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
-    assert (wide, seen) == (390, 390)
+    assert wide <= seen == width  # less by a scroll bar's width, where there is one
+    assert page.execute_script(_OUTSIDE) == []
+    assert_figure_fits(page, "#ffffff" if scheme == "light" else "#12161b")
+
+
+# What reaches over an edge of the page without lying in an area that scrolls by itself.
+_OUTSIDE = """
+return [...document.querySelectorAll("body *")].filter((each) => each.checkVisibility() && !each.closest(".scroll, pre, .skip"))
+  .filter((each) => each.getBoundingClientRect().right > innerWidth + 0.5).map((each) => each.outerHTML.slice(0, 80));
+"""
+
+
+def assert_figure_fits(page: Any, ground: str) -> None:
+    """The figure's own ground is the page's, and its letters are told from it."""
+    shot = Image.open(io.BytesIO(page.find_element(By.CSS_SELECTOR, "figure img").screenshot_as_png)).convert("RGB")
+    pixels, counts = np.unique(np.asarray(shot).reshape(-1, 3), axis=0, return_counts=True)
+    assert tuple(pixels[counts.argmax()]) == ImageColor.getrgb(ground)
+    assert np.ptp(pixels.sum(axis=1, dtype=int)) > 3 * 100
+
+
+def test_figures_follow_the_colours_that_were_chosen(page: Any):
+    button = page.find_element(By.NAME, "theme")
+    button.click()
+    assert_figure_fits(page, "#ffffff")
+    button.click()
+    assert button.text == "Colours: dark"
+    assert_figure_fits(page, "#12161b")
+    page.execute_script("localStorage.clear()")
+
+
+def test_a_phones_first_screen_shows_strategy_and_speedup(page: Any):
+    look(page, width=390)
+    rows = page.find_elements(By.CSS_SELECTOR, ".summary tbody tr")
+    texts = [[cell.text for cell in row.find_elements(By.CSS_SELECTOR, "th, td")] for row in rows]
+    assert ["five", "fast", "2.50"] in texts
+    bottom = page.execute_script("return arguments[0].getBoundingClientRect().bottom", rows[-1])
+    assert bottom < 844 - 120  # of a phone, less its browser's bars
+
+
+def test_a_link_to_a_row_opens_it_whatever_was_filtered(page: Any, address: str):
+    row = board(page, "five").find_elements(By.CSS_SELECTOR, "tbody.entry")[2]
+    link = row.find_element(By.CSS_SELECTOR, "a.link").get_attribute("href")
+    assert link.startswith(f"{address}#five/")
+    page.find_element(By.NAME, "text").send_keys("nothing of this name")
+    eventually(lambda: rows_said(page) == "0 of 19 rows")
+    page.execute_script("location = arguments[0]", link)
+    eventually(lambda: row.find_element(By.CSS_SELECTOR, ".details").is_displayed())
+    assert rows_said(page) == "19 rows"
+    top = page.execute_script("return arguments[0].getBoundingClientRect().top", row)
+    assert 0 <= top < 900
+
+
+def test_a_phone_scrolls_tables(page: Any):
+    look(page, width=390)
+    page.find_element(By.NAME, "open").click()
     scroll = board(page, "five").find_element(By.XPATH, "..")
     assert page.execute_script("return arguments[0].scrollWidth > arguments[0].clientWidth", scroll)
     behind = scroll.find_element(By.CSS_SELECTOR, ".behind")

@@ -15,11 +15,12 @@ from bench.analysis.studies.life import whole_life
 from bench.records.collect import Records
 from bench.reporting.incomplete import incomplete_note, noted
 from bench.reporting.layout import Cells
+from bench.reporting.page.anchors import Anchors
 from bench.reporting.page.content import Board, Entry, Figure, Grid, Page, Section
 from bench.reporting.page.details import details_of
 from bench.reporting.page.pictures import Pictures
 from bench.reporting.tables import frontier_cells, leaderboard_cells, life_cells, pooled_cells
-from bench.reporting.verdict import verdict_lines
+from bench.reporting.verdict import best_saving, verdict_lines
 
 
 def build_page(
@@ -32,7 +33,8 @@ def build_page(
     Raises RecordError as the leaderboard does.
     """
     pictures = Pictures(written, reports)
-    found = [_section(part, reports / part.name, pictures) for part in parts]
+    anchors = Anchors()
+    found = [_section(part, reports / part.name, pictures, anchors) for part in parts]
     boards = [rows for _, ranked in found for rows in ranked]
     pooled = _together(parts, boards) if len(parts) > 1 else pd.DataFrame()
     return Page(
@@ -46,15 +48,18 @@ def build_page(
     )
 
 
-def _section(records: Records, folder: Path, pictures: Pictures) -> tuple[Section, list[pd.DataFrame]]:
+def _section(
+    records: Records, folder: Path, pictures: Pictures, anchors: Anchors
+) -> tuple[Section, list[pd.DataFrame]]:
     """Return one scenario and its leaderboards."""
     parts = records.by_update()
     ranked = [leaderboard(part.trials, part.evals) for part in parts]
     boards = [
-        _board(part, rows, pictures.of(folder, part.update if records.chain else None))
+        _board(part, rows, pictures.of(folder, part.update if records.chain else None), anchors)
         for part, rows in zip(parts, ranked, strict=True)
     ]
     section = Section(
+        anchor=anchors.of("scenario", records.name),
         name=records.name,
         title=records.trials["scenario_title"].iloc[0],
         boards=tuple(boards),
@@ -64,18 +69,27 @@ def _section(records: Records, folder: Path, pictures: Pictures) -> tuple[Sectio
     return section, ranked
 
 
-def _board(records: Records, rows: pd.DataFrame, figures: tuple[Figure, ...]) -> Board:
+def _board(records: Records, rows: pd.DataFrame, figures: tuple[Figure, ...], anchors: Anchors) -> Board:
     cells = noted(leaderboard_cells(rows), records)
     over_horizons = frontiers(records.trials, records.evals)
+    updates = int(rows["updates"].iloc[0])
+    where = (records.name, f"update-{records.update}") if updates > 1 else (records.name,)
     entries = [
-        Entry(row["strategy"], row["title"], row["device"], texts, details)
+        Entry(
+            anchors.of(*where, f"{row['strategy']}@{row['horizon']:g}"),
+            row["strategy"],
+            row["title"],
+            row["device"],
+            texts,
+            details,
+        )
         for row, texts, details in zip(
             rows.to_dict("records"), cells.rows, details_of(rows, records.trials, records.evals), strict=True
         )
     ]
-    updates = int(rows["updates"].iloc[0])
     return Board(
         update=f"Update {records.update} of {updates}" if updates > 1 else "",
+        best=best_saving(rows, over_horizons),
         verdict=verdict_lines(rows, over_horizons),
         caption=" ".join(cells.heading.split("\n")[1:]),
         headings=tuple(column.heading for column in cells.columns),

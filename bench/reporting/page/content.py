@@ -47,8 +47,9 @@ class Details:
 
 @dataclass(frozen=True)
 class Entry:
-    """A leaderboard row. cells: one per heading of the board. device: for the page's filter."""
+    """A leaderboard row. anchor: its address in the page. cells: one per heading of the board. device: for the page's filter."""
 
+    anchor: str
     name: str
     title: str
     device: str
@@ -58,9 +59,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Board:
-    """One update's leaderboard. update: "Update 2 of 3", or "" if there is only one. verdict: what was saved, in sentences."""
+    """One update's leaderboard. update: "Update 2 of 3", or "" if there is only one. verdict: what was saved, in sentences.
+
+    best: the strategy that saved most, and its speedup; None where there is nothing but scratch.
+    """
 
     update: str
+    best: tuple[str, str] | None
     verdict: tuple[str, ...]
     caption: str
     headings: tuple[str, ...]
@@ -76,8 +81,9 @@ class Board:
 
 @dataclass(frozen=True)
 class Section:
-    """One scenario. life: the whole-life table of a chain."""
+    """One scenario. anchor: its address in the page. life: the whole-life table of a chain."""
 
+    anchor: str
     name: str
     title: str
     boards: tuple[Board, ...]

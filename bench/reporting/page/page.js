@@ -135,6 +135,20 @@
       tellOpen();
       reach();
     });
+    // A link to a row opens it, whatever was filtered.
+    function follow() {
+      const row = document.getElementById(location.hash.slice(1));
+      const button = row?.querySelector("button.open");
+      if (!button) return;
+      if (row.hidden) {
+        form.reset();
+        filter();
+      }
+      open(button, true);
+      tellOpen();
+      row.scrollIntoView();
+    }
+    addEventListener("hashchange", follow);
     document.addEventListener("click", (event) => {
       const button = event.target.closest("button");
       if (button?.classList.contains("sort")) sortBy(button.closest("th"));
@@ -148,6 +162,7 @@
     form.hidden = false;
     tellTheme();
     filter();
+    follow();
   }
   document.addEventListener("DOMContentLoaded", start);
 })();

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.reporting.page.content import Figure
+from bench.reporting.page.theme import themed
 
 # In total: base64 adds a third, and a page should stay below about 20 MB.
 _BYTES_IN_ALL = 8_000_000
@@ -37,6 +38,8 @@ class Pictures:
         files = self._by_stem[stem]
         path = next(files[kind] for kind in _KINDS if kind in files)
         content = path.read_bytes()
+        if path.suffix == ".svg":
+            content = themed(content.decode()).encode()
         fits = len(content) <= self._left
         self._left -= len(content) * fits
         source = f"data:{_KINDS[path.suffix]};base64,{base64.b64encode(content).decode()}" if fits else None
