@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from bench.errors import BenchError
 from bench.execution.listener import Listener
+from bench.extras import extra_package
 from bench.records.schema import EvalRow, TrialRecord
 
 
@@ -174,9 +175,4 @@ class _Logged:
 
 
 def _package(module: str, extra: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as cause:
-        raise BenchError(
-            f"--log {extra}: needs the extra {extra}, which is not installed. Run: pip install 'compute-to-accuracy[{extra}]'"
-        ) from cause
+    return extra_package((module,), extra, f"--log {extra}")
