@@ -23,7 +23,7 @@ from bench.execution.local import LocalRun
 from bench.locks import locked
 from bench.metering.clock import PhaseClock
 from bench.metering.flops import count_flops
-from bench.metering.formulas import exact_counter
+from bench.metering.formulas import Tally
 from bench.metering.meters import Meters, open_meters
 from bench.models import build_model
 from bench.records.provenance import load_average
@@ -89,9 +89,10 @@ class TrackedTrial:
         self._compiled = _compiled_graphs()
         self._clock = PhaseClock(run.device, meters.all)
         self._phase: AbstractContextManager[None] | None = None
-        self._counter: Any = None
-        with self._clock.phase("prepare"):
+        self._counter = Tally()
+        with self._clock.phase("prepare"), self._counter:
             _rehearse(run.device)
+        self._counted = self._counter.total
 
     def batch(self, indices: Tensor, *, charge: bool = True) -> tuple[Tensor, Tensor]:
         """Return (images, labels) of a batch to train on, cropped and flipped as the scenario says, and count its images.
@@ -186,7 +187,7 @@ class TrackedTrial:
             raise TrialError(
                 "evaluate: the loop runs compiled code, which the counter cannot see. Run it without torch.compile."
             )
-        with self._clock.phase("evaluate"), exact_counter() as counter:
+        with self._clock.phase("evaluate"), self._counter:
             test = self.steps in self._grid.test
             parts = {"validation": self._update.validation, **({"test": self._update.test} if test else {})}
             found: dict[str, float | None] = {}
@@ -196,7 +197,7 @@ class TrackedTrial:
                 found[f"{part}_accuracy"] = accuracy.all
                 found[f"{part}_accuracy_old"] = accuracy.old if apart else None
                 found[f"{part}_accuracy_new"] = accuracy.new if apart else None
-        self._totals["evaluate_flops"] += counter.get_total_flops()
+        self._totals["evaluate_flops"] += self._count()
         with self._clock.phase("io"):
             row = EvalRow.model_validate(
                 {
@@ -364,7 +365,6 @@ class TrackedTrial:
     def _go_on(self) -> None:
         self._phase = self._clock.phase("train")
         self._phase.__enter__()
-        self._counter = exact_counter()
         self._counter.__enter__()
 
     def _pause(self) -> None:
@@ -372,8 +372,13 @@ class TrackedTrial:
             return
         self._counter.__exit__(None, None, None)
         self._phase.__exit__(None, None, None)
-        self._totals["train_flops"] += self._counter.get_total_flops()
-        self._phase = self._counter = None
+        self._totals["train_flops"] += self._count()
+        self._phase = None
+
+    def _count(self) -> int:
+        """Return the FLOPs since the last time."""
+        before, self._counted = self._counted, self._counter.total
+        return self._counted - before
 
 
 def _passes(optimizer: Optimizer, group: Mapping[str, Any]) -> int:
@@ -390,8 +395,8 @@ def _identity(record: TrialRecord) -> tuple[str, str, int, str]:
 
 
 def _rehearse(device: torch.device) -> None:
-    """Count something small: what PyTorch's counter loads and sets up when it first sees a step is not the loop's time."""
-    with torch.random.fork_rng(devices=[]), exact_counter():
+    """Take a small step: what PyTorch and the counter set up when they first see one is not the loop's time."""
+    with torch.random.fork_rng(devices=[]):
         images = torch.zeros(2, 1, 4, 4, device=device)
         kernel = torch.zeros(1, 1, 3, 3, device=device, requires_grad=True)
         F.cross_entropy(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 
-def put_below(rows: pd.DataFrame, added: pd.DataFrame, column: str, *, own: bool | str, below: bool | str) -> pd.DataFrame:
+def put_below(
+    rows: pd.DataFrame, added: pd.DataFrame, column: str, *, own: bool | str, below: bool | str
+) -> pd.DataFrame:
     """Return a leaderboard with more rows below its own, which stay as they are, and a column that tells them apart.
 
     added: rows as leaderboard() returns them. column: its name; it is `own` in the leaderboard's rows, and `below` in the others.
