@@ -1,4 +1,4 @@
-"""AdamW on the old model, and on a new one as its own scratch: the open division. python docs/examples/adamw.py RESULTS"""
+"""AdamW on the old model, and on a new one as its own scratch: the open division. adamw.py RESULTS SEED ..."""
 
 import sys
 
@@ -26,8 +26,8 @@ def train(trial, model, seed):
     trial.finish(model)
 
 
-for seed in range(3):
-    given = {"scenario": "glyphs-32-15", "seed": seed, "results": sys.argv[1]}
+for seed in map(int, sys.argv[2:]):
+    given = {"scenario": "glyphs-32-15", "seed": seed, "results": sys.argv[1], "threads": 1}
     with bench.track(strategy="adamw-scratch", old_model=False, **given) as trial:
         train(trial, trial.new_model(), seed)
         steps = round(0.7 * trial.total_steps)
