@@ -70,6 +70,8 @@ def update_scenario(
     test_share: float | None = None,
     duplicates: str = "drop",
     max_megapixels: int = 64,
+    old_layout: str | None = None,
+    new_layout: str | None = None,
 ) -> Scenario:
     """Return the scenario of updating a model with a folder of new images. Lists the folders, reads no image.
 
@@ -83,7 +85,7 @@ def update_scenario(
     stand out from guessing, too. max_megapixels: larger images are refused. epochs: scratch's budget. learning_rate: its
     peak. validation, test: folders of held-out images of all classes; None cuts a share off `old` and `new`.
     validation_share, test_share: of each class's images; None for 0.2. duplicates: "refuse" where an image that comes twice
-    is an error.
+    is an error. old_layout, new_layout: "classes" or "splits", how to read a folder that could be two things.
     Raises DataError for folders that cannot be used, ScenarioError for a value out of range.
     """
     from bench.scenario import RESIZED_PRESETS, parse_scenario
@@ -102,7 +104,10 @@ def update_scenario(
         "name": re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") or "update",
         "title": f"{folders[0].name}, then {folders[1].name} ({architecture}, {size} px)",
         "kind": "mixed",
-        "stages": [{"folder": str(folder)} for folder in folders],
+        "stages": [
+            {"folder": str(folder)} | ({} if layout is None else {"layout": layout})
+            for folder, layout in zip(folders, (old_layout, new_layout), strict=True)
+        ],
         "data": {
             "validation_share": 0.2 if validation_share is None and validation is None else validation_share,
             "test_share": 0.2 if test_share is None and test is None else test_share,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ _FOLDERS = (
     "image_size",
     "validation",
     "test",
+    "old_layout",
+    "new_layout",
     "duplicates",
     "max_megapixels",
     "epochs",
@@ -33,6 +36,13 @@ _FOLDERS = (
     "learning_rate",
 )
 _PATH = click.Path(path_type=Path)
+_LAYOUT = click.Choice(("classes", "splits"))
+
+
+def _each(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    """Split values at commas, but for those in the brackets of a variant."""
+    found = [name.strip() for text in given for name in re.split(r",(?![^\[]*\])", text)]
+    return tuple(name for name in found if name)
 
 
 @click.command("update", short_help="Continue or retrain? The answer, and the model.")
@@ -53,6 +63,10 @@ _PATH = click.Path(path_type=Path)
     help="Folder of validation images; default: a fifth of each class is cut off.",
 )
 @click.option("--test", type=_PATH, default=None, help="The same for test images.")
+@click.option(
+    "--old-layout", type=_LAYOUT, default=None, help="What the folders in --old are, where they could be both."
+)
+@click.option("--new-layout", type=_LAYOUT, default=None, help="The same for --new.")
 @click.option(
     "--duplicates",
     type=click.Choice(("drop", "refuse")),
@@ -107,7 +121,14 @@ _PATH = click.Path(path_type=Path)
     help="Percentage points of accuracy that may be lost.",
 )
 @pilot_option
-@click.option("--keep-model", "keep", multiple=True, metavar="STRATEGY", help="Write this one's model as well.")
+@click.option(
+    "--keep-model",
+    "keep",
+    multiple=True,
+    callback=_each,
+    metavar="STRATEGY,...",
+    help="Write the models of these as well.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be trained on, and how long it takes; train nothing.")
 @click.option("--fresh", is_flag=True, help="Run finished trials again, replacing their records.")
 @output_options

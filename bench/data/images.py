@@ -147,3 +147,11 @@ def too_few_unseen(where: str, name: str, use: str, left: int, needed: int) -> D
         f"{where}: class {name!r}: {left} images are left that are not listed in model.trained_on, too few for the {needed} to "
         f"hold out for {use}. Lower data.{use}_share, or name {use} images of your own (data.{use}, or --{use})."
     )
+
+
+def too_few_to_validate(where: str, name: str, count: int, share: float) -> DataError:
+    """Return the error of a class with too few training images for a validation share."""
+    return DataError(
+        f"{where}: class {name!r} has {count} images to train on, too few for a validation share of {share}. Raise "
+        "data.validation_share, or add images."
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any
 
@@ -86,6 +86,14 @@ def find_model(name: str, image_size: int | None = None) -> Make:
     return partial(_torchvision, plain, options)
 
 
+def recipe(name: str, image_size: int | None = None) -> Hashable:
+    """Return what find_model's function is made of: equal where two names and sizes build the same models."""
+    make = find_model(name, image_size)
+    if isinstance(make, partial):
+        return (make.func, SIZED.get(name), repr(make.args))
+    return make
+
+
 def find_own_model(name: str) -> OwnModel | None:
     """Return a model of the user's own, by its file or as an installed package offers it; None if the name is another's.
 
@@ -133,4 +141,9 @@ def _timm(name: str, image_size: int | None) -> Make:
     options: dict[str, Any] = {"pretrained": False}
     if image_size is not None and getattr(configuration, "fixed_input_size", False):
         options["img_size"] = image_size
-    return lambda channels, classes: timm.create_model(name, num_classes=classes, in_chans=channels, **options)
+    return partial(_by_timm, name, options)
+
+
+def _by_timm(name: str, options: dict[str, Any], channels: int, classes: int) -> nn.Module:
+    timm = optional_package("timm", f"model.name 'timm:{name}'")
+    return timm.create_model(name, num_classes=classes, in_chans=channels, **options)

@@ -22,7 +22,7 @@ from bench.data.feed.features import KeptFeatures
 from bench.data.feed.update import Update
 from bench.errors import StrategyError, TrialError
 from bench.interrupts import asked
-from bench.metering.flops import FlopCount, StepFlops, count_flops
+from bench.metering.flops import FlopCount, StepFlops
 from bench.metering.formulas import exact_counter
 from bench.metering.ledger import Ledger
 from bench.models import build_model
@@ -36,6 +36,7 @@ from bench.strategies.strategy import Entrant, running
 from bench.streams import stream_seed, torch_stream
 from bench.training.average import Average
 from bench.training.batching import BatchOrder
+from bench.training.counted import count_built
 from bench.training.device import autocast
 from bench.training.draws import LentGenerators
 from bench.training.evaluate import measure
@@ -132,7 +133,7 @@ class Learner:
         stream = "update" if spec.update else "base"
         name = spec.scenario.model.name
         model = build_model(name, channels, update.head, spec.stream_seed, stream, height)
-        self.flops: FlopCount = count_flops(model, (channels, height, width))
+        self.flops: FlopCount = count_built(model, name, (channels, height, width), update.head)
         self._model = model.to(device)
         names = [name for name, _ in self._model.named_parameters()] if strategy.regularizer.anchor else []
         self._anchors = {name: torch.zeros_like(self._model.get_parameter(name)) for name in names}

@@ -87,10 +87,35 @@ def test_the_preflight_shows_what_was_recognised_and_skipped(where: list[str], t
     assert "validation: cut off; test: parts of the folders' own." in " ".join(done.stdout.split())
 
 
+def test_a_folder_that_could_be_two_things_is_read_as_it_is_told(where: list[str], tmp_path: Path):
+    paint(tmp_path / "old", "ab", 0)
+    paint(tmp_path / "new" / "train", "ab", 1)
+    paint(tmp_path / "new" / "test", "ab", 2)
+    paint(tmp_path / "new", "c", 3)
+    options = ["--old", tmp_path / "old", "--new", tmp_path / "new", *SMALL, *where, "--dry-run"]
+    refused = bench("update", *options)
+    assert refused.exit_code == 2
+    assert (
+        "(of bench update: as --old-layout or --new-layout), give layout = 'classes' or layout = 'splits'"
+        in refused.stderr
+    )
+    read = bench("update", *options, "--new-layout", "splits")
+    assert read.exit_code == 0, read.output
+    # Of 30 images to train on 6 are for validation; class c is none.
+    assert "48 more images of 2 known classes" in " ".join(read.stdout.split())
+    other = bench("update", *options, "--new-layout", "splits", "--old-layout", "splits")
+    assert other.exit_code == 2
+    assert "old: layout = 'splits', but no folder inside is named like one" in other.stderr
+
+
 def test_the_answer_and_a_model_that_plain_pytorch_loads(folders: list[str], where: list[str], tmp_path: Path):
     options = [*folders, *SMALL, *where, "--seeds", "0-1", "--strategy", "optimized"]
-    done = bench("update", *options, "--keep-model", "optimized")
+    done = bench("update", *options, "--keep-model", "scratch, optimized")
     assert done.exit_code == 0, done.output
+    assert {line.split()[2] for line in done.stdout.splitlines() if line.startswith("model of")} == {
+        "scratch:",
+        "optimized:",
+    }
     verdict = json.loads((tmp_path / "up" / "verdict.json").read_text())
     assert verdict["answer"] in ("continue", "retrain", "undecided")
     assert verdict["sentence"] in done.stdout

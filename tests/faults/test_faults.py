@@ -24,10 +24,21 @@ def faults(*arguments: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("| ").split("|")] for line in done.stdout.splitlines()[2:]]
 
 
-@pytest.mark.skipif(COMPILER is None, reason="needs a C compiler, for shim.c")
-def test_kills_failing_writes_crowds_clocks_and_many_trials_lose_nothing():
-    rows = faults("--kills", "6", "--every", "47", "--mutations", "2", "--runs", "3", "--trials", "8", "--jobs", "1")
-    assert {row[0].split()[0] for row in rows} == set(KINDS)
+# In parts, so that several processes share them.
+PARTS = (("writes",), ("kills",), ("fuzz", "soak", "concurrency", "clocks"))
+
+
+def test_every_kind_of_fault_is_in_a_part():
+    assert sorted(kind for part in PARTS for kind in part) == sorted(KINDS)
+
+
+@pytest.mark.parametrize("kinds", PARTS, ids="-".join)
+def test_nothing_is_lost(kinds: tuple[str, ...]):
+    if "writes" in kinds and COMPILER is None:
+        pytest.skip("needs a C compiler, for shim.c")
+    size = ("--kills", "10", "--every", "94", "--mutations", "2", "--runs", "3", "--trials", "6", "--jobs", "1")
+    rows = faults("--only", ",".join(kinds), *size)
+    assert {row[0].split()[0] for row in rows} == set(kinds)
     for _, points, survived, lost, tracebacks, *_ in rows:
         assert int(points) >= 1
         assert (survived, lost, tracebacks) == (points, "0", "0")

@@ -136,7 +136,7 @@ def test_metering_and_counting_change_nothing(
     monkeypatch.setattr(trial, "open_meters", lambda uuid: nullcontext(Meters(SteadyGpu(), None)))
     metered = run_trial(scratch, name="metered")
     monkeypatch.setattr(trial, "open_meters", lambda uuid: nullcontext(NoMeters(None, "not asked")))
-    monkeypatch.setattr(learner, "count_flops", lambda model, shape: FlopCount(1, 1, 1))
+    monkeypatch.setattr(learner, "count_built", lambda *about: FlopCount(1, 1, 1))
     bare = run_trial(scratch, name="bare")
     assert bare.record.summary.weights_sha256 == metered.record.summary.weights_sha256
     rows = zip(read_evals(tmp_path / "metered"), read_evals(tmp_path / "bare"), strict=True)

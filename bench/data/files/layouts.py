@@ -14,6 +14,8 @@ from bench.errors import DataError
 
 # "classes": the folders directly inside are the classes. "splits": those with names of splits hold the classes.
 ReadAs = Literal["classes", "splits"]
+# How every refusal of two readings goes on.
+CHOOSE = "In the stage's entry (of bench update: as --old-layout or --new-layout), give"
 _ROLES: dict[str, Use | None] = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev", "development"), "validation"),
@@ -189,7 +191,7 @@ def _refuse_groups(folder: Path, inside: Inside) -> None:
 
 
 def _two_readings(folder: Path, one: str, other: str, remedy: str) -> DataError:
-    return DataError(f"{folder}: could be {one}, or {other}. In the stage's entry, give {remedy}.")
+    return DataError(f"{folder}: could be {one}, or {other}. {CHOOSE} {remedy}.")
 
 
 def _base(name: str) -> str:

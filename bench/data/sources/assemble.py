@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,7 @@ import numpy as np
 from bench.data.files.decode import pixel_key
 from bench.data.files.folders import Listing, Use
 from bench.data.files.prepare import Prepared
-from bench.data.images import ImageRows, ImageSet, MappedPixels, Pixels, too_few_unseen
+from bench.data.images import ImageRows, ImageSet, MappedPixels, Pixels, too_few_to_validate, too_few_unseen
 from bench.errors import DataError
 from bench.streams import numpy_stream, place_name
 
@@ -207,13 +208,24 @@ def _sides(
     yield "test", known[test[known]]
 
 
-def require_enough(trees: Sequence[Tree], test_share: float) -> None:
-    """Raise DataError for a class of too few files to cut a test part off, before these are decoded."""
+def require_enough(trees: Sequence[Tree], test_share: float | None, validation_share: float | None) -> None:
+    """Raise DataError for a class of too few files to cut a test or validation part off, before these are decoded.
+
+    validation_share: of what is left to train on. Either is None where nothing is cut off.
+    """
+    held = {(tree.domain, name) for tree in trees if tree.use == "validation" for name in tree.listing.class_names}
+    training: Counter[tuple[str | None, str]] = Counter()
     for tree in trees:
         counts = np.bincount(tree.listing.labels, minlength=len(tree.listing.class_names)).tolist()
         for name, count in zip(tree.listing.class_names, counts, strict=True):
-            if tree.use == "cut" and not int(count * test_share):
+            cut = int(count * test_share) if test_share and tree.use == "cut" else 0
+            if test_share and tree.use == "cut" and not cut:
                 raise _too_few(str(tree.listing.folder), name, count, test_share)
+            if tree.use in ("cut", "train"):
+                training[tree.domain, name] += count - cut
+    for (domain, name), count in training.items():
+        if validation_share and (domain, name) not in held and not int(count * validation_share):
+            raise too_few_to_validate(domain or "", name, count, validation_share)
 
 
 def _too_few(where: str, name: str, count: int, test_share: float) -> DataError:

@@ -92,8 +92,8 @@ def prepare_images(
     trees: the scenario's, where they have been listed already: 100,000 files take seconds.
     """
     trees = trees_of(scenario, root) if trees is None else trees
-    if scenario.own_folders and scenario.data.test_share is not None:
-        require_enough(trees, scenario.data.test_share)
+    if scenario.own_folders:
+        require_enough(trees, scenario.data.test_share, scenario.data.validation_share)
     size = image_size(scenario) if trees else 0
     options = {"workers": workers, "skip_broken": skip_broken, "progress": progress, **_decoding(scenario)}
     return [prepare(tree.listing, size, root, **options) for tree in trees]

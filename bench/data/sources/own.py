@@ -8,7 +8,7 @@ from itertools import combinations, product
 from pathlib import Path
 
 from bench.data.files.folders import Listing, of_classes
-from bench.data.files.layouts import list_tree, wrappers
+from bench.data.files.layouts import CHOOSE, list_tree, wrappers
 from bench.data.files.names import alike
 from bench.data.sources.archives import own_archive_parts
 from bench.data.sources.assemble import Part, Tree
@@ -174,8 +174,8 @@ def _refuse_wrapped_class(
             if both:
                 raise DataError(
                     f"{path}: could be the class {both[0]!r} with folders of images, or a folder around the classes "
-                    f"{', '.join(map(repr, class_names(part)[:4]))}. In the stage's entry, give layout = 'classes' for the "
-                    "first, or name the inner folder for the second."
+                    f"{', '.join(map(repr, class_names(part)[:4]))}. {CHOOSE} layout = 'classes' for "
+                    "the first, or name the inner folder for the second."
                 )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.data.images import ImageSet, too_few_unseen
+from bench.data.images import ImageSet, too_few_to_validate, too_few_unseen
 from bench.data.stages.arrivals import Arrival, arrivals
 from bench.data.stages.duplicates import Twice, find_twice, refuse_copies, without_held_out, without_tested
 from bench.errors import DataError
@@ -139,11 +139,8 @@ def _hold_out(scenario: Scenario, images: ImageSet, arrival: Arrival) -> tuple[n
         assert scenario.data.validation_share is not None
         count = int(len(members) * scenario.data.validation_share)
         if count == 0:
-            where = arrival.domain or scenario.data.set
-            raise DataError(
-                f"{where}: class {images.class_names[label]} has {len(members)} training images, too few for a validation "
-                f"share of {scenario.data.validation_share}. Raise data.validation_share in {scenario.name}."
-            )
+            where, share = arrival.domain or scenario.data.set or "", scenario.data.validation_share
+            raise too_few_to_validate(where, images.class_names[label], len(members), share)
         free = members if images.seen is None else members[~images.seen[members]]
         if len(free) < count:
             name = images.class_names[label]

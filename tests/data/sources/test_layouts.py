@@ -253,10 +253,10 @@ def test_classes_that_do_not_fit_the_kind_are_named(tmp_path: Path, kind: str, o
 
 
 def test_unprepared_images_are_reported_and_not_decoded_on_the_fly(tmp_path: Path):
-    class_folders(tmp_path / "old", CLASSES)
-    class_folders(tmp_path / "new", CLASSES, first=99)
+    class_folders(tmp_path / "old", CLASSES, each=7)
+    class_folders(tmp_path / "new", CLASSES, each=7, first=99)
     scenario = own("domain-incremental", tmp_path)
-    with pytest.raises(DataError, match=r"old: 20 image files, not prepared yet\. Run: bench data prepare"):
+    with pytest.raises(DataError, match=r"old: 28 image files, not prepared yet\. Run: bench data prepare"):
         load_images(scenario, tmp_path)
     prepare_images(scenario, tmp_path, workers=1)
     write_image(tmp_path / "new" / "ant" / "one-more.png", 7)
@@ -264,13 +264,13 @@ def test_unprepared_images_are_reported_and_not_decoded_on_the_fly(tmp_path: Pat
 
 
 def test_skipped_images_are_in_neither_part(tmp_path: Path):
-    class_folders(tmp_path / "old", CLASSES)
-    class_folders(tmp_path / "new", CLASSES, first=99)
+    class_folders(tmp_path / "old", CLASSES, each=7)
+    class_folders(tmp_path / "new", CLASSES, each=7, first=99)
     (tmp_path / "old" / "ant" / "broken.png").write_text("no image")
     scenario = own("domain-incremental", tmp_path)
     prepare_images(scenario, tmp_path, workers=1, skip_broken=True)
     images = load_images(scenario, tmp_path)
-    assert len(images.x_train) + len(images.x_test) == 40
+    assert len(images.x_train) + len(images.x_test) == 56
     assert images.source == "folders of the user's own, 1 broken images left out"
     assert np.asarray(images.x_train[np.arange(len(images.x_train))]).any(axis=(1, 2, 3)).all()
 

@@ -222,6 +222,12 @@ def one_image_each(old: Path) -> None:
     class_folders(old, CLASSES, each=1)
 
 
+def too_few_to_validate(old: Path) -> None:
+    class_folders(old, CLASSES, each=30)
+    for place in range(5, 30):
+        (old / "bee" / f"{place}.png").unlink()
+
+
 @pytest.mark.parametrize(
     ("build", "complaint"),
     [
@@ -229,12 +235,15 @@ def one_image_each(old: Path) -> None:
         (one_image, "an image outside the class folders"),
         (one_class, "old: found only class ant, expected two or more in the first stage"),
         (one_image_each, "class 'ant' has 1 images, too few for a test share of 0.2"),
+        # 5 images: 1 is a test image, and 0.2 of the 4 others are none.
+        (too_few_to_validate, "class 'bee' has 4 images to train on, too few for a validation share of 0.2"),
     ],
 )
-def test_too_little_is_one_line(tmp_path: Path, build, complaint: str):
+def test_too_little_is_one_line_before_anything_is_decoded(tmp_path: Path, build, complaint: str):
     build(tmp_path / "old")
-    class_folders(tmp_path / "new", ("cat", "dog"), each=10, first=99)
+    class_folders(tmp_path / "new", ("cat", "dog"), each=30, first=99)
     assert complaint in refused(own("class-incremental", tmp_path), tmp_path)
+    assert not list((tmp_path).rglob("*.npy"))
 
 
 def test_the_new_keys_leave_hashes_as_they_were_and_are_checked(tmp_path: Path):

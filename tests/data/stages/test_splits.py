@@ -314,5 +314,5 @@ def test_an_update_has_its_share_of_the_old_images_and_all_of_the_new():
 
 
 def test_a_class_too_small_to_validate_is_refused():
-    with pytest.raises(DataError, match=r"has 10 training images, too few for a validation share of 0\.05"):
+    with pytest.raises(DataError, match=r"has 10 images to train on, too few for a validation share of 0\.05"):
         cut(scenario_with((2, 2), 0.05, 0, 0), made_up(4, 10))
