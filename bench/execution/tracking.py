@@ -22,7 +22,6 @@ from bench.execution.listener import Silent
 from bench.execution.local import LocalRun
 from bench.locks import locked
 from bench.metering.clock import PhaseClock
-from bench.metering.flops import count_flops
 from bench.metering.formulas import Tally
 from bench.metering.meters import Meters, open_meters
 from bench.models import build_model
@@ -32,6 +31,7 @@ from bench.records.store import RecordWriter, read_evals, read_trial, trial_fold
 from bench.scenario import digest
 from bench.training import TRAINING_VERSION
 from bench.training.checkpoint import remove_checkpoint, save_checkpoint, usable_checkpoints, weights_sha256
+from bench.training.counted import count_built
 from bench.training.device import gpu_uuid
 from bench.training.evaluate import measure
 from bench.training.grid import evaluation_grid
@@ -469,7 +469,7 @@ def tracking(
         meters = stack.enter_context(open_meters(gpu_uuid(run.device)))
         channels, height, width = update.train.image_shape
         model = build_model(scenario.model.name, channels, update.head, seed, "update", height)
-        flops = count_flops(model, (channels, height, width))
+        flops = count_built(model, scenario.model.name, (channels, height, width), update.head)
         facts = meters.gpu_facts()
         changes = {"gpu": GpuFacts(**facts) if facts else None, "compiled": False, "step": "eager"}
         record = TrialRecord(
