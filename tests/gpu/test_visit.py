@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,14 +96,14 @@ def call(*words: object) -> subprocess.CompletedProcess[str]:
     """Run visit.py as the GPU machine would: away from the checkout, without bench on its path."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     return subprocess.run(
-        [sys.executable, *map(str, words)], capture_output=True, text=True, env=environment, timeout=120
+        [sys.executable, *map(str, words)], capture_output=True, text=True, env=environment, timeout=600
     )
 
 
 def run(work: Path, out: Path, packed: Packed, *more: object) -> subprocess.CompletedProcess[str]:
     options = ["--device", "cpu", "--skip-tests", "--skip-throughput", "--speed", ""]
     options += ["--scenario", packed.scenario, "--seeds", "0"]
-    return call(work / "visit.py", "run", "--work", work, "--out", out, "--seconds", 110, *options, *more)
+    return call(work / "visit.py", "run", "--work", work, "--out", out, "--seconds", 500, *options, *more)
 
 
 @pytest.fixture(scope="module")
@@ -158,13 +159,23 @@ def test_a_visit_brings_finished_trials_of_a_clean_commit_home_and_resumes(
 
 
 def test_a_run_that_is_out_of_time_is_stopped_and_still_packs_what_there_is(
-    packed: Packed, received: Path, tmp_path: Path
+    received: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     endless = tmp_path / "endless.toml"
     endless.write_text(SCENARIO.replace("epochs = 1", "epochs = 100000").replace("tiny-visit", "endless"))
-    options = ["--seconds", 40, "--scenario", endless, "--strategy", "scratch"]
-    done = run(received, tmp_path / "out", packed, *options)
-    assert done.returncode == 0, done.stdout + done.stderr
+    log, wait = tmp_path / "out" / "run.log", visit._wait
+
+    def wait_until_it_trains(process: subprocess.Popen[bytes], limit: float) -> bool:
+        while process.poll() is None and "scratch seed 0:" not in log.read_text():
+            time.sleep(0.1)
+        return wait(process, 0)
+
+    monkeypatch.setattr(visit.Visit, "_doctor", lambda self, limit: "not now")
+    monkeypatch.setattr(visit, "_wait", wait_until_it_trains)
+    monkeypatch.setattr(visit, "_STOP_SECONDS", 600.0)
+    words = ["run", "--work", received, "--out", tmp_path / "out", "--skip-tests", "--skip-throughput", "--speed", ""]
+    words += ["--device", "cpu", "--scenario", endless, "--strategy", "scratch", "--seeds", "0", "--seconds", 600]
+    assert visit.main([str(word) for word in words]) == 0
     assert "The same command resumes" in (tmp_path / "out" / "run.log").read_text()
     with tarfile.open(tmp_path / "out" / "results.tgz") as archive:
         assert not [name for name in archive.getnames() if "endless" in name]
