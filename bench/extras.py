@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
 from bench.errors import BenchError, ScenarioError
@@ -22,11 +23,17 @@ def optional_package(name: str, asked_by: str, *, package: str | None = None) ->
         ) from cause
 
 
-def extra(module: str, name: str, asked_by: str) -> Any:
-    """Import a module that one of bench's extras brings. name: of the extra. Raises BenchError if it is not installed."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as cause:
-        raise BenchError(
-            f"{asked_by}: needs the extra {name}, which is not installed. Run: pip install 'compute-to-accuracy[{name}]'"
-        ) from cause
+def extra_package(names: Sequence[str], extra: str, asked_by: str) -> Any:
+    """Import the first of these modules that is installed; extra: of bench's own, which installs one of them.
+
+    Raises BenchError if none is.
+    """
+    cause: ImportError | None = None
+    for name in names:
+        try:
+            return importlib.import_module(name)
+        except ImportError as missing:
+            cause = missing
+    raise BenchError(
+        f"{asked_by}: needs the extra {extra}, which is not installed. Run: pip install 'compute-to-accuracy[{extra}]'"
+    ) from cause

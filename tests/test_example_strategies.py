@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import math
+import runpy
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 
 import bench
+from bench.catalog import find_scenario
 from bench.strategies.strategy import load_strategy
 from bench.strategies.variants import load_variant
 from bench.training.audit import replay
@@ -103,6 +106,23 @@ def test_a_loss_twice_as_high_weighs_more(short, updates, base: Base):
     given = bench.Batch(**{field.name: None for field in fields(bench.Batch)} | {"losses": losses})
     # The weights are 1 and 2, over their mean.
     assert objective.loss(given).tolist() == pytest.approx([1 / 1.5, 8 / 1.5])
+
+
+def test_adamw_and_its_scratch_are_tracked_under_forty_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    text = (FOLDER / "adamw.py").read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 40
+    scenario = find_scenario("digits-7-3").read_text().replace("digits-7-3", "tiny")
+    scenario = scenario.replace("epochs = 24", "epochs = 1").replace("points = 20", "points = 2")
+    (tmp_path / "tiny.toml").write_text(scenario)
+    (tmp_path / "mine.py").write_text(text.replace('"glyphs-32-15"', '"./tiny.toml"'))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["mine.py", "runs", "0"])
+    monkeypatch.setattr("bench.api.tracking.cache_folder", lambda: tmp_path / "cache")
+    runpy.run_path("mine.py")
+    trials = bench.load_results(tmp_path / "runs").trials.set_index("strategy")
+    assert set(trials["status"]) == {"finished"}
+    assert trials.loc["open-adamw", "reference"] == "open-adamw-scratch"
+    assert trials.loc["open-adamw", "horizon"] == pytest.approx(0.7, abs=0.05)
 
 
 def test_the_table_is_what_the_records_say():

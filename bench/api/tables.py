@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -23,6 +23,7 @@ from bench.analysis.studies.life import whole_life
 from bench.catalog import TUNING_FROM
 from bench.records.imported import imported_curves
 from bench.reporting.ablations import ablation_cells, ablation_plan_cells
+from bench.reporting.card import Origin, results_card
 from bench.reporting.incomplete import incomplete_note, marked, noted
 from bench.reporting.latex import latex_plain, latex_table
 from bench.reporting.layout import Cells, html_table, markdown
@@ -79,10 +80,13 @@ class Leaderboard(Table):
     """One update's ranking. Columns of the frame: see bench.analysis.ranking.leaderboard.leaderboard.
 
     verdict: what was saved, in one sentence per line, the best strategy first; empty where there is only scratch.
+    over_horizons: the frontier's frame. origin: where the rows come from.
     """
 
     kind: ClassVar[str] = "leaderboard"
     verdict: str = ""
+    over_horizons: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
+    origin: Origin = field(default=Origin((), (), (), ()), repr=False)
 
     @classmethod
     def of(
@@ -110,7 +114,12 @@ class Leaderboard(Table):
         if others is not None:
             rows = with_open(rows, others.trials, others.evals, currency=currency, share=share)
         cells = noted(leaderboard_cells(rows, verdict), records)
-        return cls(marked(rows, records), replace(cells, notes=(*cells.notes, *tuning)), verdict)
+        cells = replace(cells, notes=(*cells.notes, *tuning))
+        return cls(marked(rows, records), cells, verdict, over_horizons, Origin.of(records.trials))
+
+    def card(self) -> str:
+        """Return a results card in Markdown, for a paper or beside a model: what was found, of what, and what may be wrong."""
+        return results_card(self.frame, self.cells, self.over_horizons, self.origin)
 
     def latex(self) -> str:
         """Return the table as a LaTeX table environment, the best in bold; it needs \\usepackage{booktabs}."""

@@ -42,7 +42,8 @@ def track(
 
     steps: of the optimizer, in all; None for as many as scratch has. reference: the strategy, tracked too, that it is compared
     with: scratch under the same freedom. Without one it is listed without a ratio. old_model: whether the loop starts from the
-    old model, which is trained first if there is none. fresh: replace a record. The others are those of plan(). The file that
+    old model, which is trained first if there is none. fresh: replace a record; that of the same code which was killed is begun
+    again without it, or goes on where the block calls trial.resume(). The others are those of plan(). The file that
     calls this, and what it imports, is recorded, as a strategy's code is.
     FLOPs are counted while the block runs, all of them. Raises a BenchError for what can be known to be wrong, and TrialError for
     a step that is not evaluated, and for a block that ends without finish().

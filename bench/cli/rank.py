@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 @target_option
 @click.option("--device", default=None, help="Only trials of this device, by its name or a part of it.")
 @click.option(
-    "--format", "form", type=click.Choice(["table", "md", "csv", "json", "tex"]), default="table", show_default=True
+    "--format",
+    "form",
+    type=click.Choice(["table", "md", "card", "csv", "json", "tex"]),
+    default="table",
+    show_default=True,
 )
 @width_options
 @results_option
@@ -51,7 +55,7 @@ def leaderboard_command(
     """Rank strategies by their speedup over scratch at matched accuracy.
 
     One table for each scenario, and for each update of a chain; for several scenarios also one of all together. csv and json hold
-    everything, described in docs/tables.md.
+    everything, described in docs/tables.md. card is a results card in Markdown, for a paper or beside a model.
     """
     if form != "table" and (wide or columns is not None):
         raise BenchError(f"--wide and --columns: given with --format {form}, which has every column. Remove them.")
@@ -60,10 +64,12 @@ def leaderboard_command(
     if form == "table":
         show_tables([table.cells for table in tables], wide=wide, columns=columns)
         return
-    from bench.api.tables import as_csv, as_json
+    from bench.api.tables import Leaderboard, as_csv, as_json
 
     if form in ("csv", "json"):
         click.echo(as_csv(tables) if form == "csv" else as_json(tables))
+    elif form == "card":
+        click.echo("\n".join(table.card() for table in tables if isinstance(table, Leaderboard)), nl=False)
     else:
         click.echo("\n".join(table.markdown() if form == "md" else table.latex() for table in tables))
 

@@ -32,7 +32,7 @@ from bench.records.store import discard, read_trial, require_writable
 from bench.scenario import Scenario, digest
 from bench.strategies.strategy import Entrant
 from bench.training import TRAINING_VERSION
-from bench.training.able import LeftOut, able
+from bench.training.able import LeftOut, able, require_freezing
 from bench.training.allocator import keep_freed_memory
 from bench.training.base import BaseStore, require_before_decay
 from bench.training.chain import ChainStore, align
@@ -142,6 +142,8 @@ class LocalRun:
         self._bases = BaseStore(cache, scenario.whole, self.device, whole_hash, given)
         self._chain = ChainStore(cache, self._bases.key)
         self._specs = self._specs_of(self.entrants, seeds)
+        if not adapt:
+            self._require_freezing()
         self.trials = self.look()
         check_chains(self.trials)
         # By (update, whole), see build_update. Two are kept: stage 0 and an update, or one update both ways.
@@ -158,6 +160,7 @@ class LocalRun:
         if self._given is not None:
             require_no_speed(entrants)
         other.again = partial(LocalRun, self.scenario, other.entrants, tuple(seeds), **self.again.keywords)
+        other._require_freezing()
         other._specs = self._specs_of(entrants, seeds)
         other.trials = other.look()
         check_chains(other.trials)
@@ -182,6 +185,12 @@ class LocalRun:
             found.setdefault((runs.name, horizon), runs)
             self.left_out += (left_out,) if left_out else ()
         return tuple(found.values())
+
+    def _require_freezing(self) -> None:
+        classes = len(self.split.class_order)
+        for entrant in self.entrants:
+            steps = trial_steps(self.budget(1), entrant.strategy.horizon)
+            require_freezing(entrant, self.scenario, self.images.image_shape, classes, steps)
 
     @property
     def notes(self) -> tuple[str, ...]:

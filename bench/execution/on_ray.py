@@ -13,7 +13,7 @@ from bench.errors import DeviceError
 from bench.execution.jobs import Ended, Job, Place, work_elsewhere
 from bench.execution.listener import Listener
 from bench.execution.told import tell_ended
-from bench.extras import extra
+from bench.extras import extra_package
 from bench.interrupts import interruptible
 
 # What --with takes.
@@ -37,7 +37,7 @@ class Ray:
         address: of a cluster; without one, a cluster is started here, and ends with the run.
         Raises BenchError if Ray is not installed, and DeviceError if there is no cluster at the address.
         """
-        self._ray = extra("ray", "ray", "--executor ray")
+        self._ray = extra_package(("ray",), "ray", "--executor ray")
         self._place, self._listener, self._count = place, listener, count or _MOST_SUBMITTED
         address = options.get("address")
         self._started = not self._ray.is_initialized()

@@ -15,7 +15,7 @@ from bench.errors import DeviceError
 from bench.execution.jobs import Ended, Job, Place, work_elsewhere
 from bench.execution.listener import Listener
 from bench.execution.told import tell_ended
-from bench.extras import extra
+from bench.extras import extra_package
 from bench.interrupts import SIGNALS, Interrupted, interruptible
 
 # What --with takes, and how submitit calls it.
@@ -50,7 +50,7 @@ class Slurm:
         cluster: "slurm", or submitit's own stand-ins for one, "local" in processes here and "debug" in this one.
         Raises BenchError if submitit or Slurm is not there.
         """
-        submitit = extra("submitit", "slurm", "--executor slurm")
+        submitit = extra_package(("submitit",), "slurm", "--executor slurm")
         cluster = options.get("cluster", "slurm")
         if cluster not in CLUSTERS:
             raise DeviceError(f"--with cluster={cluster}: expected one of {', '.join(CLUSTERS)}. Change it.")
@@ -142,5 +142,5 @@ class Task:
 
     def checkpoint(self) -> Any:
         """Return what submitit submits again."""
-        submitit = extra("submitit", "slurm", "--executor slurm")
+        submitit = extra_package(("submitit",), "slurm", "--executor slurm")
         return submitit.helpers.DelayedSubmission(self)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from bench.errors import BenchError
 from bench.execution.listener import Listener
-from bench.extras import extra
+from bench.extras import extra_package
 from bench.records.schema import EvalRow, TrialRecord
 
 
@@ -28,7 +28,7 @@ class TensorBoard:
     """Event files, by torch's own writer, in a folder for each trial."""
 
     def __init__(self, folder: Path, scenario: str) -> None:
-        self._writer = extra("torch.utils.tensorboard", "tensorboard", "--log tensorboard").SummaryWriter
+        self._writer = extra_package(("torch.utils.tensorboard",), "tensorboard", "--log tensorboard").SummaryWriter
         self._folder = folder / "tensorboard" / scenario
         self._open: dict[str, Any] = {}
 
@@ -48,7 +48,7 @@ class WeightsAndBiases:
     """A run for each trial, in the group of its scenario. Offline, unless the variable WANDB_MODE says otherwise."""
 
     def __init__(self, folder: Path, scenario: str) -> None:
-        self._wandb = extra("wandb", "wandb", "--log wandb")
+        self._wandb = extra_package(("wandb",), "wandb", "--log wandb")
         self._folder, self._scenario = folder, scenario
         self._open: dict[str, Any] = {}
 
@@ -75,7 +75,7 @@ class MLflow:
     """A run for each trial, in the experiment of its scenario. In local files, unless MLFLOW_TRACKING_URI says otherwise."""
 
     def __init__(self, folder: Path, scenario: str) -> None:
-        extra("mlflow", "mlflow", "--log mlflow")
+        extra_package(("mlflow",), "mlflow", "--log mlflow")
         self._tracking, self._entities = (
             importlib.import_module(f"mlflow.{name}") for name in ("tracking", "entities")
         )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 Shape = Sequence[int]
@@ -15,6 +16,35 @@ Shape = Sequence[int]
 def exact_counter() -> FlopCounterMode:
     """Return PyTorch's counter with this module's formulas in place of its own."""
     return FlopCounterMode(display=False, custom_mapping=_corrections())
+
+
+class Tally(TorchDispatchMode):
+    """Counts what exact_counter() counts, by the same formulas, in half of its time: without telling modules apart.
+
+    For counting whole trainings. total: FLOPs so far, over all times that it was entered.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+        self._formulas: Mapping[Any, Callable[..., int]] = exact_counter().flop_registry
+        self._whole: set[Any] = set()  # operators that are known to consist of no others
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func not in self._whole:
+            with self:
+                found = func.decompose(*args, **kwargs)
+            if found is not NotImplemented:
+                return found
+            self._whole.add(func)
+        found = func(*args, **kwargs)
+        formula = self._formulas.get(func._overloadpacket)
+        if formula is not None:
+            self.total += formula(*args, **kwargs, out_val=found)
+        return found
 
 
 def _corrections() -> dict[Any, Callable[..., int]]:

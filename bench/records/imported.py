@@ -129,23 +129,35 @@ def keep_curves(path: Path, results: Path, scenario: str) -> tuple[Path, pd.Data
     curves = read_curves(path)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem)[:100] or "curves"
     kept = results / scenario / f"{_PREFIX}{stem}.csv"
-    text = curves.to_csv(index=False, lineterminator="\n")
     for other in imported_files(results, scenario):
-        if other == kept and other.read_text(encoding="utf-8") != text:
-            raise RecordError(f"{kept}: holds other curves. Remove it first, or give {path} another name.")
-        both = sorted(set(read_curves(other)["strategy"]) & set(curves["strategy"])) if other != kept else []
-        if both:
-            raise RecordError(
-                f"{other}: has curves of {both[0]} already. Remove it, or give the strategy another name in {path}."
-            )
+        why = conflict(read_curves(other), curves, same_file=other == kept)
+        if why:
+            raise RecordError(f"{other}: {why}. Remove it first, or change its name or its strategy's in {path}.")
     make_folder(kept.parent)
-    write_text(kept, text)
+    write_text(kept, curves_text(curves))
     return kept, curves
 
 
-def imported_files(results: Path, scenario: str) -> list[Path]:
-    """Return the files of curves that were imported for a scenario, sorted."""
-    return sorted((results / scenario).glob(f"{_PREFIX}*.csv"))
+def conflict(one: pd.DataFrame, other: pd.DataFrame, *, same_file: bool) -> str | None:
+    """Return why two files' curves cannot lie beside each other, as something that the first one has; None if they can.
+
+    same_file: whether they have the same name, and so must be the same.
+    """
+    if same_file:
+        return None if curves_text(one) == curves_text(other) else "holds other curves"
+    both = sorted(set(one["strategy"]) & set(other["strategy"]))
+    return f"has curves of {both[0]} already" if both else None
+
+
+def curves_text(curves: pd.DataFrame) -> str:
+    """Return curves as the text of the file that keeps them."""
+    return curves.to_csv(index=False, lineterminator="\n")
+
+
+def imported_files(results: Path, scenario: str | None = None) -> list[Path]:
+    """Return the files of curves that were imported for a scenario, or for any, sorted."""
+    name = f"{_PREFIX}*.csv"
+    return sorted((results / scenario).glob(name) if scenario else results.glob(f"*/{name}"))
 
 
 def imported_curves(results: Path, scenario: str) -> pd.DataFrame | None:

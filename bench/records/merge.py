@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from bench.errors import RecordError
 from bench.files import make_folder, write_atomically
+from bench.records.imported import conflict, imported_files, read_curves
 from bench.records.listing import EVALS, TRIAL, list_records
 from bench.records.schema import TrialRecord
 from bench.records.store import evaluations_complete, read_evals, read_trial
@@ -17,16 +18,16 @@ from bench.records.store import evaluations_complete, read_evals, read_trial
 _MEASURED = ("seconds", "joules", "load_average", "gpu_use", "gpu_short_share", "unaccounted_share", "sittings")
 _SHOWN = 5  # conflicts in one message
 
-Outcome = Literal["copied", "replaced", "equal", "unfinished"]
+Outcome = Literal["copied", "replaced", "equal", "unfinished", "curves copied", "curves equal"]
 
 
 @dataclass(frozen=True)
 class Merged:
-    """What became of one trial of a source.
+    """What became of one trial of a source, or of a file of imported curves.
 
-    trial: its folder, relative to the results. outcome: "copied"; "replaced", if the target had begun the same trial and not
-    finished it; "equal", if the target has a finished record that learned and counted the same, which stays; "unfinished", if the
-    source has not finished it, and it was left where it is.
+    trial: its folder or file, relative to the results. outcome: "copied"; "replaced", if the target had begun the same trial
+    and not finished it; "equal", if the target has a finished record that learned and counted the same, which stays;
+    "unfinished", if the source has not finished it, and it was left where it is; of a file, "curves copied" or "curves equal".
     """
 
     trial: str
@@ -35,12 +36,12 @@ class Merged:
 
 
 def merge(sources: Sequence[Path], target: Path) -> list[Merged]:
-    """Copy the finished trials of several folders of records into another one, in the order of the sources.
+    """Copy the finished trials and imported curves of several folders of records into another one, in the order of the sources.
 
     A trial that exists already must have learned and counted the same, and all trials of a scenario and of a strategy must be
-    of the same content. Everything is read and compared before anything is written; a trial appears whole or not at all. target:
-    created if it does not exist. Raises RecordError naming the conflicts, or
-    where a record cannot be read, and WriteError where one cannot be written.
+    of the same content; so must files of curves, of which no two of a scenario may have a strategy in common. Everything is read
+    and compared before anything is written; a trial appears whole or not at all. target: created if it does not exist. Raises
+    RecordError naming the conflicts, or where a record cannot be read, and WriteError where one cannot be written.
     """
     for source in sources:
         if not source.is_dir():
@@ -54,6 +55,7 @@ def merge(sources: Sequence[Path], target: Path) -> list[Merged]:
     for name, (_, record) in have.items():
         contents.add(name, record, target)
     found, copies, conflicts = [], {}, []
+    curves = _Curves(target)
     for source in sources:
         for name, record in _records(source):
             if not _ended(source / name, record):
@@ -77,6 +79,8 @@ def merge(sources: Sequence[Path], target: Path) -> list[Merged]:
             found.append(Merged(name, source, outcome))
             have[name] = (source, record)
             copies[name] = source
+        found += curves.add(source)
+    conflicts += curves.conflicts
     if conflicts:
         more = f" (and {len(conflicts) - _SHOWN} more)" if len(conflicts) > _SHOWN else ""
         raise RecordError(
@@ -84,7 +88,39 @@ def merge(sources: Sequence[Path], target: Path) -> list[Merged]:
         )
     for name, source in copies.items():
         _copy(source / name, target / name)
+    for path, place in curves.copies:
+        make_folder(place.parent)
+        write_atomically(place, path.read_bytes())
     return found
+
+
+class _Curves:
+    """The files of imported curves in a target, and those that are to be copied into it."""
+
+    def __init__(self, target: Path) -> None:
+        self.copies: list[tuple[Path, Path]] = []
+        self.conflicts: list[str] = []
+        self._target = target
+        self._have = {path.relative_to(target): (path, read_curves(path)) for path in imported_files(target)}
+
+    def add(self, source: Path) -> list[Merged]:
+        """Return what becomes of a source's files; what they have against others goes to the conflicts, in words."""
+        found = []
+        for path in imported_files(source):
+            name, mine = path.relative_to(source), read_curves(path)
+            beside = [(place == name, *its) for place, its in self._have.items() if place.parent == name.parent]
+            whys = [
+                f"{path}: {other} {why}" for same, other, its in beside if (why := conflict(its, mine, same_file=same))
+            ]
+            if whys:
+                self.conflicts.append(whys[0])
+                continue
+            known = name in self._have
+            if not known:
+                self._have[name] = (path, mine)
+                self.copies.append((path, self._target / name))
+            found.append(Merged(name.as_posix(), source, "curves equal" if known else "curves copied"))
+        return found
 
 
 class _Contents:

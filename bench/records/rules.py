@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from bench.catalog import REFERENCE, TUNING_FROM
 from bench.errors import RecordError
-from bench.records.imported import read_curves
+from bench.records.imported import imported_files, read_curves
 from bench.records.listing import list_records, require_results
 from bench.records.published import PublishedTargets
 from bench.records.schema import POWER_DISAGREEMENT, UNACCOUNTED_SECONDS, UNACCOUNTED_SHARE, EvalRow, TrialRecord
@@ -69,7 +69,7 @@ def check_results(results: Path, guards: Mapping[str, RowRule] | None = None) ->
         needed = trial.published is not None and trial.row[1:3] == (REFERENCE, 1.0)
         rows[trial.row].append(trial if needed else replace(trial, evals=[]))
         count += 1
-    for path in sorted(results.glob("*/imported-*.csv")):
+    for path in imported_files(results):
         try:
             read_curves(path)
         except RecordError as cause:

@@ -106,14 +106,21 @@ def wrapped(text: str, width: int | None) -> list[str]:
 
 def markdown(cells: Cells) -> str:
     """Return the whole table as Markdown."""
-    lines = [
-        "| " + " | ".join(column.heading for column in cells.columns) + " |",
-        "|" + "|".join(" --- " if column.left else " ---: " for column in cells.columns) + "|",
-        *("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells.rows),
-    ]
     first, *more = cells.heading.split("\n")
     below = ["  \n".join(more)] if more else []
-    return "\n".join([f"**{first}**", "", *below, "", *lines, "", *(f"{note}  " for note in cells.notes)]) + "\n"
+    notes = (f"{note}  " for note in cells.notes)
+    return "\n".join([f"**{first}**", "", *below, "", markdown_table(cells), "", *notes]) + "\n"
+
+
+def markdown_table(cells: Cells) -> str:
+    """Return the table alone, without heading and notes, as Markdown."""
+    return "\n".join(
+        [
+            "| " + " | ".join(column.heading for column in cells.columns) + " |",
+            "|" + "|".join(" --- " if column.left else " ---: " for column in cells.columns) + "|",
+            *("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells.rows),
+        ]
+    )
 
 
 def html_table(cells: Cells) -> str:

@@ -1,4 +1,4 @@
-"""A strategy without those of its pieces that cannot run for a scenario: for bench update, which is to answer in any case."""
+"""What of a strategy cannot run for a scenario: refused before anything is trained, or left out, for bench update."""
 
 from __future__ import annotations
 
@@ -70,6 +70,24 @@ def able(
         return entrant, None
     runs = vary(entrant, changed)
     return runs, LeftOut(entrant.name, runs.name, tuple(why))
+
+
+def require_freezing(
+    entrant: Entrant, scenario: Scenario, image_shape: tuple[int, int, int], classes: int, steps: int
+) -> None:
+    """Raise StrategyError for a strategy whose stages cannot be frozen as it asks, before its trial finds it.
+
+    The arguments are those of able().
+    """
+    freezing = entrant.strategy.freezing
+    if freezing == NoFreezing():
+        return
+    images = Augmented(augmentation(scenario.training), image_shape)
+    try:
+        plan_phases(freezing, steps, _model(scenario, image_shape, classes), images, StepFlops(0, 0), compiled=False)
+    except _CANNOT as cause:
+        said = (str(cause).splitlines() or [type(cause).__name__])[0]
+        raise StrategyError(f"{entrant.name}: {said}") from cause
 
 
 def _model(scenario: Scenario, image_shape: tuple[int, int, int], classes: int) -> Parts:

@@ -91,12 +91,13 @@ def _counts(
 
 @contextmanager
 def _measuring(model: nn.Module, heads: Sequence[nn.Module], precision: str, device: torch.device) -> Iterator[None]:
-    """Let a model predict, without gradients and its heads in float32; then restore its mode."""
-    training = model.training
+    """Let a model predict, without gradients and its heads in float32; then restore the mode of each of its parts."""
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     with torch.inference_mode(), autocast(device, precision), _in_float32(heads, device):
         yield
-    model.train(training)
+    for module, training in modes:
+        module.training = training
 
 
 @contextmanager

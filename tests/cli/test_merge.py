@@ -112,3 +112,32 @@ def test_a_source_that_is_no_folder_or_the_target_itself_is_one_line(parts: tupl
         bench("merge", tmp_path / "nowhere", "--results", parts[0])
     )
     assert "found as source and as target" in refused(bench("merge", parts[0], "--results", parts[0]))
+
+
+def test_imported_curves_come_along_and_must_not_differ(parts: tuple[Path, Path], tmp_path: Path):
+    head, whole = "step,cost,accuracy,seed,strategy\n", tmp_path / "whole"
+    mine, other = parts[0] / NAME / "imported-mine.csv", parts[1] / NAME / "imported-other.csv"
+    mine.write_text(f"{head}1,2.0,0.5,0,mine\n")
+    other.write_text(f"{head}1,2.0,0.6,0,other\n")
+    done = bench("merge", *parts, "--results", whole)
+    assert done.stdout.splitlines() == [
+        f"{parts[0]}: 6 copied, 1 of imported curves copied",
+        f"{parts[1]}: 3 copied, 3 there already, equal, 1 of imported curves copied",
+    ]
+    assert (whole / NAME / mine.name).read_bytes() == mine.read_bytes()
+    assert (whole / NAME / other.name).read_bytes() == other.read_bytes()
+    again = bench("merge", parts[0], "--results", whole)
+    assert again.stdout.strip() == f"{parts[0]}: 6 there already, equal, 1 of imported curves there already, equal"
+    shown = bench("leaderboard", "--results", whole, "--format", "csv").stdout
+    assert "mine (imported, not audited)" in shown
+    before = files(whole)
+    mine.write_text(f"{head}1,2.0,0.7,0,mine\n")
+    line = refused(bench("merge", parts[0], "--results", whole))
+    assert f"{mine}: {whole / NAME / mine.name} holds other curves. Nothing was copied." in line
+    mine.unlink()
+    clash = parts[0] / NAME / "imported-more.csv"
+    clash.write_text(f"{head}1,2.0,0.7,0,other\n")
+    assert f"{whole / NAME / other.name} has curves of other already. Nothing" in refused(
+        bench("merge", parts[0], "--results", whole)
+    )
+    assert files(whole) == before

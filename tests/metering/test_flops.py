@@ -9,7 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from bench.errors import MeterError
 from bench.metering import flops
 from bench.metering.flops import count_flops, count_layers
-from bench.metering.formulas import exact_counter
+from bench.metering.formulas import Tally, exact_counter
 from bench.models import build_model
 
 # He et al.'s ResNet-18 with a CIFAR stem and ten classes at 3 x 32 x 32, by layer, in multiply-adds:
@@ -206,3 +206,21 @@ def test_counters_that_disagree_are_an_error(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(flops, "_attention", lambda inputs, outputs: 0)
     with pytest.raises(MeterError, match=r"Attending: forward FLOPs differ: .* Furthest apart at encoder\.self_attn"):
         count_flops(Attending(), (3, 2, 2))
+
+
+@pytest.mark.parametrize("name", ["resnet8-narrow", "vit-tiny"])
+def test_a_tally_is_what_the_counter_counts_in_training_and_in_evaluation(name: str):
+    model, images = build_model(name, 3, 10, 0, "update", 32), torch.zeros(2, 3, 32, 32)
+
+    def work() -> None:
+        model(images).sum().backward()
+        with torch.inference_mode():
+            model(images)
+
+    tally = Tally()
+    for _ in range(2):
+        with tally:
+            work()
+    with exact_counter() as counter:
+        work()
+    assert tally.total == 2 * counter.get_total_flops() > 0

@@ -91,3 +91,16 @@ def test_the_record_is_of_what_ran_and_bench_run_refuses_it(tmp_path: Path):
     verdict = json.loads((tmp_path / "up" / "verdict.json").read_text())
     assert [(each["asked"], each["runs"]) for each in verdict["left_out"]] == [("four-aspects", runs)]
     assert "no learning speeds" in verdict["left_out"][0]["why"][0]
+
+
+def test_frozen_stages_that_cannot_be_kept_are_refused_before_anything_is_trained(tmp_path: Path):
+    asked = strategy("naive", freezing=FreezeStages(("body",)))
+    places = {"results": tmp_path / "runs", "cache": tmp_path / "cache", "data_root": tmp_path / "data"}
+    said = (
+        r"naive\[freezing=.*\]: freezing: body returns features of shape \(32,\), .*Set freezing\.features=recomputed"
+    )
+    with pytest.raises(StrategyError, match=said):
+        bench.plan(scenario("resnet8-narrow"), ["scratch", asked], seeds=[0], device="cpu", **places)
+    assert not list(tmp_path.iterdir())
+    again = strategy("naive", freezing=FreezeStages(("body",), features="recomputed"))
+    assert bench.plan(scenario("resnet8-narrow"), [again], seeds=[0], device="cpu", **places)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from bench.analysis.ranking.below import joined, put_below
 from bench.analysis.ranking.leaderboard import leaderboard, require_scratch
 from bench.catalog import REFERENCE
 
@@ -68,12 +69,6 @@ def with_imported(
         validation_accuracy=curves["accuracy"],
     )
     plain = evals.astype({name: "object" for name in ("scenario", "strategy") if name in evals})
-    every = leaderboard(_joined(trials, more_trials), _joined(plain, more_evals), currency=currency, share=share)
-    added = every[every["strategy"].isin(set(curves["strategy"]))].assign(rank=pd.NA, imported=True)  # pyright: ignore[reportArgumentType]
-    own = rows.assign(imported=False)
-    return _joined(own, added[[name for name in added if name in own]]).astype({"rank": "Int64"})
-
-
-def _joined(above: pd.DataFrame, below: pd.DataFrame) -> pd.DataFrame:
-    """Return both together, with the columns of the upper one; those that the lower one lacks are empty there."""
-    return pd.concat([above, below.reindex(columns=above.columns).astype(object)], ignore_index=True).infer_objects()
+    every = leaderboard(joined(trials, more_trials), joined(plain, more_evals), currency=currency, share=share)
+    added = every[every["strategy"].isin(set(curves["strategy"]))]
+    return put_below(rows, added, "imported", own=False, below=True)

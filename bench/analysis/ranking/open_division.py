@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from bench.analysis.ranking.below import put_below
 from bench.analysis.ranking.leaderboard import by_strategy, leaderboard
 from bench.catalog import REFERENCE
 
@@ -40,11 +41,8 @@ def with_open(
                 name for name in map(str, row) if name.startswith(("value_", "relation_", "low_", "high_", "bracket_"))
             ]
             row = row.assign(**dict.fromkeys(ratios), **{f"note_{currency}": NO_REFERENCE})
-        added.append(row.assign(strategy=strategy, title=mine["title"].iloc[0], horizon=horizon, rank=pd.NA))  # pyright: ignore[reportArgumentType]
-    below = pd.concat(added, ignore_index=True).reindex(columns=rows.columns).astype(object).assign(division="open")
-    return (
-        pd.concat([rows.assign(division="closed"), below], ignore_index=True).infer_objects().astype({"rank": "Int64"})
-    )
+        added.append(row.assign(strategy=strategy, title=mine["title"].iloc[0], horizon=horizon))
+    return put_below(rows, pd.concat(added, ignore_index=True), "division", own="closed", below="open")
 
 
 def _renamed(frame: pd.DataFrame, kept: dict[tuple[str, float], tuple[str, float]]) -> pd.DataFrame:
