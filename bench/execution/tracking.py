@@ -451,7 +451,7 @@ def tracking(
         scenario.hash(),
         digest({key: value for key, value in content.items() if key != "packages"}),
         TRAINING_VERSION,
-        run._data_hash,
+        run.data_hash,
     )
     folder = trial_folder(
         run._results, scenario.name, f"{OPEN}{name}", horizon, seed, 1 if scenario.updates > 1 else None
