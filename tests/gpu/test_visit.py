@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -173,9 +174,13 @@ def test_a_run_that_is_out_of_time_is_stopped_and_still_packs_what_there_is(
     monkeypatch.setattr(visit.Visit, "_doctor", lambda self, limit: "not now")
     monkeypatch.setattr(visit, "_wait", wait_until_it_trains)
     monkeypatch.setattr(visit, "_STOP_SECONDS", 600.0)
+    heeded = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
     words = ["run", "--work", received, "--out", tmp_path / "out", "--skip-tests", "--skip-throughput", "--speed", ""]
     words += ["--device", "cpu", "--scenario", endless, "--strategy", "scratch", "--seeds", "0", "--seconds", 600]
-    assert visit.main([str(word) for word in words]) == 0
+    try:
+        assert visit.main([str(word) for word in words]) == 0
+    finally:
+        signal.signal(signal.SIGINT, heeded)
     assert "The same command resumes" in (tmp_path / "out" / "run.log").read_text()
     with tarfile.open(tmp_path / "out" / "results.tgz") as archive:
         assert not [name for name in archive.getnames() if "endless" in name]
