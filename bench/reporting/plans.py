@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from bench.data.sources.counts import expected_size
 from bench.records.schema import TrialRecord
 from bench.reporting.layout import Cells, Column
-from bench.reporting.numbers import counted
 from bench.scenario import Scenario, Stage
 
 if TYPE_CHECKING:  # needs torch, and `bench list` starts without
@@ -108,6 +107,8 @@ def plan_cells(scenario: Scenario, plan: Plan) -> Cells:
 
 def graph_cells(graph: Graph, jobs: int) -> Cells:
     """Return a graph of jobs in words: how many of each kind there are, what is done already, and what the rest costs."""
+    from bench.reporting.numbers import counted  # which loads pandas; bench list does without
+
     columns = (
         Column("scenario", "scenario", left=True),
         Column("kind", "kind", left=True),
