@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import time
@@ -37,6 +38,19 @@ _LARGEST_ARRAY = 1000  # Slurm's own limit, MaxArraySize, is 1001 unless a clust
 _POLL_SECONDS, _POLL_SECONDS_EACH = 0.5, 0.002  # a look at a job is a look at the file system
 # Before a job's time ends, for its last step and its checkpoint.
 _SIGNAL_SECONDS = 120
+_LOG_LEVEL = "SUBMITIT_LOG_LEVEL"
+
+
+def _submitit() -> Any:
+    """Import submitit, and keep it from setting up logging, which closes every handler that this process has."""
+    before = os.environ.get(_LOG_LEVEL)
+    os.environ[_LOG_LEVEL] = "NOCONFIG"
+    try:
+        return extra_package(("submitit",), "slurm", "--executor slurm")
+    finally:
+        os.environ.pop(_LOG_LEVEL)
+        if before is not None:  # tasks inherit it
+            os.environ[_LOG_LEVEL] = before
 
 
 class Slurm:
@@ -50,7 +64,7 @@ class Slurm:
         cluster: "slurm", or submitit's own stand-ins for one, "local" in processes here and "debug" in this one.
         Raises BenchError if submitit or Slurm is not there.
         """
-        submitit = extra_package(("submitit",), "slurm", "--executor slurm")
+        submitit = _submitit()
         cluster = options.get("cluster", "slurm")
         if cluster not in CLUSTERS:
             raise DeviceError(f"--with cluster={cluster}: expected one of {', '.join(CLUSTERS)}. Change it.")
@@ -142,5 +156,5 @@ class Task:
 
     def checkpoint(self) -> Any:
         """Return what submitit submits again."""
-        submitit = extra_package(("submitit",), "slurm", "--executor slurm")
+        submitit = _submitit()
         return submitit.helpers.DelayedSubmission(self)

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +22,20 @@ from tests.execution.test_local import BASELINES, Log
 from tests.execution.test_side_by_side import learned
 from tests.held import Gate
 
+ROOT = Path(__file__).resolve().parents[2]
+
+# Not pytest.importorskip, which would import it as it likes to be: with logging set up.
+needs_submitit = pytest.mark.skipif(
+    find_spec("submitit") is None, reason="submitit is not installed: pip install 'compute-to-accuracy[slurm]'"
+)
+
+
+@needs_submitit
+def test_submitit_leaves_the_logging_of_others_alone(tmp_path: Path):
+    code = "import logging; from bench.execution.on_slurm import _submitit; mine = logging.FileHandler('mine.log');"
+    code += "_submitit(); import submitit; assert mine.stream is not None"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
 
 def test_without_submitit_or_slurm_it_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     place = place_of(tmp_path / "here")
@@ -36,8 +52,8 @@ def test_without_submitit_or_slurm_it_is_one_line(tmp_path: Path, monkeypatch: p
         Slurm(place, None, {"cluster": "other"}, Log())
 
 
+@needs_submitit
 def test_a_task_of_submitit_learns_what_one_run_learns(tmp_path: Path):
-    pytest.importorskip("submitit", reason="submitit is not installed: pip install 'compute-to-accuracy[slurm]'")
     graph = graph_of([(run_at(tmp_path / "apart", BASELINES[:2]), None)], (0,))
     executor = Slurm(place_of(tmp_path / "apart"), None, {"cluster": "debug"}, Log())
     drive(graph, executor, Log(), retries=0).require_all_ran(3)
@@ -45,8 +61,8 @@ def test_a_task_of_submitit_learns_what_one_run_learns(tmp_path: Path):
     assert learned(tmp_path / "apart" / "results") == learned(tmp_path / "whole" / "results")
 
 
+@needs_submitit
 def test_a_task_whose_time_ends_is_queued_again_and_resumes(tmp_path: Path):
-    pytest.importorskip("submitit", reason="submitit is not installed: pip install 'compute-to-accuracy[slurm]'")
     gate = Gate(tmp_path, after=10)
     entrants = [load_strategy(gate.strategy)]
     graph = graph_of([(run_at(tmp_path / "apart", entrants), None)], (0,))
@@ -78,9 +94,9 @@ def test_a_task_whose_time_ends_is_queued_again_and_resumes(tmp_path: Path):
     assert learned(tmp_path / "apart" / "results") == learned(tmp_path / "whole" / "results")
 
 
+@needs_submitit
 def test_what_slurm_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """sbatch as Slurm has it, for a partition that is not there."""
-    pytest.importorskip("submitit", reason="submitit is not installed: pip install 'compute-to-accuracy[slurm]'")
     for name in ("srun", "sacct", "sbatch"):
         path = tmp_path / "bin" / name
         path.parent.mkdir(exist_ok=True)

@@ -66,7 +66,7 @@ def test_every_row_has_the_commands_that_reproduce_it_and_bench_run_accepts_them
         assert [params["strategies"] for params in asked][-1] == ((name if name == "scratch" else f"./{name}.py"),)
         assert asked[0]["strategies"] == ("scratch",)
         assert asked[-1]["horizons"] == (horizon,)
-        assert all(params["seeds"] == (0, 1, 2) and params["scenario"] == "./made-up.toml" for params in asked)
+        assert all(params["seeds"] == (0, 1, 2) and params["scenarios"] == ("./made-up.toml",) for params in asked)
 
 
 def test_shipped_strategies_are_given_by_name_and_a_users_own_by_file():
