@@ -179,7 +179,8 @@ _HEARS = "import signal; [signal.signal(each, signal.SIG_DFL) for each in (2, 15
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+# SIGTERM and SIGHUP go the way of SIGINT (bench.interrupts); tests/cli/test_signals.py has them for one process.
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL])
 def test_however_a_run_is_stopped_no_process_stays_and_the_same_command_resumes(by: signal.Signals, tmp_path: Path):
     scenario, mark = tmp_path / "short.toml", f"BENCH_TEST_{tmp_path.parent.name}_{tmp_path.name}"
     text = (shipped_folder("scenarios") / "digits-7-3.toml").read_text()
