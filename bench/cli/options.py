@@ -18,14 +18,13 @@ if TYPE_CHECKING:
     from bench.api.named import ScenarioLike
     from bench.api.plans import Plan
     from bench.api.sweeps import Sweep
-    from bench.data.feed.streaming import Residence
     from bench.scenario import Scenario
     from bench.strategies.notation import Setting
     from bench.strategies.strategy import Entrant
-    from bench.training.step import StepChoice
 
 MOST_SEEDS = 1000
 Command = TypeVar("Command", bound=Callable[..., Any])
+Planned = TypeVar("Planned", "Plan", "Sweep")
 
 
 class Seeds(click.ParamType):
@@ -307,83 +306,35 @@ def entrants_of(
     return strategies_for(strategies, (*settings, *grids), horizons)
 
 
-def sweep_of(
-    entrants: list[Entrant],
-    *,
-    scenarios: list[Scenario],
-    seeds: tuple[int, ...],
-    device: str,
-    data_root: Path,
-    results: Path,
-    cache: Path,
-    compiled: bool | None,
-    step: StepChoice,
-    threads: int | None,
-    images: Residence = "auto",
-    timed: bool = False,
-    **others: Any,
-) -> Sweep:
+# Those of a command's options that plan() and sweep() take under the same name.
+_PLANNED = ("results", "device", "data_root", "cache", "compiled", "step", "threads", "images", "fresh", "timed")
+
+
+def sweep_of(entrants: list[Entrant], *, scenarios: list[Scenario], seeds: tuple[int, ...], **options: Any) -> Sweep:
     """Return the graph of jobs that these options ask for, and say what it goes without.
 
     Raises a BenchError for what can be known to be wrong.
     """
     from bench.api.sweeps import sweep
 
-    found = sweep(
-        scenarios,
-        entrants,
-        seeds,
-        results=results,
-        device=device,
-        data_root=data_root,
-        cache=cache,
-        compiled=compiled,
-        step=step,
-        threads=threads,
-        images=images,
-        timed=timed,
-    )
-    for note in found.notes:
-        click.echo(f"bench: {note}", err=True)
-    return found
+    return _noted(sweep(scenarios, entrants, seeds, **_planned(options)))
 
 
-def plan_of(
-    entrants: list[Entrant],
-    *,
-    scenario: ScenarioLike,
-    seeds: tuple[int, ...],
-    device: str,
-    data_root: Path,
-    results: Path,
-    cache: Path,
-    compiled: bool | None,
-    step: StepChoice,
-    threads: int | None,
-    images: Residence = "auto",
-    fresh: bool = False,
-    **others: Any,
-) -> Plan:
+def plan_of(entrants: list[Entrant], *, scenario: ScenarioLike, seeds: tuple[int, ...], **options: Any) -> Plan:
     """Return the plan that these options ask for, and say what it goes without.
 
     Raises a BenchError for what can be known to be wrong.
     """
     from bench.api.plans import plan
 
-    planned = plan(
-        scenario,
-        entrants,
-        seeds,
-        results=results,
-        device=device,
-        data_root=data_root,
-        cache=cache,
-        compiled=compiled,
-        step=step,
-        threads=threads,
-        images=images,
-        fresh=fresh,
-    )
-    for note in planned.notes:
+    return _noted(plan(scenario, entrants, seeds, **_planned(options)))
+
+
+def _planned(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in _PLANNED if name in options}
+
+
+def _noted(found: Planned) -> Planned:
+    for note in found.notes:
         click.echo(f"bench: {note}", err=True)
-    return planned
+    return found
