@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.data.feed.augment import Augmentation, PaddedCrop
+from bench.data.feed.augment import Augmentation, PaddedCrop, mirrored
 from bench.data.feed.streaming import StreamedPixels
 from bench.streams import torch_stream
 
@@ -118,8 +118,7 @@ class TrainingImages:
             _, height, width = self.image_shape
             before = 0 if padded else self.augmentation.padding
             raw = raw if padded else raw[:, before : before + height, before : before + width]
-        raw = raw.permute(0, 3, 1, 2)
-        return self.normalize(torch.where(flips.view(-1, 1, 1, 1), raw.flip(3), raw))
+        return self.normalize(mirrored(raw.permute(0, 3, 1, 2), flips))
 
     def plain(self, indices: Tensor) -> Tensor:
         """Return images without augmentation, normalized, as `batch` does."""
