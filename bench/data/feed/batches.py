@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
@@ -11,6 +12,11 @@ from torch import Tensor
 from bench.data.feed.augment import Augmentation, PaddedCrop, mirrored
 from bench.data.feed.streaming import StreamedPixels
 from bench.streams import torch_stream
+
+# Batches that are cut at once take at most so much, in float32, and each begins at a multiple of so much: with other alignments,
+# libraries may add up in another order.
+_BYTES_AT_ONCE = 1 << 22
+_ALIGNED_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,16 @@ class TrainingImages:
             return self.normalize(self.augmentation.choose(self._windows, indices, *drawn))
         raw = self._pixels.take(indices) if isinstance(self._pixels, StreamedPixels) else self._pixels[indices]
         return self.normalize(self.augmentation.cut(raw, *drawn))
+
+    def at_once(self, size: int) -> int:
+        """Return how many batches of `size` images are best cut at once: several if they are small, and views, and on a CPU.
+
+        There, a small batch's operators cost more than their work does: the network has pushed their code out of the caches.
+        """
+        each = 4 * size * prod(self.image_shape)
+        if self.device.type != "cpu" or self._windows is None or each % _ALIGNED_BYTES:
+            return 1
+        return max(1, _BYTES_AT_ONCE // each)
 
     def whole(self, indices: Tensor, flips: Tensor, padded: bool) -> Tensor:
         """Return whole images, normalized: float32 (batch, channels, height, width), with 2 * padding more if padded.
