@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -43,7 +42,7 @@ def shorten(scenario: Scenario, *, points: int = 4, **training: object) -> Scena
 @pytest.fixture(autouse=True)
 def checkpoint_at_each_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Interrupted trials resume from their last evaluation, however short they are."""
-    monkeypatch.setattr(trial, "SAVING_SHARE", math.inf)
+    monkeypatch.setattr(trial, "CHECKPOINT_SECONDS", 0.0)
 
 
 @pytest.fixture(autouse=True)

@@ -39,7 +39,7 @@ from bench.training.batching import BatchOrder
 from bench.training.counted import count_built
 from bench.training.device import autocast
 from bench.training.draws import LentGenerators
-from bench.training.evaluate import measure
+from bench.training.evaluate import Evaluation
 from bench.training.gradients import mean_gradient
 from bench.training.grid import scratch_steps, trial_steps
 from bench.training.heads import body_before_head, fit_head
@@ -196,6 +196,9 @@ class Learner:
         self._optimizers = [self._new_optimizer(names) for names in self._trained]
         self._recorder = recorder
         self._recorded: dict[int, RecordedStep] = {}
+        self._evaluation = Evaluation(
+            self._model, self._heads, update.classes, self._training.precision, device, recorder
+        )
         self._stream = lambda *names: torch_stream(spec.stream_seed, "strategy", *names)
         if self._hooks is not None:
             with self._pretending():
@@ -298,9 +301,7 @@ class Learner:
                 self._warm_up(number, batch)
                 if self._recorder is not None:
                     self._recorded[number] = RecordedStep(partial(self._step, number), batch, self._recorder)
-            self._model.eval()
-            with torch.inference_mode(), autocast(self._device, self._training.precision):
-                self._model(self._made_up(self._update.train.image_shape)[0])
+            self._evaluation.prepare([self._update.validation, self._update.test])
 
     @contextmanager
     def _pretending(self) -> Iterator[None]:
@@ -584,11 +585,9 @@ class Learner:
         """Measure accuracy over all, old and new images, named as in a record's evaluation."""
         found: dict[str, float | None] = {}
         parts = {"validation": self._update.validation, **({"test": self._update.test} if with_test else {})}
-        for part, images in parts.items():
-            with self._average.in_place():
-                accuracy = measure(
-                    self._model, self._heads, images, self._update.classes, self._training.precision, self._device
-                )
+        with self._average.in_place():
+            measured = self._evaluation(list(parts.values()))
+        for (part, images), accuracy in zip(parts.items(), measured, strict=True):
             self.ledger.charge_evaluation(len(images))
             found[f"{part}_accuracy"] = accuracy.all
             apart = self._update.new_is_apart
