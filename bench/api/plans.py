@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bench.api.named import load_scenario, seeds_for, strategies_for
 from bench.catalog import BASELINES, TUNING_FROM
 from bench.errors import BenchError, DataError
+from bench.files import local_folder
 from bench.places import LOGS, RUNS, cache_folder, data_folder
 
 if TYPE_CHECKING:
@@ -159,6 +160,7 @@ def plan(
 
     asked, entrants, numbers = load_scenario(scenario), strategies_for(strategies), seeds_for(seeds)
     _check_options(images, compiled, threads, fresh)
+    folder = local_folder(results, "--results")
     options = {
         "device": device,
         "data_root": data_root,
@@ -173,7 +175,7 @@ def plan(
         numbers,
         device=device,
         data_root=data_folder() if data_root is None else Path(data_root),
-        results=Path(results),
+        results=folder,
         cache=cache_folder() if cache is None else Path(cache),
         compiled=compiled,
         step=step,
@@ -184,7 +186,7 @@ def plan(
         adapt=adapt,
     )
     options |= {"images": images, "fresh": fresh, "models": models}
-    return Plan(asked, local.entrants, numbers, Path(results), options, local)
+    return Plan(asked, local.entrants, numbers, folder, options, local)
 
 
 def run(

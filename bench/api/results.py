@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench.api.named import recorded_name, scenario_in_results
 from bench.errors import RecordError
+from bench.files import is_address
 from bench.places import REPORTS, RUNS
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def load_results(
     columns: Sequence[str] | None = None,
     tell: Callable[[str], object] | None = None,
 ) -> Results:
-    """Return the records of a folder, as a command would read them.
+    """Return the records of a folder, as a command would read them; or those at an address such as "s3://bucket/folder".
 
     published: add the records that come with bench, of every strategy and horizon that the folder does not have itself; they are
     marked in tables. The folder need not exist then. seeds: "scored", those below 100; "tuning", those from 100 on, which never
@@ -52,10 +53,11 @@ def load_results(
     """
     from bench.catalog import shipped_folder
     from bench.records.collect import add_shipped, collect
+    from bench.records.remote import folder_of
 
     if seeds not in ("scored", "tuning", "all"):
         raise RecordError(f"seeds {seeds!r}: expected 'scored', 'tuning' or 'all'. Change it.")
-    own = Path(folder)
+    own = folder_of(folder, tell or _silent) if is_address(folder) else Path(folder)
     if published:
         shipped = collect(shipped_folder("results"), columns=columns)
         found = add_shipped(collect(own, tell or _silent, columns) if own.exists() else None, shipped)

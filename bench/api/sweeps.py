@@ -14,6 +14,7 @@ from bench.api.named import load_scenario, seeds_for, strategies_for
 from bench.api.plans import check_number
 from bench.catalog import BASELINES, TUNING_FROM
 from bench.errors import BenchError
+from bench.files import local_folder
 from bench.places import RUNS, cache_folder, data_folder
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def sweep(
     place = Place(
         folder=os.getcwd(),  # noqa: PTH109
         data_root=str(Path(data_root or data_folder()).absolute()),
-        results=str(Path(results).absolute()),
+        results=str(local_folder(results, "--results").absolute()),
         cache=str(Path(cache or cache_folder()).absolute()),
         device=device if ":" in device else chosen.type,
         compiled=compiled,
