@@ -28,10 +28,11 @@ def choose_device(asked: str) -> torch.device:
 
 def check_jobs(jobs: int, device: torch.device) -> None:
     """Raise DeviceError if several trials are to share a GPU: the seconds and joules of each would be those of all."""
-    if jobs > 1 and device.type != "cpu":
+    there = torch.cuda.device_count() if device.type == "cuda" else jobs
+    if jobs > max(1, there):
         raise DeviceError(
-            f"--jobs {jobs}: the device is {device}, expected the CPU, since trials that share a GPU falsify each other's "
-            "seconds. Use --jobs 1, or --device cpu."
+            f"--jobs {jobs}: {there} CUDA devices found, expected one for each job, since trials that share a GPU falsify each "
+            f"other's seconds. Use --jobs {max(1, there)}, or --device cpu."
         )
 
 
