@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from bench.data.feed.streaming import Residence
     from bench.data.files.prepare import Prepared, Progress
     from bench.execution.estimate import Plan as Estimates
+    from bench.execution.jobs import Place
     from bench.execution.listener import Listener
     from bench.execution.local import LocalRun
     from bench.scenario import Scenario
@@ -203,13 +205,16 @@ def run(
 
     The results hold scored seeds only, or, if all of the plan's are for tuning (from 100 on), tuning seeds only. The records, and
     how they continue after an interruption, are those of the command. results: another folder than the plan's.
-    jobs: how many trials run side by side on the CPU, each in a process with the plan's threads, or with one if the plan leaves
-    them open. With as many threads, the results are those of one job, bit for bit; seconds are not compared between the two.
-    A script must call this under `if __name__ == "__main__":`. listener: is told how the run progresses (see
-    bench.execution.listener). log: "tensorboard", "wandb" or "mlflow", told of each evaluation, off the clock; what they keep in
-    files is in log_folder. tell: is given a line if one of these fails; the trials go on.
-    Raises TrialError at the end where any trial failed; the others have run and are recorded. Raises BenchError unless jobs is
-    above 0, and DeviceError for more than one on a GPU.
+    jobs: how many trials run side by side, each in a process of its own: on the CPU with the plan's threads, or with one if the
+    plan leaves them open, or on a GPU of its own. With as many threads, the results are those of one job, bit for bit; seconds
+    are not compared between the two. A trial that fails is then tried once more, and a fresh plan's records are all removed
+    before the first trial begins. A script must call this under `if __name__ == "__main__":`.
+    listener: is told how the run progresses (see bench.execution.listener). log: "tensorboard", "wandb" or "mlflow", told of each
+    evaluation, off the clock; what they keep in files is in log_folder. tell: is given a line if one of these fails; the trials
+    go on.
+    A trial that another process is at work on is waited for. Raises TrialError at the end where any trial failed; the others
+    have run and are recorded. Raises BenchError unless jobs is above 0, DeviceError for more than there are GPUs, and
+    StrategyError for a strategy made in Python that cannot be sent to another process.
     """
     from bench.api.results import load_results
     from bench.execution.listener import Silent
@@ -222,11 +227,61 @@ def run(
         if jobs == 1:
             chosen._local.run(logged)
         else:
-            from bench.execution.side_by_side import run_side_by_side
-
-            run_side_by_side(chosen._local, jobs, logged)
+            _run_in_processes(chosen, jobs, logged)
     which = "tuning" if min(plan.seeds) >= TUNING_FROM else "scored"
     return replace(load_results(chosen.results, seeds=which, tell=lambda line: None), _scenario=plan.scenario.name)
+
+
+def _run_in_processes(plan: Plan, jobs: int, listener: Listener) -> None:
+    from bench.execution.jobs import forget, graph_of
+    from bench.execution.on_processes import Processes
+    from bench.execution.sweep import drive
+    from bench.strategies.texts import as_text_or_pickle
+
+    place = place_for(plan.results, **{name: value for name, value in plan._options.items() if name != "fresh"})
+    plan._local.make_ready()
+    executor = Processes(place, jobs, listener)
+    try:
+        executor.start(sum(trial.due for trial in plan._local.trials))
+        graph = graph_of([(plan._local, None)], plan.seeds, as_text_or_pickle)
+        if plan._options["fresh"]:
+            forget(graph, place)
+    except BaseException:
+        executor.cancel()
+        raise
+    drive(graph, executor, listener, wait=True).require_all_ran(len(graph.due))
+
+
+def place_for(
+    results: str | os.PathLike[str],
+    *,
+    device: str,
+    data_root: str | os.PathLike[str] | None,
+    cache: str | os.PathLike[str] | None,
+    compiled: bool | None,
+    step: StepChoice,
+    threads: int | None,
+    images: Residence,
+    models: str | os.PathLike[str] | None = None,
+) -> Place:
+    """Return where jobs run, for the options of plan(). Raises DeviceError for a missing device, BenchError for an address."""
+    from bench.execution.jobs import Place
+    from bench.training.device import choose_device
+
+    chosen = choose_device(device)
+    return Place(
+        folder=os.getcwd(),  # noqa: PTH109
+        data_root=str(Path(data_root or data_folder()).absolute()),
+        results=str(local_folder(results, "--results").absolute()),
+        cache=str(Path(cache or cache_folder()).absolute()),
+        device=device if ":" in device else chosen.type,
+        compiled=compiled,
+        step=step,
+        threads=threads,
+        images=images,
+        models=None if models is None else str(Path(models).absolute()),
+        words=tuple(sys.argv[1:]),
+    )
 
 
 def prepare(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import chdir
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
@@ -23,6 +23,7 @@ from bench.execution.equal_cost import Expectations
 from bench.execution.estimate import StepCost
 from bench.execution.listener import Listener, Silent
 from bench.execution.local import LocalRun, base_label
+from bench.execution.plan import PlannedTrial
 from bench.files import replacing
 from bench.records.schema import EvalRow, TrialRecord
 from bench.records.store import trial_place
@@ -77,8 +78,8 @@ class Place:
     """Where and with what jobs run, the same for all of a graph: plain values.
 
     folder: the current one, which models of the user's own are relative to. data_root, results, cache: absolute paths, which
-    every machine that runs jobs has to see. device, compiled, step, threads, images: see bench.plan. jobs: how many run side by
-    side, for the record. words: of the command, for the record.
+    every machine that runs jobs has to see. device, compiled, step, threads, images, models: see bench.plan. jobs: how many run
+    side by side, for the record. words: of the command, for the record.
     """
 
     folder: str
@@ -90,6 +91,7 @@ class Place:
     step: StepChoice = "auto"
     threads: int | None = None
     images: Residence = "auto"
+    models: str | None = None
     jobs: int = 1
     words: tuple[str, ...] = ()
 
@@ -183,9 +185,14 @@ def read_graph(path: Path) -> Graph:
     return Graph(tuple(jobs))
 
 
-def graph_of(runs: Iterable[tuple[LocalRun, StepCost | None]], seeds: Sequence[int]) -> Graph:
+def graph_of(
+    runs: Iterable[tuple[LocalRun, StepCost | None]],
+    seeds: Sequence[int],
+    said: Callable[[Entrant], dict[str, Any]] = as_text,
+) -> Graph:
     """Return the graph of several scenarios' runs on these seeds. With what a step of each costs, the jobs have seconds.
 
+    said: how strategies are described, as_text, or as_text_or_pickle for processes of this machine.
     Raises StrategyError for a strategy that cannot be sent elsewhere, RecordError where other trials' records are in the way, and
     ScenarioError for two scenarios of one name: their records would lie in one folder.
     """
@@ -194,13 +201,15 @@ def graph_of(runs: Iterable[tuple[LocalRun, StepCost | None]], seeds: Sequence[i
         name = run.scenario.name
         if name in jobs:
             raise ScenarioError(f"--scenario: two scenarios are called {name}. Name one of them once, or rename it.")
-        jobs[name] = list(_jobs_of(run, seeds, cost))
+        jobs[name] = list(_jobs_of(run, seeds, cost, said))
     return Graph(tuple(chain.from_iterable(jobs.values())))
 
 
-def _jobs_of(run: LocalRun, seeds: Sequence[int], cost: StepCost | None) -> Iterator[Job]:
+def _jobs_of(
+    run: LocalRun, seeds: Sequence[int], cost: StepCost | None, said: Callable[[Entrant], dict[str, Any]]
+) -> Iterator[Job]:
     expected, updates = Expectations(run), range(1, run.scenario.updates + 1)
-    texts = {_name_at(each): as_text(each) for each in run.entrants}
+    texts = {_name_at(each): said(each) for each in run.entrants}
     codes: dict[str, Any] = {}
     for text in texts.values():  # one object for all variants of a strategy
         text["code"] = codes.setdefault(text["plain"], text["code"])
@@ -293,14 +302,27 @@ def run_one(job: Job, place: Place, listener: Listener | None = None) -> str | N
         return None
     if job.kind == "base model":
         return run.of((), [job.seed]).attempt_base(job.seed, told)
-    assert job.strategy is not None
-    one = run.of([_entrant_here(json.dumps(job.strategy, sort_keys=True))], [job.seed])
-    trial = next(trial for trial in one.trials if trial.spec.update == job.update)
+    one, trial = _trial_of(job, run)
     return one.failure_of(trial, told)
 
 
+def forget(graph: Graph, place: Place) -> None:
+    """Remove the records of all trials that are due, so that each runs anew; what another process is at work on stays."""
+    for job in graph.due:
+        if job.kind == "trial":
+            one, trial = _trial_of(job, _run_here(json.dumps(job.scenario, sort_keys=True), place, fresh=True))
+            one.forget(trial)
+
+
+def _trial_of(job: Job, run: LocalRun) -> tuple[LocalRun, PlannedTrial]:
+    assert job.strategy is not None
+    assert job.seed is not None
+    one = run.of([_entrant_here(json.dumps(job.strategy, sort_keys=True))], [job.seed])
+    return one, next(trial for trial in one.trials if trial.spec.update == job.update)
+
+
 @lru_cache(maxsize=2)
-def _run_here(scenario: str, place: Place) -> LocalRun:
+def _run_here(scenario: str, place: Place, fresh: bool = False) -> LocalRun:
     """Return the run of a scenario without its strategies and seeds: its images are read once for many jobs."""
     return LocalRun(
         scenario_from_text(json.loads(scenario)),
@@ -315,6 +337,8 @@ def _run_here(scenario: str, place: Place) -> LocalRun:
         threads=place.threads,
         jobs=place.jobs,
         residence=place.images,
+        fresh=fresh,
+        models=None if place.models is None else Path(place.models),
     )
 
 
