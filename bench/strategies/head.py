@@ -80,7 +80,8 @@ class ClassMeans:
         counts = torch.bincount(labels, minlength=len(weight))
         sums = torch.zeros_like(weight).index_add_(0, labels, features)
         means = sums / counts.clamp(min=1)[:, None]
-        charge(self.expected_flops(*features.shape, len(weight)))
+        images, width = features.shape
+        charge(self.expected_flops(images, width, len(weight)))
         there = counts > 0
         return torch.where(there[:, None], means, weight), torch.where(there, -means.square().sum(1) / 2, bias)
 
@@ -170,7 +171,8 @@ class Logistic:
 
         with torch.enable_grad():
             optimizer.step(loss)
-        charge(calls * _logistic_flops(*features.shape, len(weight)))
+        images, width = features.shape
+        charge(calls * _logistic_flops(images, width, len(weight)))
         with torch.no_grad():
             return (first + moving[:, None] * step) / scale, offset + moving * shift
 
