@@ -77,7 +77,9 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
     tiny: Path,
     folders: list[str],  # noqa: F811
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    monkeypatch.setenv("PATH", "")  # no sbatch
     assert complaint in refused(bench("run", "--scenario", tiny, *_TWO, *folders, *options))
     assert not (tmp_path / "results").exists()
 

@@ -24,6 +24,7 @@ from bench.execution.jobs import (
     read_graph,
     run_one,
     scenario_from_text,
+    scenario_text,
     work,
     work_elsewhere,
 )
@@ -217,7 +218,12 @@ def test_a_job_is_refused_where_it_would_be_another(tmp_path: Path):
     broken = {**scratch.strategy["code"], "modules": {"": ["x.py", "import nowhere_installed", [""]]}}
     with pytest.raises(StrategyError, match=r"^scratch: cannot be made here: ModuleNotFoundError: .*Install here what"):
         from_text({**scratch.strategy, "code": broken})
-    assert not (tmp_path / "here").exists()
+    elsewhere = scenario_text(load_scenario(find_scenario("cifar10-5-5")))
+    ended = work(replace(scratch, scenario=elsewhere), place)  # where nobody has put these images
+    assert (ended.id, ended.outcome) == (scratch.id, "failed")
+    assert "cifar10" in (ended.reason or "")
+    assert str(tmp_path / "here") in (ended.reason or "")
+    assert not (tmp_path / "here" / "results").exists()
 
 
 def test_what_another_process_is_at_work_on_is_skipped(tmp_path: Path):
