@@ -142,6 +142,7 @@ def plan(
     fresh: bool = False,
     models: str | os.PathLike[str] | None = None,
     adapt: bool = False,
+    interleave: bool = False,
 ) -> Plan:
     """Return what would be run. Checks data, strategies and existing records; trains and writes nothing.
 
@@ -150,7 +151,8 @@ def plan(
     on a GPU, and compiled if `compiled` or, where that is None, the scenario says so. threads: of PyTorch on the CPU; None for
     one per core. images: "resident" on the device, "streamed", or "auto". fresh: run finished trials again.
     models: a folder for the weights of each trial that finishes. adapt: run strategies without those of their pieces that cannot
-    run here, see Plan.left_out, instead of raising.
+    run here, see Plan.left_out, instead of raising. interleave: run the strategies of each seed in an order drawn from the seed,
+    so that what changes with time does not meet one of them alone; for one job at a time.
     Raises a BenchError for whatever can be known to be wrong beforehand, such as image files that are not prepared (see prepare).
 
     >>> import bench
@@ -161,7 +163,7 @@ def plan(
     from bench.execution.local import LocalRun
 
     asked, entrants, numbers = load_scenario(scenario), strategies_for(strategies), seeds_for(seeds)
-    _check_options(images, compiled, threads, fresh)
+    _check_options(images, compiled, threads, fresh, interleave)
     folder = local_folder(results, "--results")
     options = {
         "device": device,
@@ -186,8 +188,9 @@ def plan(
         fresh=fresh,
         models=None if models is None else Path(models),
         adapt=adapt,
+        interleave=interleave,
     )
-    options |= {"images": images, "fresh": fresh, "models": models}
+    options |= {"images": images, "fresh": fresh, "models": models, "interleave": interleave}
     return Plan(asked, local.entrants, numbers, folder, options, local)
 
 
@@ -221,6 +224,10 @@ def run(
     from bench.execution.sinks import logging_to, open_sinks
 
     check_number("jobs", jobs)
+    if plan._options["interleave"] and jobs > 1:
+        raise BenchError(
+            f"--interleave: found with --jobs {jobs}, expected 1: it is for one trial at a time. Remove one."
+        )
     sinks = open_sinks(log, Path(log_folder), plan.scenario.name)
     chosen = plan if results is None or Path(results) == plan.results else plan.into(results)
     with logging_to(sinks, listener or Silent(), tell) as logged:
@@ -238,7 +245,9 @@ def _run_in_processes(plan: Plan, jobs: int, listener: Listener) -> None:
     from bench.execution.sweep import drive
     from bench.strategies.texts import as_text_or_pickle
 
-    place = place_for(plan.results, **{name: value for name, value in plan._options.items() if name != "fresh"})
+    place = place_for(
+        plan.results, **{name: plan._options[name] for name in plan._options.keys() - {"fresh", "interleave"}}
+    )
     plan._local.make_ready()
     executor = Processes(place, jobs, listener)
     try:
@@ -311,7 +320,7 @@ def prepare(
     return prepare_images(load_scenario(scenario), root, workers=count, skip_broken=skip_broken, progress=progress)
 
 
-def _check_options(images: object, compiled: object, threads: object, fresh: object) -> None:
+def _check_options(images: object, compiled: object, threads: object, fresh: object, interleave: object) -> None:
     """Raise BenchError for options of another type, which would otherwise count as true."""
     checks = (
         ("images", images, images in ("auto", "resident", "streamed"), "'auto', 'resident' or 'streamed'"),
@@ -323,6 +332,7 @@ def _check_options(images: object, compiled: object, threads: object, fresh: obj
             "a whole number above 0, or None",
         ),
         ("fresh", fresh, isinstance(fresh, bool), "True or False"),
+        ("interleave", interleave, isinstance(interleave, bool), "True or False"),
     )
     for name, value, fine, expected in checks:
         if not fine:

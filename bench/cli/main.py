@@ -103,6 +103,11 @@ def main() -> None:
 @pilot_option
 @click.option("--fresh", is_flag=True, help="Run finished trials again, replacing their records.")
 @click.option(
+    "--interleave",
+    is_flag=True,
+    help="Run each seed's strategies in an order drawn from the seed, so that a drift of the machine hits all alike.",
+)
+@click.option(
     "--log",
     type=click.Choice(["tensorboard", "wandb", "mlflow"]),
     multiple=True,
@@ -147,6 +152,7 @@ def run(
     executor: str | None,
     options: tuple[str, ...],
     retries: int | None,
+    interleave: bool,
     **asked: Any,
 ) -> None:
     """Train strategies on scenarios, and print the leaderboards.
@@ -159,6 +165,10 @@ def run(
     from bench.reporting.progress import progress_on_terminal
 
     executor = executor or ("local" if len(scenarios) > 1 else None)
+    if interleave and (executor or jobs > 1):
+        raise BenchError(
+            "--interleave: is for one scenario and one trial at a time, without --executor and --jobs. Remove one."
+        )
     if executor is None:
         _refuse_alone({"--with": options, "--retries": retries is not None})
     else:
@@ -192,7 +202,7 @@ def run(
         for scenario in chosen:
             _show_results(every[scenario.name], found.results, scenario, min(found.seeds))
         return
-    plan = plan_of(entrants, scenario=chosen[0], images=images, fresh=fresh, **asked)
+    plan = plan_of(entrants, scenario=chosen[0], images=images, fresh=fresh, interleave=interleave, **asked)
     old = plan.old_model()
     for line in old.lines() if old else ():
         click.echo(line)

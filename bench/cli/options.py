@@ -353,7 +353,19 @@ def entrants_of(
 
 
 # Those of a command's options that plan() and sweep() take under the same name.
-_PLANNED = ("results", "device", "data_root", "cache", "compiled", "step", "threads", "images", "fresh", "timed")
+_PLANNED = (
+    "results",
+    "device",
+    "data_root",
+    "cache",
+    "compiled",
+    "step",
+    "threads",
+    "images",
+    "fresh",
+    "timed",
+    "interleave",
+)
 
 
 def sweep_of(entrants: list[Entrant], *, scenarios: list[Scenario], seeds: tuple[int, ...], **options: Any) -> Sweep:

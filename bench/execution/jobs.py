@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import chdir
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from bench.data.feed.streaming import Residence
 from bench.errors import BenchError, DataError, RecordError, ScenarioError, TakenError
+from bench.execution.earlier import Earlier
 from bench.execution.equal_cost import Expectations
 from bench.execution.estimate import StepCost
 from bench.execution.listener import Listener, Silent
@@ -47,6 +48,7 @@ class Job:
     id: where its record lies below the results, or what it makes. needs: the ids of jobs that come before it. scenario, strategy:
     whole, as plain values; strategy None but for a trial. seed: None for a preparation. data_hash: see Provenance.
     steps, flops: expected. seconds: expected, of training, where steps were timed. cached: whether it is done already.
+    memory_bytes, joules: expected, of training, by the scenario's finished trials on the same kind of device; None if unknown.
     """
 
     id: str
@@ -62,6 +64,8 @@ class Job:
     flops: int
     seconds: float | None
     cached: bool
+    memory_bytes: int | None = None
+    joules: float | None = None
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain values, which `job_of` takes."""
@@ -208,6 +212,22 @@ def graph_of(
 def _jobs_of(
     run: LocalRun, seeds: Sequence[int], cost: StepCost | None, said: Callable[[Entrant], dict[str, Any]]
 ) -> Iterator[Job]:
+    """Yield a scenario's jobs, with what its finished trials say of those that are due."""
+    earlier = Earlier(run.device_name)
+    jobs = list(_plain_jobs_of(run, seeds, cost, said, earlier))
+    for job in jobs:
+        joules = earlier.joules(job.flops)
+        known = not job.cached and (earlier.memory_bytes is not None or joules is not None)
+        yield replace(job, memory_bytes=earlier.memory_bytes, joules=joules) if known else job
+
+
+def _plain_jobs_of(
+    run: LocalRun,
+    seeds: Sequence[int],
+    cost: StepCost | None,
+    said: Callable[[Entrant], dict[str, Any]],
+    earlier: Earlier,
+) -> Iterator[Job]:
     expected, updates = Expectations(run), range(1, run.scenario.updates + 1)
     texts = {_name_at(each): said(each) for each in run.entrants}
     codes: dict[str, Any] = {}
@@ -246,6 +266,7 @@ def _jobs_of(
             number = spec.update if run.scenario.updates > 1 else None
             place = trial_place(run.scenario.name, spec.entrant.name, spec.horizon, seed, number)
             before[name] = place
+            earlier.note(trial.record)
             what = {"strategy": texts[name], "seed": seed, "update": spec.update}
             yield job(place, "trial", needs, costs[name, spec.update], not trial.due, **what)
 

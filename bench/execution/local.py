@@ -32,6 +32,7 @@ from bench.records.schema import EvalRow, Provenance
 from bench.records.store import discard, read_trial, require_writable
 from bench.scenario import Scenario, digest
 from bench.strategies.strategy import Entrant
+from bench.streams import numpy_stream
 from bench.training import TRAINING_VERSION
 from bench.training.able import LeftOut, able, require_freezing
 from bench.training.allocator import keep_freed_memory
@@ -59,7 +60,8 @@ class LocalRun:
     models: a folder for the weights of each trial that finishes, see bench.training.kept; None keeps none.
     compiled, step: see choose_step. threads: see fix_threads.
     jobs: how many trials run side by side, this one included; for the record. residence: see bench.data.feed.streaming.fits.
-    adapt: run strategies without those of their pieces that cannot run here, which are then in `left_out`.
+    adapt: run strategies without those of their pieces that cannot run here, which are then in `left_out`. interleave: run the
+    strategies of each slot, a seed's trials of one update, in an order drawn from the seed, rather than always as they are named.
     The constructor checks everything that can be checked without training: data, splits, folders, a given checkpoint,
     conflicting records.
     """
@@ -82,6 +84,7 @@ class LocalRun:
         fresh: bool = False,
         models: Path | None = None,
         adapt: bool = False,
+        interleave: bool = False,
     ) -> None:
         self._allocator = keep_freed_memory()
         fix_threads(threads)
@@ -106,6 +109,7 @@ class LocalRun:
             torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32; bf16 autocast ignores this
         self._cache = cache
         self._fresh = fresh
+        self._interleave = interleave
         self._models = models
         self._residence: Residence = residence
         self.way = choose_step(step, self.device, compiled, scenario.training.compile)
@@ -151,12 +155,26 @@ class LocalRun:
         return other
 
     def _specs_of(self, entrants: Sequence[Entrant], seeds: Sequence[int]) -> list[TrialSpec]:
-        """Return all trials, seed by seed, update by update, and strategies in turn within one.
+        """Return all trials, seed by seed, update by update, and strategies in turn within one: a slot.
 
         So their seconds come from the same minutes.
         """
-        updates = range(1, self.scenario.updates + 1)
-        return [TrialSpec(self.scenario, each, k, seed) for seed in seeds for k in updates for each in entrants]
+        found = []
+        for seed in seeds:
+            for k in range(1, self.scenario.updates + 1):
+                slot = [TrialSpec(self.scenario, each, k, seed) for each in entrants]
+                order = range(len(slot))
+                if self._interleave:
+                    order = numpy_stream(seed, "interleave", k).permutation(len(slot))
+                found += [slot[place] for place in order]
+        return found
+
+    def _slot_of(self, spec: TrialSpec) -> tuple[str, ...] | None:
+        """Return the strategies of a trial's slot in the order that was drawn for them; None if none was."""
+        if not self._interleave:
+            return None
+        there = [each for each in self._specs if (each.seed, each.update) == (spec.seed, spec.update)]
+        return tuple(f"{each.entrant.name}@{each.horizon:g}" for each in there)
 
     def _able(self, entrants: Sequence[Entrant]) -> tuple[Entrant, ...]:
         """Return what of each strategy can run, once, and keep what was left out."""
@@ -405,7 +423,7 @@ class LocalRun:
                 spec,
                 update,
                 base,
-                self._provenance(self.data_hash),
+                self._provenance(self.data_hash).model_copy(update={"interleaved": self._slot_of(spec)}),
                 trial.folder,
                 checkpoint,
                 self.device,

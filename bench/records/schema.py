@@ -281,6 +281,9 @@ class Provenance(_Record):
     memory_gib: float | None = None
     cuda: str | None = None
     cudnn: str | None = None
+    interleaved: tuple[str, ...] | None = (
+        None  # by --interleave: the strategies of its slot, in the order drawn for them
+    )
     gpu: GpuFacts | None = None
     images: Literal["resident", "streamed"] | None = None  # all on the device, or sent batch by batch
     data_source: str

@@ -18,7 +18,7 @@ History of the schema:
     (packages); of one that says so, what tuning it cost (tuning). In the summary, how joules were measured: gpu_power.
  8  a digest of the record itself: record_sha256.
  9  in the summary, with whom the trial shared its device or a busy machine (shared), and the most memory that it took
-    (peak_memory_bytes).
+    (peak_memory_bytes). In the provenance, in which drawn order a slot's strategies ran: interleaved.
 """
 
 from __future__ import annotations

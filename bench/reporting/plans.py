@@ -134,6 +134,20 @@ def graph_cells(graph: Graph, jobs: int) -> Cells:
         notes.append(f"Critical path: {counted(len(path), 'job')}, {duration(seconds)}: {chain}{rest}")
         if jobs > 1:
             notes.append(f"With {jobs} at a time: at least {duration(max(seconds, total / jobs))}.")
+    if memory := max((job.memory_bytes or 0 for job in graph.due), default=0):
+        notes.append(
+            f"Memory: up to {memory / 2**30:.2g} GiB for a job, the most that finished trials took on such a device."
+        )
+    joules = [job.joules for job in graph.due if job.joules is not None]
+    if joules:
+        of = (
+            ""
+            if len(joules) == len(graph.due)
+            else f" of {counted(len(joules), 'job')}; those of the others are unknown"
+        )
+        notes.append(
+            f"Energy: {sum(joules) / 3.6e6:.3g} kWh{of}, by finished trials' joules per FLOP on such a device."
+        )
     return Cells("Jobs", columns, tuple(rows), tuple(notes))
 
 

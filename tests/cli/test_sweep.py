@@ -65,6 +65,8 @@ def test_several_scenarios_are_planned_run_and_ranked(tiny: Path, other: Path, f
         (["--executor", "ray", "--with", "address="], "expected a number above 0, or a name, after address=."),
         (["--executor", "ray", "--log", "wandb"], "--log: --executor ray tells no evaluations, expected local. Remove"),
         (["--executor", "slurm"], "bench: --executor slurm: n"),  # needs the extra; or no sbatch found here
+        (["--interleave", "--jobs", "2"], "--interleave: is for one scenario and one trial at a time"),
+        (["--interleave", "--executor", "local"], "--interleave: is for one scenario and one trial at a time"),
         (["--with", "time=3"], "--with: is for --executor. Remove it, or name an executor."),
         (["--retries", "3"], "--retries: is for --executor. Remove it, or name an executor."),
     ],
@@ -75,7 +77,9 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
     tiny: Path,
     folders: list[str],  # noqa: F811
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    monkeypatch.setenv("PATH", "")  # no sbatch
     assert complaint in refused(bench("run", "--scenario", tiny, *_TWO, *folders, *options))
     assert not (tmp_path / "results").exists()
 

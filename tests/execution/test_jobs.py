@@ -24,6 +24,7 @@ from bench.execution.jobs import (
     read_graph,
     run_one,
     scenario_from_text,
+    scenario_text,
     work,
     work_elsewhere,
 )
@@ -32,6 +33,7 @@ from bench.execution.local import LocalRun
 from bench.execution.sweep import drive
 from bench.locks import locked
 from bench.records.store import find_trials, read_evals, read_trial
+from bench.reporting.plans import graph_cells
 from bench.scenario import load_scenario
 from bench.strategies.regularizer import NoRegularizer
 from bench.strategies.strategy import load_strategy, named
@@ -39,6 +41,7 @@ from bench.strategies.texts import as_text, as_text_or_pickle, from_text
 from bench.strategies.variants import load_variant, vary
 from tests.conftest import shorten
 from tests.execution.test_local import BASELINES, Log
+from tests.records.made_up import change
 
 _LEARNED = ("steps", "images", "train_flops", "aux_flops", "evaluate_flops", "validation_accuracy", "test_accuracy")
 COST = StepCost(flops=10**9, seconds=0.5, parameters=1)
@@ -215,7 +218,12 @@ def test_a_job_is_refused_where_it_would_be_another(tmp_path: Path):
     broken = {**scratch.strategy["code"], "modules": {"": ["x.py", "import nowhere_installed", [""]]}}
     with pytest.raises(StrategyError, match=r"^scratch: cannot be made here: ModuleNotFoundError: .*Install here what"):
         from_text({**scratch.strategy, "code": broken})
-    assert not (tmp_path / "here").exists()
+    elsewhere = scenario_text(load_scenario(find_scenario("cifar10-5-5")))
+    ended = work(replace(scratch, scenario=elsewhere), place)  # where nobody has put these images
+    assert (ended.id, ended.outcome) == (scratch.id, "failed")
+    assert "cifar10" in (ended.reason or "")
+    assert str(tmp_path / "here") in (ended.reason or "")
+    assert not (tmp_path / "here" / "results").exists()
 
 
 def test_what_another_process_is_at_work_on_is_skipped(tmp_path: Path):
@@ -307,6 +315,30 @@ def test_a_plan_of_several_jobs_is_the_same_run_by_way_of_its_graph(tmp_path: Pa
     log.planned(0, 0, 1)
     bench.run(trials, jobs=2, listener=log)  # all is there
     assert log.total_steps == 0
+
+
+def test_memory_and_joules_are_expected_of_finished_trials_on_the_same_device_alone(tmp_path: Path):
+    half = [BASELINES[0], BASELINES[0].at(0.5)]
+    unknown = graph_of([(run_at(tmp_path / "here", half), COST)], (0,)).due
+    assert {(job.memory_bytes, job.joules) for job in unknown} == {(None, None)}
+    run_at(tmp_path / "here", half[:1]).run(Log())
+    folder, record = next(iter(find_trials(tmp_path / "here" / "results")))
+    assert record.summary is not None
+    assert record.summary.peak_memory_bytes > 50 * 2**20  # a process that has loaded torch
+
+    def expected(cpu: str) -> tuple[int | None, float | None]:
+        facts = {"peak_memory_bytes": 3 * 2**30, "cpu_joules": 7.2e6, "shared": None}
+        change(folder, lambda content: content["summary"].update(facts))
+        change(folder, lambda content: content["provenance"].update(cpu=cpu))
+        graph = graph_of([(run_at(tmp_path / "here", half), COST)], (0,))
+        (due,) = graph.due
+        words = " ".join(graph_cells(graph, 1).notes)
+        assert ("Memory: up to 3 GiB for a job" in words) == ("Energy: 1 kWh, by" in words) == (due.joules is not None)
+        assert job_of(json.loads(json.dumps(due.plain()))) == due
+        return due.memory_bytes, due.joules
+
+    assert expected(record.provenance.cpu) == (3 * 2**30, pytest.approx(3.6e6))  # half of the FLOPs
+    assert expected("another processor") == (None, None)
 
 
 _ENDED = (("mine", "finished"), ("broken", "failed"), ("scratch", "finished"))
