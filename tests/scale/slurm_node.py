@@ -1,4 +1,4 @@
-"""A real Slurm on this machine, of one node, and `bench run --executor slurm` on it: end to end, and past the end of a job's time.
+"""A real Slurm of one node, this machine, and `bench run --executor slurm` on it: end to end, and past the end of a job's time.
 
     python -m tests.scale.slurm_node                      # prints what was compared; about ten minutes
     python -m tests.scale.slurm_node --without-timeout    # a few
