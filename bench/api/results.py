@@ -53,11 +53,14 @@ def load_results(
     """
     from bench.catalog import shipped_folder
     from bench.records.collect import add_shipped, collect
-    from bench.records.remote import folder_of
 
     if seeds not in ("scored", "tuning", "all"):
         raise RecordError(f"seeds {seeds!r}: expected 'scored', 'tuning' or 'all'. Change it.")
-    own = folder_of(folder, tell or _silent) if is_address(folder) else Path(folder)
+    if is_address(folder):
+        from bench.records.remote import folder_of  # takes 0.3 s
+
+        folder = folder_of(folder, tell or _silent)
+    own = Path(folder)
     if published:
         shipped = collect(shipped_folder("results"), columns=columns)
         found = add_shipped(collect(own, tell or _silent, columns) if own.exists() else None, shipped)

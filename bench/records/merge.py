@@ -86,9 +86,9 @@ def plan_merge(sources: Sequence[Path], target: Path) -> Plan:
             )
         if source.resolve() == target.resolve():
             raise RecordError(f"{source}: found as source and as target, expected two folders. Name another one.")
-    have = {name: (target, record) for name, record in _records(target)} if target.is_dir() else {}
-    contents = _Contents()
-    for name, (_, record) in have.items():
+    have, contents = dict[str, Path](), _Contents()  # not their records: of a million, that would be 20 GB
+    for name, record in _records(target) if target.is_dir() else ():
+        have[name] = target
         contents.add(name, record, target)
     found, copies, conflicts = [], {}, []
     curves = _Curves(target)
@@ -101,7 +101,8 @@ def plan_merge(sources: Sequence[Path], target: Path) -> Plan:
             if other is not None:
                 conflicts.append(other)
                 continue
-            place, old = have.get(name, (None, None))
+            place = have.get(name)
+            old = read_trial(place / name) if place is not None else None
             if place is None or old is None:
                 outcome = "copied"
             elif not _ended(place / name, old):
@@ -113,7 +114,7 @@ def plan_merge(sources: Sequence[Path], target: Path) -> Plan:
                 found.append(Merged(name, source, "equal"))
                 continue
             found.append(Merged(name, source, outcome))
-            have[name] = (source, record)
+            have[name] = source
             copies[name] = source
         found += curves.add(source)
     conflicts += curves.conflicts
