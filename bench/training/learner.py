@@ -421,11 +421,12 @@ class Learner:
         self.ledger.trained = sum(parameter.numel() for parameter in phase.parameters)
 
     def expected_share(self) -> float:
-        """Return the model FLOPs of the whole trial, as a share of what as many steps on the whole network cost.
+        """Return the FLOPs of model and head of the whole trial, as a share of what as many steps on the whole network cost.
 
-        Assumes that the features of every image and mirror image are needed, or of one in each step if those are fewer.
+        Assumes that the features of every image and mirror image are needed, or of one in each step if those are fewer, and that
+        a head is fitted in all of its iterations.
         """
-        return self._expected_model_flops() / (
+        return (self._expected_model_flops() + self._expected_fit_flops()) / (
             self.total_steps * (self._training.batch_size * self.flops.step + self.flops.batch)
         )
 
@@ -451,6 +452,14 @@ class Learner:
             total += steps * (size * phase.step.image + phase.step.batch + self.hook_flops(number))
             total += phase.pass_flops * min(variants * len(self._update.train), steps * size)
         return total
+
+    def _expected_fit_flops(self) -> int:
+        """Return what fitting the head is expected to cost, besides the passes of its images; 0 for a head that does not say."""
+        expected = getattr(self._strategy.head, "expected_flops", None)
+        if self._body is None or expected is None:
+            return 0
+        images = min(self._strategy.head.images, len(self._update.pool))
+        return expected(images, self._body.head.in_features, self._update.classes)
 
     def hook_flops(self, number: int) -> int:
         """Return what the hooks of the objective run on networks in a step of a phase."""

@@ -35,10 +35,11 @@ from bench.records.schema import (
     Summary,
     TrialRecord,
 )
+from bench.records.sharing import shared_by
 from bench.records.store import RecordWriter, read_evals
 from bench.training import TRAINING_VERSION
 from bench.training.checkpoint import CheckpointWriter, remove_checkpoint, usable_checkpoints, weights_sha256
-from bench.training.device import gpu_uuid
+from bench.training.device import begin_peak_memory, gpu_uuid, peak_memory
 from bench.training.faults import explained
 from bench.training.grid import evaluation_grid
 from bench.training.learner import Base, Learner, TrialSpec
@@ -145,6 +146,7 @@ class Trial:
                 raise known from cause
 
     def _run(self) -> Finished:
+        begin_peak_memory(self._device)
         place = self._provenance
         settle(StepWay(place.step, place.compiled, self._automatic, place.step_reason), self._prepare)
         with held():
@@ -388,6 +390,8 @@ class Trial:
             weights = self._learner.weights()
             fingerprint = weights_sha256(weights)
         self._require_whole_clock()
+        metered, trained = self._meters.summary(), self._clock.seconds["train"]
+        shared = shared_by(self._record.provenance, trained, metered["other_cpu_seconds"], self._meters.neighbours)
         summary = Summary.model_validate(
             {
                 **self._learner.ledger.state(),
@@ -397,8 +401,10 @@ class Trial:
                 "feature_bytes": self._learner.feature_bytes,
                 "wall_seconds": self._clock.wall_seconds,
                 "unaccounted_share": self._clock.unaccounted_share(),
-                **self._meters.summary(),
+                **metered,
                 "load_average": load_average(),
+                "shared": shared,
+                "peak_memory_bytes": peak_memory(self._device),
                 "sittings": self._sittings,
                 "validation_accuracy": last.validation_accuracy,
                 "test_accuracy": last.test_accuracy,
