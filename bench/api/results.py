@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,6 +116,18 @@ class Results:
     def evaluations(self) -> pd.DataFrame:
         """A row for each evaluation of a finished trial. Columns: its trial's key, and bench.records.schema.EvalRow's; a copy."""
         return self._records.evals.copy()
+
+    def export(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Write the trials and the evaluations as Parquet, and a README that says what each column means; return the files.
+
+        Whoever gets the folder needs pandas alone. Trials that are not finished are in it, those of the other seeds are not.
+        Raises RecordError where there is no trial, and WriteError.
+        """
+        from bench.records.export import write_tables
+        from bench.reporting.data_card import data_card
+        from bench.version import __version__
+
+        return write_tables(Path(folder), self.trials, self.evaluations, partial(data_card, version=__version__))
 
     @property
     def unreadable(self) -> pd.DataFrame:

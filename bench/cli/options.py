@@ -271,7 +271,7 @@ _jobs_option = click.option(
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Trials that run side by side on the CPU, each in a process of its own. Learns the same, bit for bit.",
+    help="Trials that run side by side, each in a process of its own, and on a GPU of its own. Learns the same, bit for bit.",
 )
 _WHERE = (
     device_option,
@@ -353,7 +353,19 @@ def entrants_of(
 
 
 # Those of a command's options that plan() and sweep() take under the same name.
-_PLANNED = ("results", "device", "data_root", "cache", "compiled", "step", "threads", "images", "fresh", "timed")
+_PLANNED = (
+    "results",
+    "device",
+    "data_root",
+    "cache",
+    "compiled",
+    "step",
+    "threads",
+    "images",
+    "fresh",
+    "timed",
+    "interleave",
+)
 
 
 def sweep_of(entrants: list[Entrant], *, scenarios: list[Scenario], seeds: tuple[int, ...], **options: Any) -> Sweep:

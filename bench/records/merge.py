@@ -15,7 +15,17 @@ from bench.records.schema import TrialRecord
 from bench.records.store import evaluations_complete, read_evals, read_trial
 
 # What two runs of one trial differ in: clocks, joules, the state of the machine, and how often the run was interrupted.
-_MEASURED = ("seconds", "joules", "load_average", "gpu_use", "gpu_short_share", "unaccounted_share", "sittings")
+_MEASURED = (
+    "seconds",
+    "joules",
+    "load_average",
+    "gpu_use",
+    "gpu_short_share",
+    "unaccounted_share",
+    "sittings",
+    "shared",
+    "peak_memory",
+)
 _SHOWN = 5  # conflicts in one message
 
 Outcome = Literal["copied", "replaced", "equal", "unfinished", "curves copied", "curves equal"]

@@ -71,7 +71,7 @@ def test_an_unknown_key_in_an_evaluation_is_refused(tmp_path: Path):
 
 def test_another_schema_version_is_refused(tmp_path: Path):
     (tmp_path / "trial.json").write_text('{"schema_version": 99}')
-    with pytest.raises(RecordError, match="schema version 99, expected 1 to 8"):
+    with pytest.raises(RecordError, match="schema version 99, expected 1 to 9"):
         read_trial(tmp_path)
 
 
