@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench.api.named import load_scenario, seeds_for, strategies_for
 from bench.catalog import BASELINES, TUNING_FROM
 from bench.errors import BenchError, DataError
+from bench.files import local_folder
 from bench.places import LOGS, RUNS, cache_folder, data_folder
 
 if TYPE_CHECKING:
@@ -163,6 +164,7 @@ def plan(
 
     asked, entrants, numbers = load_scenario(scenario), strategies_for(strategies), seeds_for(seeds)
     _check_options(images, compiled, threads, fresh, interleave)
+    folder = local_folder(results, "--results")
     options = {
         "device": device,
         "data_root": data_root,
@@ -177,7 +179,7 @@ def plan(
         numbers,
         device=device,
         data_root=data_folder() if data_root is None else Path(data_root),
-        results=Path(results),
+        results=folder,
         cache=cache_folder() if cache is None else Path(cache),
         compiled=compiled,
         step=step,
@@ -189,7 +191,7 @@ def plan(
         interleave=interleave,
     )
     options |= {"images": images, "fresh": fresh, "models": models, "interleave": interleave}
-    return Plan(asked, local.entrants, numbers, Path(results), options, local)
+    return Plan(asked, local.entrants, numbers, folder, options, local)
 
 
 def run(
@@ -271,7 +273,7 @@ def place_for(
     images: Residence,
     models: str | os.PathLike[str] | None = None,
 ) -> Place:
-    """Return where jobs run, for the options of plan(). Raises DeviceError for a device that is not there."""
+    """Return where jobs run, for the options of plan(). Raises DeviceError for a missing device, BenchError for an address."""
     from bench.execution.jobs import Place
     from bench.training.device import choose_device
 
@@ -279,7 +281,7 @@ def place_for(
     return Place(
         folder=os.getcwd(),  # noqa: PTH109
         data_root=str(Path(data_root or data_folder()).absolute()),
-        results=str(Path(results).absolute()),
+        results=str(local_folder(results, "--results").absolute()),
         cache=str(Path(cache or cache_folder()).absolute()),
         device=device if ":" in device else chosen.type,
         compiled=compiled,

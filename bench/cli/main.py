@@ -34,6 +34,7 @@ from bench.cli.options import (
 from bench.cli.plain import plain_where_needed
 from bench.cli.plan import list_command, plan_command
 from bench.cli.rank import compare_command, leaderboard_command
+from bench.cli.remote import pull_command, push_command
 from bench.cli.show import show_tables
 from bench.cli.speed import speed_command
 from bench.cli.status import status_command
@@ -275,6 +276,8 @@ for _command in (
     check_strategy_command,
     collect_command,
     merge_command,
+    push_command,
+    pull_command,
     import_command,
     frontier_command,
     status_command,

@@ -83,7 +83,7 @@ class _Process:
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, asdict(place)))
         self._job: Job | None = None
-        self._ready = False
+        self._ready = self._asked = False
         with spawning():
             self._process.start()
         theirs.close()  # so that the connection ends with the process
@@ -121,7 +121,9 @@ class _Process:
         return None
 
     def stop(self) -> None:
-        if self._process.pid is not None and self._process.is_alive():
+        """Ask the process to end after its step; once, for the second signal would end it at once."""
+        if not self._asked and self._process.pid is not None and self._process.is_alive():
+            self._asked = True
             with suppress(ProcessLookupError):
                 os.kill(self._process.pid, STOP)
 

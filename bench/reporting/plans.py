@@ -95,7 +95,8 @@ def plan_cells(scenario: Scenario, plan: Plan) -> Cells:
     rows.append(("all", "", "", str(due), "", "", "", "", f"{flops:.3e}", duration(plan.seconds)))
     notes = [
         f"Steps, images, FLOPs and training time: of one whole trial. Times: from {plan.timed_steps} steps of scratch on "
-        f"{plan.device}, without evaluating, compiling and what a strategy computes in addition; interrupted trials need less."
+        f"{plan.device}, without evaluating, compiling and what a strategy computes besides model and head; interrupted trials "
+        "need less."
     ]
     if plan.jobs > 1:
         notes.append(

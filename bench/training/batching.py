@@ -48,6 +48,7 @@ class BatchOrder:
         self._batches = 0
         self._announced = False
         self._taken: list[Tensor] = []
+        self._ready: list[tuple[Tensor, ...]] = []  # batches that are cut: the next one last
 
     def next(self, left: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Return (pixels, labels, indices into the pool) of the next batch, on the device.
@@ -63,10 +64,20 @@ class BatchOrder:
         assert self._plan is not None
         if not self._announced:
             self._announce(left)
-        part = slice(self.position * self._size, (self.position + 1) * self._size)
-        self._taken = indices, *drawn = [values[part] for values in self._plan]
+        if not self._ready:
+            self._make_ready(1 if left is None else left)
+        *self._taken, pixels, labels = self._ready.pop()
         self.position += 1
-        return self._images.batch(indices, *drawn), self._images.labels[indices], indices
+        return pixels, labels, self._taken[0]
+
+    def _make_ready(self, left: int) -> None:
+        """Cut the next batches, several at once where that is cheaper; at most `left`, and all of the present epoch."""
+        assert self._plan is not None
+        count = min(self._images.at_once(self._size), left, self._batches - self.position)
+        coming = slice(self.position * self._size, (self.position + count) * self._size)
+        indices, *drawn = (values[coming] for values in self._plan)
+        made = [indices, *drawn, self._images.batch(indices, *drawn), self._images.labels[indices]]
+        self._ready = list(zip(*(values.split(self._size) for values in made), strict=True))[::-1]
 
     def again(self, images: TrainingImages) -> Tensor:
         """Return the batch taken last, cut in the same way from other inputs of the same images."""
@@ -78,6 +89,7 @@ class BatchOrder:
             return
         self._images.expect(())
         self._images = images
+        self._ready = []
         self._announced = False
 
     def tell(self, pool: Pool) -> None:
@@ -91,7 +103,7 @@ class BatchOrder:
 
     def seek(self, epoch: int, position: int) -> None:
         """Go to the position where an earlier sitting stopped, or to an epoch that is to be drawn."""
-        self.epoch, self.position, self._plan = epoch, position, None
+        self.epoch, self.position, self._plan, self._ready = epoch, position, None, []
 
     def resume(self, epoch: int, position: int) -> None:
         """Go to the position where an earlier sitting stopped, in an epoch that was chosen by losses that are gone."""

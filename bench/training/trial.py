@@ -38,7 +38,7 @@ from bench.records.schema import (
 from bench.records.sharing import shared_by
 from bench.records.store import RecordWriter, read_evals
 from bench.training import TRAINING_VERSION
-from bench.training.checkpoint import remove_checkpoint, save_checkpoint, usable_checkpoints, weights_sha256
+from bench.training.checkpoint import CheckpointWriter, remove_checkpoint, usable_checkpoints, weights_sha256
 from bench.training.device import begin_peak_memory, gpu_uuid, peak_memory
 from bench.training.faults import explained
 from bench.training.grid import evaluation_grid
@@ -48,9 +48,8 @@ from bench.training.step import StepWay, recorder_for, settle
 _LOG = logging.getLogger(__name__)
 # Increment when the content of a checkpoint changes.
 _CHECKPOINT_FORMAT = 8
-# Saving checkpoints takes at most this share of a trial's time, unless they would then lie further apart than these seconds.
-# One of ResNet-18 is 90 MB, and a GPU trains for less than a second between two evaluations.
-SAVING_SHARE = 0.01
+# Seconds between two checkpoints, at least: one of ResNet-18 is 90 MB, and a GPU trains for less than a second between two
+# evaluations. The first evaluation of a sitting has one.
 CHECKPOINT_SECONDS = 30.0
 # A loss that ends above where it began is a divergence from so many times guessing's on (the logarithm of the classes).
 DIVERGED_LOSS = 1.5
@@ -119,8 +118,7 @@ class Trial:
         self._keep = keep
         self._automatic = automatic
         self._sittings = 1
-        self._saved = time.monotonic()
-        self._saving = 0.0  # seconds that the last checkpoint took
+        self._saved = -math.inf  # when the last checkpoint was made
 
     def run(self) -> Finished:
         """Train to the end of the horizon, from the checkpoint if there is one, and return what the trial leaves behind.
@@ -129,7 +127,7 @@ class Trial:
         finished, a checkpoint saved, and the record says "interrupted"; then Interrupted is raised. Raises TrialError if memory
         runs out, and DeadDeviceError if the device stops working.
         """
-        with open_meters(gpu_uuid(self._device)) as self._meters:
+        with open_meters(gpu_uuid(self._device)) as self._meters, CheckpointWriter(self._checkpoint) as self._saver:
             self._clock = PhaseClock(self._device, self._meters.all)
             with self._clock.phase("build"):
                 self._build()
@@ -170,6 +168,8 @@ class Trial:
             for begin, end in pairwise((0, *self._grid.steps)):
                 if end > self._learner.ledger.steps:
                     self._train_until(end, end - begin)
+            with self._clock.phase("io"):
+                self._saver.wait()
             self._require_lower_loss()
         except _DivergedError as cause:
             return self._close_diverged(cause.facts)
@@ -262,11 +262,10 @@ class Trial:
                 raise _DivergedError(
                     stop, loss, "a weight is not finite" if math.isfinite(loss) else "not a finite loss"
                 )
-            if time.monotonic() - self._saved >= min(self._saving / SAVING_SHARE, CHECKPOINT_SECONDS):
-                begun = time.monotonic()
+            self._saver.check()
+            if time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
                 self._save()
                 self._saved = time.monotonic()
-                self._saving = self._saved - begun
             if self._observer:
                 self._observer.evaluated(row)
 
@@ -289,6 +288,7 @@ class Trial:
         """Save a checkpoint, mark the record, and raise Interrupted."""
         with self._clock.phase("io"):
             self._save()
+            self._saver.wait()
             self._writer.save(self._record.model_copy(update={"status": "interrupted"}))
         check()
         raise AssertionError("interrupted by nobody")
@@ -313,8 +313,8 @@ class Trial:
         )
 
     def _save(self) -> None:
-        save_checkpoint(
-            self._checkpoint,
+        """Copy what a checkpoint holds; it is written while the trial goes on."""
+        self._saver.save(
             {
                 **self._learner.state(),
                 "clock": self._clock.state(),
@@ -322,8 +322,7 @@ class Trial:
                 "evals_sha256": self._writer.digest(),
                 "sittings": self._sittings,
                 "provenance": self._record.provenance.model_dump(),
-            },
-            keep=True,
+            }
         )
 
     def _resume(self) -> bool:
@@ -379,6 +378,8 @@ class Trial:
     def _close_diverged(self, facts: Divergence) -> Finished:
         reason = f"diverged at step {facts.step} with loss {facts.loss}: {facts.why}"
         changes = {"status": "diverged", "reason": reason, "diverged": facts}
+        with self._clock.phase("io"):
+            self._saver.wait()
         record = self._record.model_copy(update=changes)
         record = self._writer.save(record)
         return Finished(record, self._learner.weights(), self._learner.learning_speed())

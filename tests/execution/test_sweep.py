@@ -179,6 +179,41 @@ def test_cancelling_ends_each_process_after_its_step_with_a_checkpoint_and_the_n
     assert learned(tmp_path / "here" / "results") == learned(tmp_path / "whole" / "results")
 
 
+def test_a_process_is_asked_to_stop_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A second signal ends a process at once, in the middle of whatever it writes."""
+    context, sent = SimpleNamespace(Pipe=lambda: (_Closed(), _Closed()), Process=_Alive), []
+    monkeypatch.setattr("bench.execution.on_processes.multiprocessing.get_context", lambda how: context)
+    monkeypatch.setattr("bench.execution.on_processes.os.kill", lambda pid, number: sent.append((pid, number)))
+    executor = Processes(place_of(tmp_path), 2, Log())
+    executor.submit([SimpleNamespace(id=str(number), plain=dict) for number in range(2)])
+    executor.cancel()
+    assert [pid for pid, _ in sent] == [7, 7]
+
+
+class _Closed:
+    def send(self, value: object) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class _Alive:
+    pid = 7
+
+    def __init__(self, **given: object) -> None:
+        pass
+
+    def start(self) -> None:
+        pass
+
+    def is_alive(self) -> bool:
+        return True
+
+    def join(self) -> None:
+        pass
+
+
 # Whoever started the tests may have told them to ignore SIGINT, as shells do for background commands.
 _HEARS = "import signal; [signal.signal(each, signal.SIG_DFL) for each in (2, 15, 1)]; from bench.cli.main import main; main()"
 

@@ -109,6 +109,10 @@ class KeptFeatures:
             taken *= (above[:, :, None] & beside[:, None, :])[..., None]
         return taken.permute(0, 3, 1, 2)
 
+    def at_once(self, size: int) -> int:
+        """Return 1: features are computed, and charged, as batches need them."""
+        return 1
+
     def plain(self, indices: Tensor) -> Tensor:
         """Return the features of images without augmentation, as `batch` does."""
         drawn = [values.to(self.device) for values in self.images.augmentation.plain(len(indices))]
