@@ -25,7 +25,7 @@ from pathlib import Path
 
 from bench.catalog import shipped_folder
 from bench.records.store import find_trials
-from tests.execution.test_side_by_side import learned
+from tests.execution.test_jobs import learned
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTITION = "main"
