@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.data.feed.batches import Pool, TrainingImages
+from bench.data.feed.features import KeptFeatures
 from bench.errors import StrategyError
 from bench.strategies.selection import Selection
 from bench.strategies.strategy import running
@@ -32,8 +33,12 @@ class BatchOrder:
         seed: int,
         losses: ImageLosses | None = None,
         progress: Callable[[], float] = lambda: 0.0,
+        share: slice = slice(None),
     ) -> None:
-        """losses: what a selection that asks for losses is told; None for others. progress: share of the trial that is done."""
+        """losses: what a selection that asks for losses is told; None for others. progress: share of the trial that is done.
+
+        share: what to yield of each batch; the rest is another rank's.
+        """
         self._images = images
         self._pool = pool
         self._selection = selection
@@ -41,6 +46,8 @@ class BatchOrder:
         self._seed = seed
         self._losses = losses
         self._progress = progress
+        self._share = share
+        self._shared = share not in (slice(None), slice(0, batch_size))
         self.epoch = 0
         self.position = 0
         self.selection_seconds = 0.0
@@ -64,7 +71,10 @@ class BatchOrder:
         if not self._announced:
             self._announce(left)
         part = slice(self.position * self._size, (self.position + 1) * self._size)
-        self._taken = indices, *drawn = [values[part] for values in self._plan]
+        batch = [values[part] for values in self._plan]
+        if self._shared and isinstance(self._images, KeptFeatures):
+            self._images.require(*batch)
+        self._taken = indices, *drawn = [values[self._share] for values in batch]
         self.position += 1
         return self._images.batch(indices, *drawn), self._images.labels[indices], indices
 
@@ -135,7 +145,10 @@ class BatchOrder:
         end = self._batches if left is None else min(self._batches, self.position + left)
         coming = slice(self.position * self._size, end * self._size)
         indices, *drawn = (values[coming] for values in self._plan)
-        self._images.expect(indices.split(self._size), *drawn)
+        batches = indices.split(self._size)
+        if not isinstance(self._images, KeptFeatures):  # those are kept on every rank for all
+            batches = [batch[self._share] for batch in batches]
+        self._images.expect(batches, *drawn)
         self._announced = True
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bench.data.feed.batches import HeldOutImages
 from bench.training.device import autocast
+from bench.training.ranks import ALONE, World
 
 _BATCH = 1000  # images of up to 32 x 32 pixels
 # Fewer of larger images, whose activations would take gigabytes. Device type -> pixels in a batch.
@@ -33,13 +34,15 @@ def measure(
     classes: int,
     precision: str,
     device: torch.device,
+    world: World = ALONE,
 ) -> Accuracy:
     """Return the accuracy of `model` over the first `classes` of its head. Leaves weights, buffers and mode unchanged.
 
     heads: the layers that return logits. They compute in float32 whatever the precision: bfloat16 has 8 bits, so that the largest
-    logits are often equal, and the first of them would be chosen, which favours old classes over new ones.
+    logits are often equal, and the first of them would be chosen, which favours old classes over new ones. world: the ranks that
+    measure it together, batch by batch in turn.
     """
-    counts = _counts(model, heads, images, images.new.long(), 2, classes, precision, device)
+    counts = _counts(model, heads, images, images.new.long(), 2, classes, precision, device, world)
     (old_right, new_right), (old, new_) = counts
     return Accuracy(
         all=(old_right + new_right) / (old + new_),
@@ -73,6 +76,7 @@ def _counts(
     classes: int,
     precision: str,
     device: torch.device,
+    world: World = ALONE,
 ) -> list[list[int]]:
     """Return, for each of `number` groups of images, how many are predicted correctly and how many there are.
 
@@ -82,10 +86,12 @@ def _counts(
     counts[1].index_add_(0, groups, torch.ones_like(groups))
     start = 0
     with _measuring(model, heads, precision, device):
-        for pixels, labels, _ in images.batches(_batch(images, device)):
-            hits = model(pixels)[:, :classes].argmax(1) == labels
-            counts[0].index_add_(0, groups[start : start + len(labels)], hits.long())
+        for number, (pixels, labels, _) in enumerate(images.batches(_batch(images, device))):
+            if number % world.size == world.rank:
+                hits = model(pixels)[:, :classes].argmax(1) == labels
+                counts[0].index_add_(0, groups[start : start + len(labels)], hits.long())
             start += len(labels)
+    world.sum([counts[0]])
     return counts.tolist()
 
 
