@@ -56,7 +56,7 @@ from bench.training.kept import keep_model
 from bench.training.learner import Base, TrialSpec
 from bench.training.provenance import describe_run
 from bench.training.ranks import ALONE, World, require_shares
-from bench.training.step import StepChoice, choose_step
+from bench.training.step import StepChoice, StepPart, choose_step
 from bench.training.trial import Finished, Trial
 
 _LOG = logging.getLogger(__name__)
@@ -205,7 +205,11 @@ class LocalRun:
             raise DeviceError(
                 f"--step {self.way.name}: found together with torchrun, expected eager. Choose it, or auto."
             )
-        for part, has in (("graph", self.way.mode == "graph"), ("compiled", self.way.compiled)):
+        parts: tuple[tuple[StepPart, bool], ...] = (
+            ("graph", self.way.mode == "graph"),
+            ("compiled", self.way.compiled),
+        )
+        for part, has in parts:
             self.way = self.way.without(part, "not tried on several ranks") if has else self.way
         size = self.scenario.training.batch_size
         if size < world.size:

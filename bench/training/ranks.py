@@ -18,9 +18,10 @@ from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bench.errors import BenchError, DeviceError, LostRankError, RanksError, ScenarioError, StrategyError, TrialError
+from bench.errors import BenchError, DeviceError, LostRankError, RanksError, StrategyError, TrialError
 from bench.strategies.objective import CrossEntropy
 from bench.strategies.strategy import Entrant
 from bench.torchrun import Launch
@@ -194,11 +195,11 @@ class Ranks(World):
                 "this PyTorch has no torch.distributed, which several ranks need. Install another, or use one."
             )
         try:
-            self._store = next(iter(dist.rendezvous("env://")))[0]
+            self._store = next(iter(rendezvous("env://")))[0]
             dist.init_process_group(
                 "gloo", store=self._store, rank=self.rank, world_size=self.size, timeout=_TRIAL_WAIT
             )
-            self._sums = dist.new_group(backend="gloo", timeout=_STEP_WAIT)
+            self._near = self._sums = _group("gloo")
         except (RuntimeError, ValueError, OSError) as cause:
             raise RanksError(
                 f"rank {self.rank} of {self.size} does not reach the others ({_line(cause)}), expected torchrun to start them "
@@ -216,12 +217,12 @@ class Ranks(World):
         there = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if asked == "cpu" or (asked == "auto" and not there):
             return "cpu"
+        if not there:
+            raise DeviceError(f"--device {asked}: 0 CUDA devices found. Choose cpu, or fix the driver.")
         if self._launch.local_size > there:
             raise DeviceError(
-                f"torchrun: found {self._launch.local_size} ranks on this machine and {there} GPUs, expected one for each. Give "
-                f"--nproc-per-node {there}, or --device cpu."
-                if there
-                else f"--device {asked}: 0 CUDA devices found. Choose cpu, or fix the driver."
+                f"torchrun: found {self._launch.local_size} ranks and {there} GPU{'s' if there > 1 else ''} on this machine, "
+                f"expected one for each. Give --nproc-per-node {there}, or --device cpu."
             )
         return f"cuda:{self._launch.local_rank}"
 
@@ -229,7 +230,7 @@ class Ranks(World):
         if device.type == "cuda":
             torch.cuda.set_device(device)
             with self._heard():
-                self._sums = dist.new_group(backend="nccl", timeout=_STEP_WAIT)
+                self._sums = _group("nccl")
             self.backend = "nccl"
 
     def sum(self, tensors: Sequence[Tensor]) -> None:
@@ -248,13 +249,13 @@ class Ranks(World):
     def gather(self, value: Any) -> list[Any]:
         found: list[Any] = [None] * self.size
         with self._heard():
-            dist.all_gather_object(found, value)
+            dist.all_gather_object(found, value, group=self._near)
         return found
 
     def any(self, flag: bool) -> bool:
         found = torch.tensor(int(flag))
         with self._heard():
-            dist.all_reduce(found, dist.ReduceOp.MAX)
+            dist.all_reduce(found, dist.ReduceOp.MAX, group=self._near)
         return bool(found)
 
     def tell(self, order: Order | None) -> None:
@@ -364,7 +365,7 @@ def require_shares(entrant: Entrant) -> None:
 
 @contextmanager
 def unchanged(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Raise ScenarioError if a training step inside draws random numbers, or changes buffers other than batch norm's.
+    """Raise RanksError if a training step inside draws random numbers, or changes buffers other than batch norm's.
 
     Ranks would draw the same for different images, and each would keep buffers of its own share.
     """
@@ -374,21 +375,21 @@ def unchanged(model: nn.Module, device: torch.device) -> Iterator[None]:
     drawn = _generators(device)
     yield
     if not all(map(torch.equal, drawn, _generators(device))):
-        raise ScenarioError(
+        raise RanksError(
             f"{type(model).__name__}: a training step draws random numbers, as dropout does, expected none on several ranks, "
             "where they would not be those of one device. Run it on one device, without torchrun."
         )
     other = next((name for name, each in before.items() if not torch.equal(each, buffers[name])), None)
     if other is not None:
-        raise ScenarioError(
+        raise RanksError(
             f"{type(model).__name__}: a training step changes the buffer {other}, expected on several ranks only batch norm's to "
             "change. Run it on one device, without torchrun."
         )
 
 
 def synchronize_norms(model: nn.Module, world: World) -> None:
-    """Let batch norm's layers normalize by statistics of the whole batch, on all ranks. Raises ScenarioError for one of a kind
-    of its own.
+    """Let batch norm's layers normalize by statistics of the whole batch, on all ranks. Raises RanksError for one of a kind of
+    its own.
 
     PyTorch's SyncBatchNorm does it on GPUs alone.
     """
@@ -396,11 +397,11 @@ def synchronize_norms(model: nn.Module, world: World) -> None:
         if not isinstance(norm, _BatchNorm):
             continue
         if type(norm).forward is not _BatchNorm.forward:
-            raise ScenarioError(
+            raise RanksError(
                 f"training.batch_norm: synchronized, but {name} is a {type(norm).__name__}, expected PyTorch's own batch norm. "
                 "Set it to local."
             )
-        norm.forward = functools.partial(_normalized, norm, world)
+        norm.forward = functools.partial(_normalized, norm, world)  # pyright: ignore
 
 
 def _normalized(norm: _BatchNorm, world: World, x: Tensor) -> Tensor:
@@ -442,6 +443,13 @@ class _Sum(torch.autograd.Function):
         found = gradient.clone()
         ctx.world.sum([found])
         return found, None
+
+
+def _group(backend: Backend) -> dist.ProcessGroup:
+    """Return a group of all ranks that do not wait long for each other."""
+    found = dist.new_group(backend=backend, timeout=_STEP_WAIT)
+    assert isinstance(found, dist.ProcessGroup)  # what is none is for ranks outside of it
+    return found
 
 
 def _unpack(flat: Tensor, tensors: Sequence[Tensor]) -> None:

@@ -12,8 +12,12 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+import bench
 from bench.cli.main import main
-from bench.training import trial
+from bench.errors import DeviceError, RanksError, ScenarioError
+from bench.torchrun import Launch, launch
+from bench.training import step, trial
+from bench.training.ranks import World
 
 ROOT = Path(__file__).resolve().parents[2]
 # Rank 1 kills itself in its 40th step, if there is a file that asks for it.
@@ -138,3 +142,87 @@ def test_two_processes_learn_what_one_does_survive_the_death_of_one_and_refuse_t
         "devices": ["cpu", "cpu"],
     }
     assert one["provenance"]["ranks"] is None
+
+
+def as_rank(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), "2")
+    for name, value in {"TORCHELASTIC_RUN_ID": "test", "RANK": str(rank), "LOCAL_RANK": str(rank), **sizes}.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["plan"], "bench plan: found 2 processes of torchrun, expected one"),
+        (["run", "--jobs", "2"], "torchrun: found together with --jobs 2, expected one trial at a time."),
+        (["run", "--executor", "local"], "torchrun: found together with --executor local, expected none."),
+        (
+            ["run", "--scenario", "a", "--scenario", "b"],
+            "torchrun: found together with several scenarios, expected one.",
+        ),
+        (["run", "--seeds", "x"], "--seeds 'x': expected whole numbers"),
+        (["run", "--unknown"], "No such option"),
+    ],
+)
+def test_what_is_not_for_several_processes_is_one_line_of_one_of_them(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+):
+    as_rank(0, monkeypatch)
+    first = CliRunner().invoke(main, arguments)
+    assert (first.exit_code, first.output.count("\n")) == (2, 1)
+    assert first.output.startswith(f"bench: {said}")
+    as_rank(1, monkeypatch)
+    other = CliRunner().invoke(main, arguments)
+    assert (other.exit_code, other.output) == (2, "")
+
+
+def test_one_process_that_torchrun_started_is_alone(monkeypatch: pytest.MonkeyPatch):
+    as_rank(0, monkeypatch)
+    assert launch() == Launch(0, 2, 0, 2)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert launch() is None
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")  # somebody else's
+    assert launch() is None
+
+
+class Echo(World):
+    """Two ranks that say the same."""
+
+    size, backend = 2, "gloo"
+
+    def gather(self, value: object) -> list[object]:
+        return [value, value]
+
+
+def test_a_run_in_python_joins_no_ranks_by_itself(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    plan = bench.plan(tiny, ["scratch"], [0], results=tmp_path / "runs", cache=tmp_path / "cache", device="cpu")
+    as_rank(0, monkeypatch)
+    with pytest.raises(RanksError, match="torchrun: found 2 ranks, expected one, as only the command bench run trains"):
+        bench.run(plan)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_steps_of_several_ranks_are_eager_and_say_why(tiny: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(step, "lacking_compiler", lambda device: None)
+    local = bench.plan(tiny, ["scratch"], [0], device="cpu", compiled=True)._local
+    local.join(Echo())
+    assert local.notes == ("steps run eager: no torch.compile: not tried on several ranks",)
+    facts = local._provenance("hash")
+    assert (facts.step, facts.compiled, facts.step_reason) == (
+        "eager",
+        False,
+        "no torch.compile: not tried on several ranks",
+    )
+    assert facts.ranks is not None
+    assert facts.ranks.devices == ("cpu", "cpu")
+    with pytest.raises(DeviceError, match="--step compiled: found together with torchrun, expected eager"):
+        bench.plan(tiny, ["scratch"], [0], device="cpu", step="compiled")._local.join(Echo())
+
+
+def test_a_batch_has_an_image_for_each_rank(tiny: Path):
+    tiny.write_text(tiny.read_text().replace("batch_size = 64", "batch_size = 1"))
+    with pytest.raises(
+        ScenarioError, match=r"tiny: training.batch_size: found 1 for 2 ranks, expected an image for each"
+    ):
+        bench.plan(tiny, ["scratch"], [0], device="cpu")._local.join(Echo())

@@ -12,15 +12,16 @@ from torch import nn
 
 from bench import InfoBatch, Keep, L2Init, Objective, OldTeacher, OneCycle, Strategy, TailMean
 from bench.catalog import find_strategy
-from bench.errors import BenchError, DataError, LostRankError, RanksError, ScenarioError, StrategyError, TrialError
+from bench.errors import BenchError, DataError, DeviceError, LostRankError, RanksError, StrategyError, TrialError
 from bench.models import build_model
 from bench.records.schema import RankFacts
 from bench.scenario import Scenario
 from bench.strategies.strategy import Entrant, load_strategy
+from bench.torchrun import Launch
 from bench.training import evaluate
 from bench.training.learner import Base, Learner, TrialSpec
 from bench.training.provenance import describe_run
-from bench.training.ranks import ALONE, Measured, World, require_shares, synchronize_norms, total, unchanged
+from bench.training.ranks import ALONE, Measured, Ranks, World, require_shares, synchronize_norms, total, unchanged
 from tests.conftest import CPU, shorten
 from tests.training.ranks import on_threads
 
@@ -156,7 +157,7 @@ class Counting(nn.Module):
 )
 def test_a_model_whose_steps_would_differ_by_rank_is_refused(module: nn.Module, said: str):
     model = nn.Sequential(nn.BatchNorm1d(2), module)
-    refused = pytest.raises(ScenarioError, match=rf"{said}, expected .* Run it on one device, without torchrun")
+    refused = pytest.raises(RanksError, match=rf"{said}, expected .* Run it on one device, without torchrun")
     with refused, unchanged(model, CPU):
         model(torch.ones(4, 2))
     with unchanged(model[0], CPU):
@@ -168,7 +169,7 @@ def test_batch_norm_of_another_kind_is_not_synchronized():
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return super().forward(x).relu()
 
-    with pytest.raises(ScenarioError, match="synchronized, but 0 is a Activated, expected PyTorch's own"):
+    with pytest.raises(RanksError, match="synchronized, but 0 is a Activated, expected PyTorch's own"):
         synchronize_norms(nn.Sequential(Activated(2)), ALONE)
 
 
@@ -254,6 +255,54 @@ def test_after_a_failure_within_a_step_the_others_are_told_nothing_more():
     assert world.told == (("train", (3,)),)
     with pytest.raises(LostRankError, match="an earlier trial failed"), world.doing("prepare"):
         pass
+
+
+def test_why_a_rank_ended_reaches_the_others(monkeypatch: pytest.MonkeyPatch):
+    one, other = Ranks.__new__(Ranks), Ranks.__new__(Ranks)
+    one.rank, one._store = 1, torch.distributed.HashStore()
+    other._store = one._store
+    gone = RuntimeError("[/a/gloo/pair.cc:5] Connection closed by peer [10.0.0.1]. Check the logs.")
+
+    def heard() -> str:
+        with pytest.raises(LostRankError) as caught, other._heard():
+            raise gone
+        return str(caught.value)
+
+    again = "The same command resumes from the last checkpoint."
+    assert heard() == f"a rank has ended or does not answer (Connection closed by peer [10.0.0.1]). {again}"
+    one.report(LostRankError("another one has ended."))  # which is no reason
+    assert "Connection closed" in heard()
+    one.report(TrialError("out of memory at batch size 64.\nLower it."))
+    assert heard() == f"a rank has ended or does not answer (rank 1: out of memory at batch size 64. Lower it). {again}"
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpus", "found"),
+    [
+        ("auto", 0, "cpu"),
+        ("cpu", 2, "cpu"),
+        ("auto", 2, "cuda:1"),
+        ("cuda", 4, "cuda:1"),
+        ("cuda", 0, "--device cuda: 0 CUDA devices found"),
+        (
+            "auto",
+            1,
+            "torchrun: found 2 ranks and 1 GPU on this machine, expected one for each. Give --nproc-per-node 1",
+        ),
+        ("cuda:1", 2, "--device cuda:1: found together with torchrun, expected auto, cpu or cuda"),
+    ],
+)
+def test_each_rank_has_a_gpu_of_its_own(asked: str, gpus: int, found: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    world = Ranks.__new__(Ranks)
+    world._launch = Launch(rank=3, size=4, local_rank=1, local_size=2)
+    if found.startswith(("cpu", "cuda")):
+        assert world.device(asked) == found
+        return
+    with pytest.raises(DeviceError) as caught:
+        world.device(asked)
+    assert str(caught.value).startswith(found)
 
 
 def test_only_a_scenario_that_synchronizes_batch_norm_has_another_hash(short: Scenario):
