@@ -37,6 +37,20 @@ _REMEDIES = {
 _NO_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
 
 
+def is_address(place: str | os.PathLike[str]) -> bool:
+    """Return whether a text is the address of a store, such as s3://bucket/folder, and no path."""
+    return isinstance(place, str) and "://" in place
+
+
+def local_folder(place: str | os.PathLike[str], option: str) -> Path:
+    """Return a folder's path. Raises WriteError for an address: nothing is trained into a store. option: that names it."""
+    if is_address(place):
+        raise WriteError(
+            f"{option} {place}: an address, expected a folder here. Write there, and then run: bench push FOLDER {place}"
+        )
+    return Path(place)
+
+
 def read_at_most(path: Path, most: int) -> bytes:
     """Return the content of a regular file of at most `most` bytes.
 

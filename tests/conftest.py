@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
+import logging
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -42,7 +42,23 @@ def shorten(scenario: Scenario, *, points: int = 4, **training: object) -> Scena
 @pytest.fixture(autouse=True)
 def checkpoint_at_each_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Interrupted trials resume from their last evaluation, however short they are."""
-    monkeypatch.setattr(trial, "SAVING_SHARE", math.inf)
+    monkeypatch.setattr(trial, "CHECKPOINT_SECONDS", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """What bench logs is as loud after a test as before it: the next one in this process may read it."""
+    before = _loudness()
+    yield
+    assert _loudness() == before
+
+
+def _loudness() -> dict[str, tuple[int, bool, bool]]:
+    manager = logging.root.manager
+    found = {name: logger for name, logger in manager.loggerDict.items() if name.split(".")[0] == "bench"}
+    loud = {name: (it.level, it.propagate, it.disabled) for name, it in found.items() if isinstance(it, logging.Logger)}
+    changed = {name: each for name, each in loud.items() if each != (logging.NOTSET, True, False)}
+    return {**changed, "all": (manager.disable, True, False)}
 
 
 @pytest.fixture(scope="session")

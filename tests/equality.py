@@ -37,6 +37,8 @@ _NOT_LEARNED = (
     "unaccounted_share",
     "provenance",
     "sittings",
+    "shared",
+    "peak_memory",
     "evals_sha256",
     "record_sha256",
 )
@@ -106,6 +108,7 @@ def _make_up(folder: Path) -> None:
     trial["provenance"] |= _MADE_UP
     trial["provenance"] |= {"load_average": 0.0, "packages": {}, "memory_gib": 1.0, "environment": {}}
     steps = trial["summary"]["steps"]
+    trial["summary"]["shared"] = None
     for part in (trial["summary"], trial["base"] or {}):
         _made_up_clocks(part, part.get("steps", steps))
     (folder / "trial.json").write_text(json.dumps(trial))

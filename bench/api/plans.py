@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench.api.named import load_scenario, seeds_for, strategies_for
 from bench.catalog import BASELINES, TUNING_FROM
 from bench.errors import BenchError, DataError
+from bench.files import local_folder
 from bench.places import LOGS, RUNS, cache_folder, data_folder
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from bench.data.feed.streaming import Residence
     from bench.data.files.prepare import Prepared, Progress
     from bench.execution.estimate import Plan as Estimates
+    from bench.execution.jobs import Place
     from bench.execution.listener import Listener
     from bench.execution.local import LocalRun
     from bench.scenario import Scenario
@@ -139,6 +142,7 @@ def plan(
     fresh: bool = False,
     models: str | os.PathLike[str] | None = None,
     adapt: bool = False,
+    interleave: bool = False,
 ) -> Plan:
     """Return what would be run. Checks data, strategies and existing records; trains and writes nothing.
 
@@ -147,7 +151,8 @@ def plan(
     on a GPU, and compiled if `compiled` or, where that is None, the scenario says so. threads: of PyTorch on the CPU; None for
     one per core. images: "resident" on the device, "streamed", or "auto". fresh: run finished trials again.
     models: a folder for the weights of each trial that finishes. adapt: run strategies without those of their pieces that cannot
-    run here, see Plan.left_out, instead of raising.
+    run here, see Plan.left_out, instead of raising. interleave: run the strategies of each seed in an order drawn from the seed,
+    so that what changes with time does not meet one of them alone; for one job at a time.
     Raises a BenchError for whatever can be known to be wrong beforehand, such as image files that are not prepared (see prepare).
 
     >>> import bench
@@ -158,7 +163,8 @@ def plan(
     from bench.execution.local import LocalRun
 
     asked, entrants, numbers = load_scenario(scenario), strategies_for(strategies), seeds_for(seeds)
-    _check_options(images, compiled, threads, fresh)
+    _check_options(images, compiled, threads, fresh, interleave)
+    folder = local_folder(results, "--results")
     options = {
         "device": device,
         "data_root": data_root,
@@ -173,7 +179,7 @@ def plan(
         numbers,
         device=device,
         data_root=data_folder() if data_root is None else Path(data_root),
-        results=Path(results),
+        results=folder,
         cache=cache_folder() if cache is None else Path(cache),
         compiled=compiled,
         step=step,
@@ -182,9 +188,10 @@ def plan(
         fresh=fresh,
         models=None if models is None else Path(models),
         adapt=adapt,
+        interleave=interleave,
     )
-    options |= {"images": images, "fresh": fresh, "models": models}
-    return Plan(asked, local.entrants, numbers, Path(results), options, local)
+    options |= {"images": images, "fresh": fresh, "models": models, "interleave": interleave}
+    return Plan(asked, local.entrants, numbers, folder, options, local)
 
 
 def run(
@@ -201,30 +208,89 @@ def run(
 
     The results hold scored seeds only, or, if all of the plan's are for tuning (from 100 on), tuning seeds only. The records, and
     how they continue after an interruption, are those of the command. results: another folder than the plan's.
-    jobs: how many trials run side by side on the CPU, each in a process with the plan's threads, or with one if the plan leaves
-    them open. With as many threads, the results are those of one job, bit for bit; seconds are not compared between the two.
-    A script must call this under `if __name__ == "__main__":`. listener: is told how the run progresses (see
-    bench.execution.listener). log: "tensorboard", "wandb" or "mlflow", told of each evaluation, off the clock; what they keep in
-    files is in log_folder. tell: is given a line if one of these fails; the trials go on.
-    Raises TrialError at the end where any trial failed; the others have run and are recorded. Raises BenchError unless jobs is
-    above 0, and DeviceError for more than one on a GPU.
+    jobs: how many trials run side by side, each in a process of its own: on the CPU with the plan's threads, or with one if the
+    plan leaves them open, or on a GPU of its own. With as many threads, the results are those of one job, bit for bit; seconds
+    are not compared between the two. A trial that fails is then tried once more, and a fresh plan's records are all removed
+    before the first trial begins. A script must call this under `if __name__ == "__main__":`.
+    listener: is told how the run progresses (see bench.execution.listener). log: "tensorboard", "wandb" or "mlflow", told of each
+    evaluation, off the clock; what they keep in files is in log_folder. tell: is given a line if one of these fails; the trials
+    go on.
+    A trial that another process is at work on is waited for. Raises TrialError at the end where any trial failed; the others
+    have run and are recorded. Raises BenchError unless jobs is above 0, DeviceError for more than there are GPUs, and
+    StrategyError for a strategy made in Python that cannot be sent to another process.
     """
     from bench.api.results import load_results
     from bench.execution.listener import Silent
     from bench.execution.sinks import logging_to, open_sinks
 
     check_number("jobs", jobs)
+    if plan._options["interleave"] and jobs > 1:
+        raise BenchError(
+            f"--interleave: found with --jobs {jobs}, expected 1: it is for one trial at a time. Remove one."
+        )
     sinks = open_sinks(log, Path(log_folder), plan.scenario.name)
     chosen = plan if results is None or Path(results) == plan.results else plan.into(results)
     with logging_to(sinks, listener or Silent(), tell) as logged:
         if jobs == 1:
             chosen._local.run(logged)
         else:
-            from bench.execution.side_by_side import run_side_by_side
-
-            run_side_by_side(chosen._local, jobs, logged)
+            _run_in_processes(chosen, jobs, logged)
     which = "tuning" if min(plan.seeds) >= TUNING_FROM else "scored"
     return replace(load_results(chosen.results, seeds=which, tell=lambda line: None), _scenario=plan.scenario.name)
+
+
+def _run_in_processes(plan: Plan, jobs: int, listener: Listener) -> None:
+    from bench.execution.jobs import forget, graph_of
+    from bench.execution.on_processes import Processes
+    from bench.execution.sweep import drive
+    from bench.strategies.texts import as_text_or_pickle
+
+    place = place_for(
+        plan.results, **{name: plan._options[name] for name in plan._options.keys() - {"fresh", "interleave"}}
+    )
+    plan._local.make_ready()
+    executor = Processes(place, jobs, listener)
+    try:
+        executor.start(sum(trial.due for trial in plan._local.trials))
+        graph = graph_of([(plan._local, None)], plan.seeds, as_text_or_pickle)
+        if plan._options["fresh"]:
+            forget(graph, place)
+    except BaseException:
+        executor.cancel()
+        raise
+    drive(graph, executor, listener, wait=True).require_all_ran(len(graph.due))
+
+
+def place_for(
+    results: str | os.PathLike[str],
+    *,
+    device: str,
+    data_root: str | os.PathLike[str] | None,
+    cache: str | os.PathLike[str] | None,
+    compiled: bool | None,
+    step: StepChoice,
+    threads: int | None,
+    images: Residence,
+    models: str | os.PathLike[str] | None = None,
+) -> Place:
+    """Return where jobs run, for the options of plan(). Raises DeviceError for a missing device, BenchError for an address."""
+    from bench.execution.jobs import Place
+    from bench.training.device import choose_device
+
+    chosen = choose_device(device)
+    return Place(
+        folder=os.getcwd(),  # noqa: PTH109
+        data_root=str(Path(data_root or data_folder()).absolute()),
+        results=str(local_folder(results, "--results").absolute()),
+        cache=str(Path(cache or cache_folder()).absolute()),
+        device=device if ":" in device else chosen.type,
+        compiled=compiled,
+        step=step,
+        threads=threads,
+        images=images,
+        models=None if models is None else str(Path(models).absolute()),
+        words=tuple(sys.argv[1:]),
+    )
 
 
 def prepare(
@@ -254,7 +320,7 @@ def prepare(
     return prepare_images(load_scenario(scenario), root, workers=count, skip_broken=skip_broken, progress=progress)
 
 
-def _check_options(images: object, compiled: object, threads: object, fresh: object) -> None:
+def _check_options(images: object, compiled: object, threads: object, fresh: object, interleave: object) -> None:
     """Raise BenchError for options of another type, which would otherwise count as true."""
     checks = (
         ("images", images, images in ("auto", "resident", "streamed"), "'auto', 'resident' or 'streamed'"),
@@ -266,6 +332,7 @@ def _check_options(images: object, compiled: object, threads: object, fresh: obj
             "a whole number above 0, or None",
         ),
         ("fresh", fresh, isinstance(fresh, bool), "True or False"),
+        ("interleave", interleave, isinstance(interleave, bool), "True or False"),
     )
     for name, value, fine, expected in checks:
         if not fine:

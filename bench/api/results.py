@@ -7,11 +7,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.api.named import recorded_name, scenario_in_results
 from bench.errors import RecordError
+from bench.files import is_address
 from bench.places import REPORTS, RUNS
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def load_results(
     columns: Sequence[str] | None = None,
     tell: Callable[[str], object] | None = None,
 ) -> Results:
-    """Return the records of a folder, as a command would read them.
+    """Return the records of a folder, as a command would read them; or those at an address such as "s3://bucket/folder".
 
     published: add the records that come with bench, of every strategy and horizon that the folder does not have itself; they are
     marked in tables. The folder need not exist then. seeds: "scored", those below 100; "tuning", those from 100 on, which never
@@ -54,6 +56,10 @@ def load_results(
 
     if seeds not in ("scored", "tuning", "all"):
         raise RecordError(f"seeds {seeds!r}: expected 'scored', 'tuning' or 'all'. Change it.")
+    if is_address(folder):
+        from bench.records.remote import folder_of  # takes 0.3 s
+
+        folder = folder_of(folder, tell or _silent)
     own = Path(folder)
     if published:
         shipped = collect(shipped_folder("results"), columns=columns)
@@ -110,6 +116,18 @@ class Results:
     def evaluations(self) -> pd.DataFrame:
         """A row for each evaluation of a finished trial. Columns: its trial's key, and bench.records.schema.EvalRow's; a copy."""
         return self._records.evals.copy()
+
+    def export(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Write the trials and the evaluations as Parquet, and a README that says what each column means; return the files.
+
+        Whoever gets the folder needs pandas alone. Trials that are not finished are in it, those of the other seeds are not.
+        Raises RecordError where there is no trial, and WriteError.
+        """
+        from bench.records.export import write_tables
+        from bench.reporting.data_card import data_card
+        from bench.version import __version__
+
+        return write_tables(Path(folder), self.trials, self.evaluations, partial(data_card, version=__version__))
 
     @property
     def unreadable(self) -> pd.DataFrame:

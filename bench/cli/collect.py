@@ -24,12 +24,25 @@ if TYPE_CHECKING:
     show_default="records.parquet in the results folder",
     help="File to write.",
 )
-def collect_command(results: Path, output: Path | None) -> None:
+@click.option(
+    "--export",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    show_default="no folder",
+    help="Folder for trials.parquet, evaluations.parquet and a README instead, to publish or to send.",
+)
+def collect_command(results: Path, output: Path | None, export: Path | None) -> None:
     """Write all records into one Parquet file, one row per evaluation.
 
     In the results folder, leaderboard, compare, report and target read this file instead of the records, as long as no record has
     changed. The tables are the same. Anywhere else, the file is a copy to work with or to send.
     """
+    if export is not None:
+        if output is not None:
+            raise click.UsageError("--export, --output: found both, expected one. Leave one out.")
+        for path in read_results(results, whole=True, seeds="all").export(export):
+            click.echo(f"{path}: {path.stat().st_size / 1e6:,.1f} MB")
+        return
     from bench.records.collect import write_collected
 
     found = write_collected(results, output)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from bench.cli.options import one_scenario_option, results_option
+from bench.cli.options import one_scenario_option, results_written_option
 
 
 @click.command("import", short_help="Show curves from elsewhere in the tables, marked.")
 @click.argument("curves", type=click.Path(path_type=Path))
 @one_scenario_option
-@results_option
+@results_written_option
 def import_command(curves: Path, scenario: str, results: Path) -> None:
     """Keep the curves of a CSV file beside a scenario's records; its leaderboard then shows them, marked and without a rank.
 

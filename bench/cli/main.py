@@ -34,6 +34,7 @@ from bench.cli.options import (
 from bench.cli.plain import plain_where_needed
 from bench.cli.plan import list_command, plan_command
 from bench.cli.rank import compare_command, leaderboard_command
+from bench.cli.remote import pull_command, push_command
 from bench.cli.show import show_tables
 from bench.cli.speed import speed_command
 from bench.cli.status import status_command
@@ -115,6 +116,11 @@ def _say(line: str) -> None:
 @pilot_option
 @click.option("--fresh", is_flag=True, help="Run finished trials again, replacing their records.")
 @click.option(
+    "--interleave",
+    is_flag=True,
+    help="Run each seed's strategies in an order drawn from the seed, so that a drift of the machine hits all alike.",
+)
+@click.option(
     "--log",
     type=click.Choice(["tensorboard", "wandb", "mlflow"]),
     multiple=True,
@@ -159,6 +165,7 @@ def run(
     executor: str | None,
     options: tuple[str, ...],
     retries: int | None,
+    interleave: bool,
     **asked: Any,
 ) -> None:
     """Train strategies on scenarios, and print the leaderboards.
@@ -173,6 +180,7 @@ def run(
     if (several := launch()) is not None:
         from bench.cli.ranks import run_on_ranks
 
+        _refuse_alone({"--with": options, "--retries": retries is not None})
         run_on_ranks(
             several,
             scenarios,
@@ -183,27 +191,34 @@ def run(
             log=log,
             log_folder=log_folder,
             executor=executor,
+            interleave=interleave,
             tell=_tell,
             show=_show_results,
             **asked,
         )
         return
     executor = executor or ("local" if len(scenarios) > 1 else None)
-    _refuse_together(executor, {"--fresh": fresh, "--log": log}, {"--with": options, "--retries": retries is not None})
-    if executor is not None:
-        from bench.execution.executors import read_options
+    if interleave and (executor or jobs > 1):
+        raise BenchError(
+            "--interleave: is for one scenario and one trial at a time, without --executor and --jobs. Remove one."
+        )
+    if executor is None:
+        _refuse_alone({"--with": options, "--retries": retries is not None})
+    else:
+        from bench.execution.executors import check_log, read_options
 
         read_options(executor, options)
+        check_log(executor, log)
     check_names(asked["strategies"])
     chosen = [load_scenario(each) for each in scenarios]
-    entrants = entrants_of(jobs=1 if executor else jobs, **asked)
+    entrants = entrants_of(jobs=jobs if executor in (None, "local") else 1, **asked)
     if pilot is not None:
         chosen = [scenario.as_pilot(pilot) for scenario in chosen]
     # All that can be refused is refused before images are decoded, which may take hours.
     for scenario in chosen:
         prepare_and_tell(scenario, asked["data_root"])
     if executor is not None:
-        found = sweep_of(entrants, scenarios=chosen, images=images, **asked)
+        found = sweep_of(entrants, scenarios=chosen, images=images, fresh=fresh, **asked)
         given = click.get_current_context().get_parameter_source("jobs") is not ParameterSource.DEFAULT
         with progress_on_terminal() as listener:
             every = run_sweep(
@@ -213,12 +228,14 @@ def run(
                 retries=1 if retries is None else retries,
                 options=options,
                 listener=listener,
+                log=log,
+                log_folder=log_folder,
                 tell=_tell,
             )
         for scenario in chosen:
             _show_results(every[scenario.name], found.results, scenario, min(found.seeds))
         return
-    plan = plan_of(entrants, scenario=chosen[0], images=images, fresh=fresh, **asked)
+    plan = plan_of(entrants, scenario=chosen[0], images=images, fresh=fresh, interleave=interleave, **asked)
     old = plan.old_model()
     for line in old.lines() if old else ():
         click.echo(line)
@@ -231,12 +248,11 @@ def _tell(line: str) -> None:
     click.echo(f"bench: {line}", err=True)
 
 
-def _refuse_together(executor: str | None, alone: dict[str, Any], together: dict[str, Any]) -> None:
-    """Raise BenchError for options that an executor does not take, and for those that only executors take."""
-    for name, given in (alone if executor else together).items():
+def _refuse_alone(together: dict[str, Any]) -> None:
+    """Raise BenchError for options that only executors take."""
+    for name, given in together.items():
         if given:
-            said = f"is not for --executor {executor}, or several scenarios" if executor else "is for --executor"
-            raise BenchError(f"{name}: {said}. Remove it{'' if executor else ', or name an executor'}.")
+            raise BenchError(f"{name}: is for --executor. Remove it, or name an executor.")
 
 
 def _show_results(results: Results, folder: Path, scenario: Scenario, first_seed: int) -> None:
@@ -293,6 +309,8 @@ for _command in (
     check_strategy_command,
     collect_command,
     merge_command,
+    push_command,
+    pull_command,
     import_command,
     frontier_command,
     status_command,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.options import data_root_option, device_option
+from bench.cli.options import Records, data_root_option, device_option
 from bench.cli.show import show
 from bench.errors import BenchError, MeterError, RuleError
 
@@ -84,7 +84,7 @@ def flops_command(model: str, image: tuple[int, int, int], classes: int, stages:
 
 
 @click.command("check", short_help="Check records against the rules, or audit one.")
-@click.argument("results", type=click.Path(path_type=Path), required=False)
+@click.argument("results", type=Records(), required=False)
 @click.option("--audit", type=click.Path(path_type=Path), default=None, help="Folder of one trial's record.")
 @click.option("--strategy", default=None, help="With --audit: the strategy's file, if it is not shipped.")
 @click.option(

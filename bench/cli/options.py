@@ -11,6 +11,7 @@ import click
 
 from bench.catalog import BASELINES, LARGEST_SEED
 from bench.errors import BenchError
+from bench.files import is_address, local_folder
 from bench.locks import SINGLE_WRITER
 from bench.places import RUNS, cache_folder, data_folder
 
@@ -88,8 +89,53 @@ class Share(click.ParamType):
         return share
 
 
+class Folder(click.Path):
+    """A folder here, and no address of a store."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        local_folder(value, param.opts[0] if param else "folder")
+        return super().convert(value, param, ctx)
+
+
+class Records(click.Path):
+    """A folder of records to read, or the address of one in a store, which is read by way of a copy here."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not is_address(value):
+            return super().convert(value, param, ctx)
+        from bench.records.remote import folder_of
+
+        return folder_of(value, lambda line: click.echo(f"bench: {line}", err=True))
+
+
+class Address(click.ParamType):
+    """The address of a folder in a store."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not is_address(value):
+            raise BenchError(
+                f"{value}: no address, expected one such as s3://bucket/folder. For folders here, run: bench merge"
+            )
+        return value
+
+
 results_option = click.option(
-    "--results", type=click.Path(path_type=Path), default=RUNS, show_default=True, help="Folder of records."
+    "--results",
+    type=Records(),
+    default=RUNS,
+    show_default=True,
+    help="Folder of records, or an address such as s3://bucket/folder.",
+)
+results_written_option = click.option(
+    "--results", type=Folder(), default=RUNS, show_default=True, help="Folder of records."
 )
 published_option = click.option(
     "--published", is_flag=True, help="Add the records that come with bench, marked in the table."
@@ -225,12 +271,12 @@ _jobs_option = click.option(
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Trials that run side by side on the CPU, each in a process of its own. Learns the same, bit for bit.",
+    help="Trials that run side by side, each in a process of its own, and on a GPU of its own. Learns the same, bit for bit.",
 )
 _WHERE = (
     device_option,
     data_root_option,
-    results_option,
+    results_written_option,
     click.option(
         "--cache",
         type=click.Path(path_type=Path),
@@ -271,7 +317,7 @@ def where_options(command: Command) -> Command:
 
 def output_options(command: Command) -> Command:
     """Add the same options as running_options, for a command whose records go into its own output folder."""
-    return _adding(_seeds_option, *(option for option in _WHERE if option is not results_option))(command)
+    return _adding(_seeds_option, *(option for option in _WHERE if option is not results_written_option))(command)
 
 
 def what_and_where(*own: Callable[[Any], Any]) -> Callable[[Command], Command]:
@@ -307,7 +353,19 @@ def entrants_of(
 
 
 # Those of a command's options that plan() and sweep() take under the same name.
-_PLANNED = ("results", "device", "data_root", "cache", "compiled", "step", "threads", "images", "fresh", "timed")
+_PLANNED = (
+    "results",
+    "device",
+    "data_root",
+    "cache",
+    "compiled",
+    "step",
+    "threads",
+    "images",
+    "fresh",
+    "timed",
+    "interleave",
+)
 
 
 def sweep_of(entrants: list[Entrant], *, scenarios: list[Scenario], seeds: tuple[int, ...], **options: Any) -> Sweep:

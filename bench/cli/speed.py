@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli.options import device_option, results_option, step_option
+from bench.cli.options import device_option, results_written_option, step_option
 from bench.cli.show import show_tables, width_options
 from bench.errors import BenchError
 
@@ -40,7 +40,7 @@ _FORMATS = ("pdf", "svg", "png")
 )
 @click.option("--workers", type=click.IntRange(min=0), default=2, show_default=True, help="Of the usual loop.")
 @click.option("--images", type=click.IntRange(min=1), default=20_000, show_default=True, help="Made up, to train on.")
-@results_option
+@results_written_option
 @click.option("--show", is_flag=True, help="Time nothing; print what the results folder holds.")
 @click.option("--figure", type=click.Path(path_type=Path), default=None, help="Draw the table: .pdf, .svg or .png.")
 @click.option("--profile", is_flag=True, help="Print where the time goes, too.")

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from bench.cli.collect import say_unreadable
 from bench.cli.data import prepare_for, tree_in_words
-from bench.cli.options import output_options, pilot_option
+from bench.cli.options import Folder, output_options, pilot_option
 from bench.cli.show import show
 from bench.errors import BenchError
 
@@ -101,7 +101,7 @@ def _each(context: click.Context, option: click.Parameter, given: tuple[str, ...
 @click.option("--batch-size", type=click.IntRange(min=1), default=None, show_default="64")
 @click.option("--learning-rate", type=float, default=None, show_default="0.1", help="Its peak.")
 @click.option("--scenario", default=None, help="A scenario file, instead of all of these.")
-@click.option("--output", type=_PATH, required=True, help="Folder for verdict, model, records and scenario file.")
+@click.option("--output", type=Folder(), required=True, help="Folder for verdict, model, records and scenario file.")
 @click.option(
     "--strategy",
     "strategies",

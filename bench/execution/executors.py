@@ -29,6 +29,12 @@ def open_executor(
     return (on_slurm.Slurm if name == "slurm" else on_ray.Ray)(place, count, options, listener)
 
 
+def check_log(name: str, log: Sequence[str]) -> None:
+    """Raise BenchError for --log with an executor that tells no evaluations."""
+    if log and name != "local":
+        raise BenchError(f"--log: --executor {name} tells no evaluations, expected local. Remove one of them.")
+
+
 def read_options(name: str, texts: Sequence[str]) -> dict[str, Any]:
     """Return an executor's options from texts such as "partition=gpu". Raises BenchError for one that it does not take."""
     if name not in _OPTIONS:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import random
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -175,22 +174,45 @@ def _summary(last: EvalRow, fingerprint: str) -> Summary:
 
 def _command(name: str, words: Sequence[str]) -> Piece:
     """Run a command of bench in a process of its own. Raises BenchError if it fails."""
-    begun = time.perf_counter()
-    with subprocess.Popen(
-        [sys.executable, "-m", "bench", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
-        said = process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+    used = usage_of([sys.executable, "-m", "bench", *words])
+    if used.code:
         raise BenchError(
-            f"bench {name}: exit code {process.returncode} ({said.strip()[-200:]}), expected 0. Run it by itself."
+            f"bench {name}: exit code {used.code} ({used.stderr.strip()[-200:]}), expected 0. Run it by itself."
         )
-    kilobytes = usage.ru_maxrss / (1024 if sys.platform == "darwin" else 1)
-    return Piece(
-        name=name,
-        seconds=time.perf_counter() - begun,
-        cpu_seconds=usage.ru_utime + usage.ru_stime,
-        megabytes=kilobytes / 1024,
-    )
+    return Piece(name=name, seconds=used.seconds, cpu_seconds=used.cpu_seconds, megabytes=used.megabytes)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a command took, and how it ended. megabytes: the most that was resident."""
+
+    seconds: float
+    cpu_seconds: float
+    megabytes: float
+    code: int
+    stdout: str
+    stderr: str
+
+
+# The most that was resident counts from before a program is loaded: a process that PyTorch made large would be in every number.
+_LAUNCHER = """
+import os, subprocess, sys, time
+begun = time.perf_counter()
+process = subprocess.Popen(sys.argv[2:])
+_, status, usage = os.wait4(process.pid, 0)
+with open(sys.argv[1], "w") as file:
+    spent, code = usage.ru_utime + usage.ru_stime, os.waitstatus_to_exitcode(status)
+    print(time.perf_counter() - begun, spent, usage.ru_maxrss, code, file=file)
+"""
+
+
+def usage_of(words: Sequence[str]) -> Usage:
+    """Run a command to its end, started by a small process, and return what it took."""
+    with tempfile.TemporaryDirectory() as folder:
+        said = Path(folder) / "usage"
+        done = subprocess.run(
+            [sys.executable, "-S", "-c", _LAUNCHER, str(said), *words], check=True, capture_output=True, text=True
+        )
+        seconds, spent, most, code = said.read_text().split()
+    kilobytes = int(most) / (1024 if sys.platform == "darwin" else 1)
+    return Usage(float(seconds), float(spent), kilobytes / 1024, int(code), done.stdout, done.stderr)

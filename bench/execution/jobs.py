@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import chdir
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
@@ -19,10 +19,12 @@ from typing import Any, Literal
 
 from bench.data.feed.streaming import Residence
 from bench.errors import BenchError, DataError, RecordError, ScenarioError, TakenError
+from bench.execution.earlier import Earlier
 from bench.execution.equal_cost import Expectations
 from bench.execution.estimate import StepCost
 from bench.execution.listener import Listener, Silent
 from bench.execution.local import LocalRun, base_label
+from bench.execution.plan import PlannedTrial
 from bench.files import replacing
 from bench.records.schema import EvalRow, TrialRecord
 from bench.records.store import trial_place
@@ -46,6 +48,7 @@ class Job:
     id: where its record lies below the results, or what it makes. needs: the ids of jobs that come before it. scenario, strategy:
     whole, as plain values; strategy None but for a trial. seed: None for a preparation. data_hash: see Provenance.
     steps, flops: expected. seconds: expected, of training, where steps were timed. cached: whether it is done already.
+    memory_bytes, joules: expected, of training, by the scenario's finished trials on the same kind of device; None if unknown.
     """
 
     id: str
@@ -61,6 +64,8 @@ class Job:
     flops: int
     seconds: float | None
     cached: bool
+    memory_bytes: int | None = None
+    joules: float | None = None
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain values, which `job_of` takes."""
@@ -77,8 +82,8 @@ class Place:
     """Where and with what jobs run, the same for all of a graph: plain values.
 
     folder: the current one, which models of the user's own are relative to. data_root, results, cache: absolute paths, which
-    every machine that runs jobs has to see. device, compiled, step, threads, images: see bench.plan. jobs: how many run side by
-    side, for the record. words: of the command, for the record.
+    every machine that runs jobs has to see. device, compiled, step, threads, images, models: see bench.plan. jobs: how many run
+    side by side, for the record. words: of the command, for the record.
     """
 
     folder: str
@@ -90,6 +95,7 @@ class Place:
     step: StepChoice = "auto"
     threads: int | None = None
     images: Residence = "auto"
+    models: str | None = None
     jobs: int = 1
     words: tuple[str, ...] = ()
 
@@ -183,9 +189,14 @@ def read_graph(path: Path) -> Graph:
     return Graph(tuple(jobs))
 
 
-def graph_of(runs: Iterable[tuple[LocalRun, StepCost | None]], seeds: Sequence[int]) -> Graph:
+def graph_of(
+    runs: Iterable[tuple[LocalRun, StepCost | None]],
+    seeds: Sequence[int],
+    said: Callable[[Entrant], dict[str, Any]] = as_text,
+) -> Graph:
     """Return the graph of several scenarios' runs on these seeds. With what a step of each costs, the jobs have seconds.
 
+    said: how strategies are described, as_text, or as_text_or_pickle for processes of this machine.
     Raises StrategyError for a strategy that cannot be sent elsewhere, RecordError where other trials' records are in the way, and
     ScenarioError for two scenarios of one name: their records would lie in one folder.
     """
@@ -194,13 +205,31 @@ def graph_of(runs: Iterable[tuple[LocalRun, StepCost | None]], seeds: Sequence[i
         name = run.scenario.name
         if name in jobs:
             raise ScenarioError(f"--scenario: two scenarios are called {name}. Name one of them once, or rename it.")
-        jobs[name] = list(_jobs_of(run, seeds, cost))
+        jobs[name] = list(_jobs_of(run, seeds, cost, said))
     return Graph(tuple(chain.from_iterable(jobs.values())))
 
 
-def _jobs_of(run: LocalRun, seeds: Sequence[int], cost: StepCost | None) -> Iterator[Job]:
+def _jobs_of(
+    run: LocalRun, seeds: Sequence[int], cost: StepCost | None, said: Callable[[Entrant], dict[str, Any]]
+) -> Iterator[Job]:
+    """Yield a scenario's jobs, with what its finished trials say of those that are due."""
+    earlier = Earlier(run.device_name)
+    jobs = list(_plain_jobs_of(run, seeds, cost, said, earlier))
+    for job in jobs:
+        joules = earlier.joules(job.flops)
+        known = not job.cached and (earlier.memory_bytes is not None or joules is not None)
+        yield replace(job, memory_bytes=earlier.memory_bytes, joules=joules) if known else job
+
+
+def _plain_jobs_of(
+    run: LocalRun,
+    seeds: Sequence[int],
+    cost: StepCost | None,
+    said: Callable[[Entrant], dict[str, Any]],
+    earlier: Earlier,
+) -> Iterator[Job]:
     expected, updates = Expectations(run), range(1, run.scenario.updates + 1)
-    texts = {_name_at(each): as_text(each) for each in run.entrants}
+    texts = {_name_at(each): said(each) for each in run.entrants}
     codes: dict[str, Any] = {}
     for text in texts.values():  # one object for all variants of a strategy
         text["code"] = codes.setdefault(text["plain"], text["code"])
@@ -237,6 +266,7 @@ def _jobs_of(run: LocalRun, seeds: Sequence[int], cost: StepCost | None) -> Iter
             number = spec.update if run.scenario.updates > 1 else None
             place = trial_place(run.scenario.name, spec.entrant.name, spec.horizon, seed, number)
             before[name] = place
+            earlier.note(trial.record)
             what = {"strategy": texts[name], "seed": seed, "update": spec.update}
             yield job(place, "trial", needs, costs[name, spec.update], not trial.due, **what)
 
@@ -293,14 +323,27 @@ def run_one(job: Job, place: Place, listener: Listener | None = None) -> str | N
         return None
     if job.kind == "base model":
         return run.of((), [job.seed]).attempt_base(job.seed, told)
-    assert job.strategy is not None
-    one = run.of([_entrant_here(json.dumps(job.strategy, sort_keys=True))], [job.seed])
-    trial = next(trial for trial in one.trials if trial.spec.update == job.update)
+    one, trial = _trial_of(job, run)
     return one.failure_of(trial, told)
 
 
+def forget(graph: Graph, place: Place) -> None:
+    """Remove the records of all trials that are due, so that each runs anew; what another process is at work on stays."""
+    for job in graph.due:
+        if job.kind == "trial":
+            one, trial = _trial_of(job, _run_here(json.dumps(job.scenario, sort_keys=True), place, fresh=True))
+            one.forget(trial)
+
+
+def _trial_of(job: Job, run: LocalRun) -> tuple[LocalRun, PlannedTrial]:
+    assert job.strategy is not None
+    assert job.seed is not None
+    one = run.of([_entrant_here(json.dumps(job.strategy, sort_keys=True))], [job.seed])
+    return one, next(trial for trial in one.trials if trial.spec.update == job.update)
+
+
 @lru_cache(maxsize=2)
-def _run_here(scenario: str, place: Place) -> LocalRun:
+def _run_here(scenario: str, place: Place, fresh: bool = False) -> LocalRun:
     """Return the run of a scenario without its strategies and seeds: its images are read once for many jobs."""
     return LocalRun(
         scenario_from_text(json.loads(scenario)),
@@ -315,6 +358,8 @@ def _run_here(scenario: str, place: Place) -> LocalRun:
         threads=place.threads,
         jobs=place.jobs,
         residence=place.images,
+        fresh=fresh,
+        models=None if place.models is None else Path(place.models),
     )
 
 

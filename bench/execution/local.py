@@ -7,8 +7,9 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from bench.errors import (
     LostRankError,
     MeterError,
     RanksError,
+    RecordError,
     ScenarioError,
     StrategyError,
     TakenError,
@@ -41,6 +43,7 @@ from bench.records.schema import EvalRow, Provenance, RankFacts
 from bench.records.store import discard, read_trial, require_writable
 from bench.scenario import Scenario, digest
 from bench.strategies.strategy import Entrant
+from bench.streams import numpy_stream
 from bench.torchrun import launch
 from bench.training import TRAINING_VERSION
 from bench.training.able import LeftOut, able, require_freezing
@@ -70,7 +73,8 @@ class LocalRun:
     models: a folder for the weights of each trial that finishes, see bench.training.kept; None keeps none.
     compiled, step: see choose_step. threads: see fix_threads.
     jobs: how many trials run side by side, this one included; for the record. residence: see bench.data.feed.streaming.fits.
-    adapt: run strategies without those of their pieces that cannot run here, which are then in `left_out`.
+    adapt: run strategies without those of their pieces that cannot run here, which are then in `left_out`. interleave: run the
+    strategies of each slot, a seed's trials of one update, in an order drawn from the seed, rather than always as they are named.
     The constructor checks everything that can be checked without training: data, splits, folders, a given checkpoint,
     conflicting records.
     """
@@ -93,6 +97,7 @@ class LocalRun:
         fresh: bool = False,
         models: Path | None = None,
         adapt: bool = False,
+        interleave: bool = False,
     ) -> None:
         self.world = ALONE
         self._devices: tuple[str, ...] = ()  # of each rank, where there are several
@@ -110,22 +115,6 @@ class LocalRun:
         check_channels(scenario, self.images.image_shape[0])
         self.left_out: tuple[LeftOut, ...] = ()
         self.entrants = self._able(entrants) if adapt else tuple(entrants)
-        # Makes the same run in another process, which adds threads and jobs.
-        self.again = partial(
-            LocalRun,
-            scenario,
-            self.entrants,
-            tuple(seeds),
-            device=device,
-            data_root=data_root,
-            results=results,
-            cache=cache,
-            compiled=compiled,
-            step=step,
-            residence=residence,
-            fresh=fresh,
-            models=models,
-        )
         # When compiling for the CPU, torch warns that there is no CUDA.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         require_before_decay(scenario, self.entrants)
@@ -135,6 +124,7 @@ class LocalRun:
             torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32; bf16 autocast ignores this
         self._cache = cache
         self._fresh = fresh
+        self._interleave = interleave
         self._models = models
         self._residence: Residence = residence
         self.way = choose_step(step, self.device, compiled, scenario.training.compile)
@@ -173,7 +163,6 @@ class LocalRun:
         require_before_decay(self.scenario, entrants)
         if self._given is not None:
             require_no_speed(entrants)
-        other.again = partial(LocalRun, self.scenario, other.entrants, tuple(seeds), **self.again.keywords)
         other._require_freezing()
         other._specs = self._specs_of(entrants, seeds)
         other.trials = other.look()
@@ -233,12 +222,26 @@ class LocalRun:
         return self.data_of(spec.update, spec.whole and self.restricted)
 
     def _specs_of(self, entrants: Sequence[Entrant], seeds: Sequence[int]) -> list[TrialSpec]:
-        """Return all trials, seed by seed, update by update, and strategies in turn within one.
+        """Return all trials, seed by seed, update by update, and strategies in turn within one: a slot.
 
         So their seconds come from the same minutes.
         """
-        updates = range(1, self.scenario.updates + 1)
-        return [TrialSpec(self.scenario, each, k, seed) for seed in seeds for k in updates for each in entrants]
+        found = []
+        for seed in seeds:
+            for k in range(1, self.scenario.updates + 1):
+                slot = [TrialSpec(self.scenario, each, k, seed) for each in entrants]
+                order = range(len(slot))
+                if self._interleave:
+                    order = numpy_stream(seed, "interleave", k).permutation(len(slot))
+                found += [slot[place] for place in order]
+        return found
+
+    def _slot_of(self, spec: TrialSpec) -> tuple[str, ...] | None:
+        """Return the strategies of a trial's slot in the order that was drawn for them; None if none was."""
+        if not self._interleave:
+            return None
+        there = [each for each in self._specs if (each.seed, each.update) == (spec.seed, spec.update)]
+        return tuple(f"{each.entrant.name}@{each.horizon:g}" for each in there)
 
     def _able(self, entrants: Sequence[Entrant]) -> tuple[Entrant, ...]:
         """Return what of each strategy can run, once, and keep what was left out."""
@@ -311,7 +314,14 @@ class LocalRun:
         return self._assessed
 
     def begin(self, listener: Listener) -> list[PlannedTrial]:
-        """Return the trials that are due, and tell the listener.
+        """Make ready, return the trials that are due, and tell the listener. Raises what make_ready does."""
+        self.make_ready()
+        due = [trial for trial in self.trials if trial.due]
+        listener.planned(len(self.trials), len(due), self._steps(due))
+        return due
+
+    def make_ready(self) -> None:
+        """Do what comes before the first trial.
 
         Raises RecordError if nothing can be written, and what old_model does.
         """
@@ -327,9 +337,17 @@ class LocalRun:
         for trial in self.trials:
             if not trial.due and trial.record:  # a run may have ended between its record and this
                 remove_checkpoint(self._checkpoint(trial, trial.record.previous_sha256))
-        due = [trial for trial in self.trials if trial.due]
-        listener.planned(len(self.trials), len(due), self._steps(due))
-        return due
+
+    def forget(self, trial: PlannedTrial) -> None:
+        """Remove a trial's record, its checkpoint, and the model that it left; nothing of a trial that another process runs."""
+        with suppress(TakenError), locked(_lock_of(trial)):
+            record = None
+            with suppress(RecordError):
+                record = read_trial(trial.folder)
+            for before in {None, record and record.previous_sha256}:
+                remove_checkpoint(self._checkpoint(trial, before))
+            discard(trial.folder)
+            self._chain.discard(trial.spec)
 
     def attempt(self, trial: PlannedTrial, listener: Listener) -> str | None:
         """Run a trial, and the base model that it lacks. Returns None, or which trial failed and why.
@@ -450,7 +468,7 @@ class LocalRun:
     def _run_trial(self, trial: PlannedTrial, listener: Listener) -> None:
         spec, label = trial.spec, self.label_of(trial)
         # Held from before its base model is made, so that another run goes on with what is free.
-        with locked(trial.folder.with_name(f"{trial.folder.name}.lock")):
+        with locked(_lock_of(trial)):
             found = plan_trial(spec, self._results, self.device.type, self.data_hash, fresh=self._fresh)
             if not found.due:
                 if trial.state != "damaged" or not self._chain.lacks(spec, found.record):
@@ -483,7 +501,7 @@ class LocalRun:
                 spec,
                 update,
                 base,
-                self._provenance(self.data_hash),
+                self._provenance(self.data_hash).model_copy(update={"interleaved": self._slot_of(spec)}),
                 trial.folder,
                 checkpoint,
                 self.device,
@@ -599,6 +617,10 @@ def _follows(trial: PlannedTrial, other: PlannedTrial) -> bool:
     """Return whether a trial starts from what another one of its chain leaves."""
     one, before = trial.spec, other.spec
     return (one.entrant, one.seed) == (before.entrant, before.seed) and one.update > before.update
+
+
+def _lock_of(trial: PlannedTrial) -> Path:
+    return trial.folder.with_name(f"{trial.folder.name}.lock")
 
 
 def base_label(seed: int) -> str:

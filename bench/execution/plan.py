@@ -10,6 +10,8 @@ from typing import Literal
 from bench.errors import DamagedError, RecordError
 from bench.records.schema import TrialRecord
 from bench.records.store import evaluations_complete, read_trial, trial_folder
+from bench.scenario import Scenario
+from bench.strategies.strategy import Entrant
 from bench.training import TRAINING_VERSION
 from bench.training.chain import ChainStore
 from bench.training.learner import TrialSpec
@@ -39,11 +41,27 @@ def plan_trials(
     Raises RecordError if a folder holds the record of a different trial, or of the same trial on another kind of device;
     nothing is overwritten unless asked.
     """
-    return [plan_trial(spec, results, device_type, data_hash, fresh=fresh) for spec in specs]
+    hashes = _Hashes()
+    return [plan_trial(spec, results, device_type, data_hash, fresh=fresh, hashes=hashes) for spec in specs]
 
 
-def plan_trial(spec: TrialSpec, results: Path, device_type: str, data_hash: str, *, fresh: bool) -> PlannedTrial:
+class _Hashes:
+    """Hashes of scenarios and strategies, each made once: many trials have the same."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, tuple[Scenario | Entrant, str]] = {}
+
+    def of(self, asked: Scenario | Entrant) -> str:
+        if id(asked) not in self._found:
+            self._found[id(asked)] = asked, asked.hash()  # kept, so that no other gets its id
+        return self._found[id(asked)][1]
+
+
+def plan_trial(
+    spec: TrialSpec, results: Path, device_type: str, data_hash: str, *, fresh: bool, hashes: _Hashes | None = None
+) -> PlannedTrial:
     """Do what plan_trials does, for one trial."""
+    hashes = hashes or _Hashes()
     update = spec.update if spec.scenario.updates > 1 else None
     folder = trial_folder(results, spec.scenario.name, spec.entrant.name, spec.horizon, spec.seed, update)
     try:
@@ -60,8 +78,8 @@ def plan_trial(spec: TrialSpec, results: Path, device_type: str, data_hash: str,
     differences = [
         ("update", record.update, spec.update),
         ("horizon", record.horizon, spec.horizon),
-        ("scenario", record.scenario_hash, spec.scenario.hash()),
-        ("strategy", record.strategy_hash, spec.entrant.hash()),
+        ("scenario", record.scenario_hash, hashes.of(spec.scenario)),
+        ("strategy", record.strategy_hash, hashes.of(spec.entrant)),
         ("training version", record.training_version, TRAINING_VERSION),
         ("data", record.provenance.data_hash, data_hash),
         ("device", record.provenance.device_type, device_type),

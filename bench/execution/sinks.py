@@ -119,7 +119,7 @@ def open_sinks(names: Sequence[str], folder: Path, scenario: str) -> dict[str, S
 
 
 @contextmanager
-def logging_to(sinks: dict[str, Sink], listener: Listener, tell: Callable[[str], None]) -> Iterator[Listener]:
+def logging_to(sinks: dict[str, Sink], listener: Listener, tell: Callable[[str], object]) -> Iterator[Listener]:
     """Yield a listener that tells the sinks, too. A sink that fails is told nothing more, and `tell` is given a line, once."""
     logged = _Logged(sinks, listener, tell)
     try:
@@ -131,7 +131,7 @@ def logging_to(sinks: dict[str, Sink], listener: Listener, tell: Callable[[str],
 class _Logged:
     """Listeners are told while the trial's clock counts neither training nor evaluating, only "io"."""
 
-    def __init__(self, sinks: dict[str, Sink], listener: Listener, tell: Callable[[str], None]) -> None:
+    def __init__(self, sinks: dict[str, Sink], listener: Listener, tell: Callable[[str], object]) -> None:
         self._sinks = dict(sinks)
         self._listener = listener
         self._tell = tell

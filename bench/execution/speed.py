@@ -37,6 +37,7 @@ from bench.scenario import DataPart, EvaluationPart, ModelPart, Scenario, Stage,
 from bench.streams import numpy_stream
 from bench.training.allocator import keep_freed_memory
 from bench.training.base import BASE
+from bench.training.checkpoint import copied
 from bench.training.device import autocast, choose_device, fix_threads
 from bench.training.learner import Learner, TrialSpec
 from bench.training.provenance import describe_run
@@ -316,7 +317,7 @@ class Ours:
         self.learner = Learner(spec, update, None, device, way.compiled, recorder=recorder)
         self.learner.prepare()
         self.learner.start()
-        self._beginning = {key: _copied(value) for key, value in self.learner.state().items()}
+        self._beginning = copied(self.learner.state())
 
     def run(self, steps: int) -> Spent:
         learner, spent = self.learner, Spent(0.0, 0.0)
@@ -356,13 +357,6 @@ class Ours:
             device_seconds=device / steps if on_gpu else None,
             operators=tuple(OperatorShare(name=key[:80], share=times[key][on_gpu] / total) for key in most if total),
         )
-
-
-def _copied(value: Any) -> Any:
-    """Copy tensors, which go on being trained."""
-    if isinstance(value, Tensor):
-        return value.clone()
-    return {key: _copied(each) for key, each in value.items()} if isinstance(value, dict) else value
 
 
 def _new_model(case: Case, device: torch.device) -> nn.Module:

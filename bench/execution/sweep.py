@@ -12,9 +12,12 @@ from typing import Protocol
 from bench.errors import TrialError
 from bench.execution.jobs import Ended, Graph, Job
 from bench.execution.listener import Listener
+from bench.execution.local import TAKEN_SECONDS
 
 # A job that died on another machine leaves a lock, which is not heeded after some minutes; so often it is asked for.
 LOST_SECONDS = 20.0
+# How often a job that failed is tried again, unless it is said otherwise.
+RETRIES = 1
 
 
 class Executor(Protocol):
@@ -64,12 +67,12 @@ class Left:
         return f", and so not run: {', '.join(found)}" if found else ""
 
 
-def drive(graph: Graph, executor: Executor, listener: Listener, *, retries: int) -> Left:
+def drive(graph: Graph, executor: Executor, listener: Listener, *, retries: int = RETRIES, wait: bool = False) -> Left:
     """Run what is due, longest first, each after what it needs, and return what was not run to its end.
 
     A job that fails is tried again, up to `retries` times, and then left; so is all that needs it. One that another process is
-    at work on is left, too, unless it failed here before: then its lock may be its own. The executor is cancelled at the end,
-    however it comes.
+    at work on is left, too, unless it failed here before: then its lock may be its own. wait: ask for it again until it is free.
+    The executor is cancelled at the end, however it comes.
     """
     left, tries, running = Left(), Counter[str](), set[str]()
     due = {job.id: job for job in graph.due}
@@ -107,8 +110,9 @@ def drive(graph: Graph, executor: Executor, listener: Listener, *, retries: int)
                         lacking[each].discard(id)
                         if not lacking[each]:
                             heapq.heappush(ready, (-graph.lengths[each], each))
-                elif ended.outcome == "taken" and tries[id]:
-                    heapq.heappush(later, (time.monotonic() + LOST_SECONDS, id))
+                elif ended.outcome == "taken" and (wait or tries[id]):
+                    pause = TAKEN_SECONDS if wait else LOST_SECONDS
+                    heapq.heappush(later, (time.monotonic() + pause, id))
                 elif ended.outcome == "failed" and tries[id] < retries:
                     tries[id] += 1
                     heapq.heappush(ready, (-graph.lengths[id], id))

@@ -27,6 +27,7 @@ from bench.metering.meters import Meters, open_meters
 from bench.models import build_model
 from bench.records.provenance import load_average
 from bench.records.schema import EvalRow, FlopFacts, GpuFacts, Provenance, Summary, TrialRecord
+from bench.records.sharing import shared_by
 from bench.records.store import RecordWriter, read_evals, read_trial, trial_folder
 from bench.scenario import digest
 from bench.training import TRAINING_VERSION
@@ -231,6 +232,8 @@ class TrackedTrial:
         last = self._rows[-1]
         with self._clock.phase("io"):
             fingerprint = weights_sha256({key: each.detach().cpu() for key, each in model.state_dict().items()})
+        metered, trained = self._meters.summary(), self._clock.seconds["train"]
+        shared = shared_by(self._record.provenance, trained, metered["other_cpu_seconds"], self._meters.neighbours)
         summary = Summary.model_validate(
             {
                 "steps": self.steps,
@@ -239,8 +242,9 @@ class TrackedTrial:
                 "device_seconds": self._clock.seconds["train"],
                 "wall_seconds": self._clock.wall_seconds,
                 "unaccounted_share": self._clock.unaccounted_share(),
-                **self._meters.summary(),
+                **metered,
                 "load_average": load_average(),
+                "shared": shared,
                 "sittings": self._sittings,
                 "validation_accuracy": last.validation_accuracy,
                 "test_accuracy": last.test_accuracy,

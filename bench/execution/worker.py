@@ -1,74 +1,41 @@
-"""A process that runs the trials which its parent names. Imports torch only once it can be interrupted quietly."""
+"""A process that runs the jobs which its parent sends. Imports torch only once it can be interrupted quietly."""
 
 from __future__ import annotations
 
 import os
 import signal
-import time
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.data.files.decode import start_worker
-from bench.errors import BenchError, TakenError
 from bench.interrupts import Interrupted, interruptible
 
 # The parent sends it. The signals that end the parent may reach all its group; a worker ignores those.
 STOP = signal.SIGUSR1
 
 if TYPE_CHECKING:
-    from bench.execution.jobs import Place
     from bench.records.schema import EvalRow, TrialRecord
 
 
-def work(connection: Connection, packed: bytes, threads: int, jobs: int) -> None:
-    """Run trials until the connection closes.
-
-    Receives the place of a trial among the run's. Sends (name, arguments): "ready", each call of a Listener, "done" with what
-    LocalRun.attempt returned, "taken" if another process runs the trial, or "refused" with a BenchError, which ends the process.
-    A bug ends it with its traceback. STOP ends it as a signal ends a run: after the step, with a checkpoint.
-    """
-    start_worker()
-    try:
-        with interruptible((STOP,)):
-            _work(connection, packed, threads, jobs)
-    except (EOFError, Interrupted):
-        pass
-    except BenchError as cause:
-        connection.send(("refused", (cause,)))
-
-
-def _work(connection: Connection, packed: bytes, threads: int, jobs: int) -> None:
-    from bench.execution.local import TAKEN_SECONDS
-    from bench.execution.packing import unpack
-
-    run = unpack(packed)(threads=threads, jobs=jobs)
-    connection.send(("ready", ()))
-    while True:
-        trial = run.trials[connection.recv()]
-        try:
-            connection.send(("done", (run.attempt(trial, _Told(connection)),)))
-        except TakenError:
-            time.sleep(TAKEN_SECONDS)  # here, so that the parent need not know when to ask again
-            connection.send(("taken", ()))
-
-
-def serve(connection: Connection, place: Place) -> None:
+def serve(connection: Connection, place: dict[str, Any]) -> None:
     """Run the jobs that come as plain values, until the connection closes or one fails.
 
-    Sends each call of a Listener, and "done" with how a job ended. A bug ends the process with its traceback. STOP ends it as it
-    ends `work`.
+    place: the fields of a Place. Sends (name, arguments): "ready" once, each call of a Listener, and "done" with how a job ended.
+    A bug ends the process with its traceback. STOP ends it as a signal ends a run: after the step, with a checkpoint.
     """
     start_worker()
     try:
         with interruptible((STOP,)):
-            from bench.execution.jobs import job_of, work
+            from bench.execution.jobs import Place, job_of, work
 
+            here = Place(**place)
+            connection.send(("ready", ()))
             while True:
-                ended = work(job_of(connection.recv()), place, _Told(connection))
+                ended = work(job_of(connection.recv()), here, _Told(connection))
                 connection.send(("done", (ended,)))
                 if ended.outcome == "failed":
                     return
-    except (EOFError, Interrupted):
+    except (EOFError, BrokenPipeError, Interrupted):  # the parent is gone, or asks to stop
         pass
 
 

@@ -47,7 +47,7 @@ class GpuEnergy:
     Where segments are 10 s or longer, they are cut at the counter's ticks: each begins at a tick, and what an idle GPU draws
     between its end and the next tick is taken off. Power is sampled beside the counter, to compare the two.
     After a reading that cannot be trusted the meter is void: every total is None, and `reason` holds the first cause.
-    source: "energy counter", "sampled power" or None.
+    source: "energy counter", "sampled power" or None. neighbours: other processes that were seen on the GPU.
     """
 
     name = "gpu_energy"
@@ -75,6 +75,7 @@ class GpuEnergy:
         self._idle_watts: float | None = None
         self._thread: _Repeated | None = None
         self.reason: str | None = None
+        self.neighbours = 0
         self._train_seconds = 0.0
         self._short_seconds = 0.0
         self.source: str | None = self._choose_source()
@@ -304,6 +305,7 @@ class GpuEnergy:
             others = self._gpu.foreign_processes()
         except UnmeasuredError:
             return None
+        self.neighbours = max(self.neighbours, others)
         if others:
             raise UnmeasuredError(f"{others} other processes computed on the GPU")
         return others

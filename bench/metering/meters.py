@@ -65,6 +65,11 @@ class Meters:
             "gpu_use": self.watch.summary() if self.watch else None,
         }
 
+    @property
+    def neighbours(self) -> int:
+        """How many other processes were seen on the GPU."""
+        return self.energy.neighbours if self.energy else 0
+
     def gpu_facts(self) -> dict[str, Any] | None:
         """Return the GPU's fixed properties, or None if there is no GPU to query."""
         try:

@@ -15,7 +15,17 @@ from bench.records.schema import TrialRecord
 from bench.records.store import evaluations_complete, read_evals, read_trial
 
 # What two runs of one trial differ in: clocks, joules, the state of the machine, and how often the run was interrupted.
-_MEASURED = ("seconds", "joules", "load_average", "gpu_use", "gpu_short_share", "unaccounted_share", "sittings")
+_MEASURED = (
+    "seconds",
+    "joules",
+    "load_average",
+    "gpu_use",
+    "gpu_short_share",
+    "unaccounted_share",
+    "sittings",
+    "shared",
+    "peak_memory",
+)
 _SHOWN = 5  # conflicts in one message
 
 Outcome = Literal["copied", "replaced", "equal", "unfinished", "curves copied", "curves equal"]
@@ -35,13 +45,39 @@ class Merged:
     outcome: Outcome
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What is to be copied into a folder of records. merged: what becomes of each trial and file of curves.
+
+    trials: its folder below the results -> the source, of each that is copied. curves: (file, its path below the results).
+    """
+
+    merged: list[Merged]
+    trials: dict[str, Path]
+    curves: list[tuple[Path, Path]]
+
+
 def merge(sources: Sequence[Path], target: Path) -> list[Merged]:
     """Copy the finished trials and imported curves of several folders of records into another one, in the order of the sources.
 
+    Everything is read and compared before anything is written; a trial appears whole or not at all. target: created if it is not
+    there. Raises RecordError as plan_merge does, and WriteError where one cannot be written.
+    """
+    plan = plan_merge(sources, target)
+    for name, source in plan.trials.items():
+        _copy(source / name, target / name)
+    for path, name in plan.curves:
+        make_folder((target / name).parent)
+        write_atomically(target / name, path.read_bytes())
+    return plan.merged
+
+
+def plan_merge(sources: Sequence[Path], target: Path) -> Plan:
+    """Compare folders of records with another one, and return what is to be copied there. Writes nothing.
+
     A trial that exists already must have learned and counted the same, and all trials of a scenario and of a strategy must be
-    of the same content; so must files of curves, of which no two of a scenario may have a strategy in common. Everything is read
-    and compared before anything is written; a trial appears whole or not at all. target: created if it does not exist. Raises
-    RecordError naming the conflicts, or where a record cannot be read, and WriteError where one cannot be written.
+    of the same content; so must files of curves, of which no two of a scenario may have a strategy in common.
+    Raises RecordError naming the conflicts, or where a record cannot be read.
     """
     for source in sources:
         if not source.is_dir():
@@ -50,9 +86,9 @@ def merge(sources: Sequence[Path], target: Path) -> list[Merged]:
             )
         if source.resolve() == target.resolve():
             raise RecordError(f"{source}: found as source and as target, expected two folders. Name another one.")
-    have = {name: (target, record) for name, record in _records(target)} if target.is_dir() else {}
-    contents = _Contents()
-    for name, (_, record) in have.items():
+    have, contents = dict[str, Path](), _Contents()  # not their records: of a million, that would be 20 GB
+    for name, record in _records(target) if target.is_dir() else ():
+        have[name] = target
         contents.add(name, record, target)
     found, copies, conflicts = [], {}, []
     curves = _Curves(target)
@@ -65,7 +101,8 @@ def merge(sources: Sequence[Path], target: Path) -> list[Merged]:
             if other is not None:
                 conflicts.append(other)
                 continue
-            place, old = have.get(name, (None, None))
+            place = have.get(name)
+            old = read_trial(place / name) if place is not None else None
             if place is None or old is None:
                 outcome = "copied"
             elif not _ended(place / name, old):
@@ -77,7 +114,7 @@ def merge(sources: Sequence[Path], target: Path) -> list[Merged]:
                 found.append(Merged(name, source, "equal"))
                 continue
             found.append(Merged(name, source, outcome))
-            have[name] = (source, record)
+            have[name] = source
             copies[name] = source
         found += curves.add(source)
     conflicts += curves.conflicts
@@ -86,12 +123,7 @@ def merge(sources: Sequence[Path], target: Path) -> list[Merged]:
         raise RecordError(
             f"{'; '.join(conflicts[:_SHOWN])}{more}. Nothing was copied. Leave one of each pair out, or rename the strategy."
         )
-    for name, source in copies.items():
-        _copy(source / name, target / name)
-    for path, place in curves.copies:
-        make_folder(place.parent)
-        write_atomically(place, path.read_bytes())
-    return found
+    return Plan(found, copies, curves.copies)
 
 
 class _Curves:
@@ -100,7 +132,6 @@ class _Curves:
     def __init__(self, target: Path) -> None:
         self.copies: list[tuple[Path, Path]] = []
         self.conflicts: list[str] = []
-        self._target = target
         self._have = {path.relative_to(target): (path, read_curves(path)) for path in imported_files(target)}
 
     def add(self, source: Path) -> list[Merged]:
@@ -118,7 +149,7 @@ class _Curves:
             known = name in self._have
             if not known:
                 self._have[name] = (path, mine)
-                self.copies.append((path, self._target / name))
+                self.copies.append((path, name))
             found.append(Merged(name.as_posix(), source, "curves equal" if known else "curves copied"))
         return found
 

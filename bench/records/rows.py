@@ -17,6 +17,7 @@ from bench.records.copies import Copies
 from bench.records.listing import Listing
 from bench.records.published import PublishedTargets
 from bench.records.schema import BaseCost, Summary, TrialRecord
+from bench.records.sharing import marked
 from bench.records.store import read_trial
 from bench.target import TargetPart
 
@@ -114,7 +115,7 @@ def _trial_row(record: TrialRecord) -> dict[str, object]:
         "rules_version": record.rules_version,
         "training_version": record.training_version,
         "device": origin.cpu if origin.device_type == "cpu" else origin.device,
-        "machine": origin.machine(),
+        "machine": marked(origin.machine(), record.summary.shared if record.summary else None),
         "data_hash": origin.data_hash,
         "commit": origin.commit,
         "modified": origin.modified,
@@ -147,7 +148,8 @@ def _ended(record: TrialRecord, summary: Summary) -> dict[str, object]:
 
     Before schema 3, the regularizer's FLOPs are derived from its type. Before schema 4, no features were kept, nor heads fitted.
     """
-    fields: dict[str, object] = summary.model_dump(exclude={"gpu_power"})  # a list of every segment
+    # Without the list of every segment, and without what says nothing of the trial alone.
+    fields: dict[str, object] = summary.model_dump(exclude={"gpu_power", "shared", "peak_memory_bytes"})
     passes = _REGULARIZER_PASSES.get(str((record.strategy.get("regularizer") or {}).get("type")))
     if summary.regularizer_flops is None and passes is not None:
         fields["regularizer_flops"] = passes * summary.steps * record.parameters

@@ -163,6 +163,18 @@ class GivenModel(_Record):
     origin: Literal["given by the user"] = "given by the user"
 
 
+class Shared(_Record):
+    """With whom a trial shared its device or a busy machine; its seconds and joules are then compared with none.
+
+    jobs: that ran side by side on its processors. busy_share: of the processors' time while training, by all other processes;
+    None if the system does not report it. neighbours: other processes that computed on its GPU.
+    """
+
+    jobs: int
+    busy_share: float | None
+    neighbours: int = 0
+
+
 class Summary(_Record):
     """How a finished trial ended."""
 
@@ -196,6 +208,9 @@ class Summary(_Record):
     cpu_joules_reason: str | None = None
     other_cpu_seconds: float | None = None  # CPU seconds of everything else on the machine while training
     load_average: float | None = None  # over the last minute, at the end
+    shared: Shared | None = None  # None if it was alone, and in records that do not say
+    # On a GPU, what PyTorch had allocated at most; on a CPU, the process's largest size so far, with what it held before.
+    peak_memory_bytes: int | None = None
     sittings: int  # 1 + how often it was interrupted and resumed
     validation_accuracy: float
     test_accuracy: float
@@ -278,6 +293,9 @@ class Provenance(_Record):
     memory_gib: float | None = None
     cuda: str | None = None
     cudnn: str | None = None
+    interleaved: tuple[str, ...] | None = (
+        None  # by --interleave: the strategies of its slot, in the order drawn for them
+    )
     gpu: GpuFacts | None = None
     images: Literal["resident", "streamed"] | None = None  # all on the device, or sent batch by batch
     data_source: str

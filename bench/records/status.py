@@ -11,7 +11,7 @@ from bench.errors import RecordError
 from bench.locks import holder
 from bench.records.listing import list_records, require_results
 from bench.records.schema import TrialRecord
-from bench.records.store import read_evals, read_trial
+from bench.records.store import last_evaluation, read_trial
 
 State = Literal["running", "starting", "cut off", "interrupted", "failed", "diverged", "finished", "unreadable"]
 # Locks lie beside the folders of seeds and of updates.
@@ -54,10 +54,9 @@ def _one(folder: Path, results: Path) -> Progress:
         record = read_trial(folder)
         if record is None:  # removed meanwhile
             return Progress(place, "cut off")
-        rows = read_evals(folder, torn_allowed=True)
+        last = last_evaluation(folder, record)
     except RecordError as cause:
         return Progress(place, "unreadable", why=str(cause))
-    last = rows[-1] if rows else None
     who = None if record.ended else holder(folder.with_name(f"{folder.name}.lock"))
     state = _state(record, who)
     left = None

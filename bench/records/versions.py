@@ -17,12 +17,14 @@ History of the schema:
     bf16_units. In a strategy with code of its own, the modules that it imports (modules) and the versions of installed packages
     (packages); of one that says so, what tuning it cost (tuning). In the summary, how joules were measured: gpu_power.
  8  a digest of the record itself: record_sha256.
+ 9  in the summary, with whom the trial shared its device or a busy machine (shared), and the most memory that it took
+    (peak_memory_bytes). In the provenance, in which drawn order a slot's strategies ran: interleaved.
 """
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 DIGESTS_FROM = 7  # the first schema whose finished trials have a digest of their evaluations
 SEALED_FROM = 8  # the first schema whose records have a digest of themselves
-READABLE_VERSIONS = (1, 2, 3, 4, 5, 6, 7, 8)
+READABLE_VERSIONS = (1, 2, 3, 4, 5, 6, 7, 8, 9)
 RULES_VERSION = 1

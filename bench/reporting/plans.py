@@ -95,7 +95,8 @@ def plan_cells(scenario: Scenario, plan: Plan) -> Cells:
     rows.append(("all", "", "", str(due), "", "", "", "", f"{flops:.3e}", duration(plan.seconds)))
     notes = [
         f"Steps, images, FLOPs and training time: of one whole trial. Times: from {plan.timed_steps} steps of scratch on "
-        f"{plan.device}, without evaluating, compiling and what a strategy computes in addition; interrupted trials need less."
+        f"{plan.device}, without evaluating, compiling and what a strategy computes besides model and head; interrupted trials "
+        "need less."
     ]
     if plan.jobs > 1:
         notes.append(
@@ -133,6 +134,20 @@ def graph_cells(graph: Graph, jobs: int) -> Cells:
         notes.append(f"Critical path: {counted(len(path), 'job')}, {duration(seconds)}: {chain}{rest}")
         if jobs > 1:
             notes.append(f"With {jobs} at a time: at least {duration(max(seconds, total / jobs))}.")
+    if memory := max((job.memory_bytes or 0 for job in graph.due), default=0):
+        notes.append(
+            f"Memory: up to {memory / 2**30:.2g} GiB for a job, the most that finished trials took on such a device."
+        )
+    joules = [job.joules for job in graph.due if job.joules is not None]
+    if joules:
+        of = (
+            ""
+            if len(joules) == len(graph.due)
+            else f" of {counted(len(joules), 'job')}; those of the others are unknown"
+        )
+        notes.append(
+            f"Energy: {sum(joules) / 3.6e6:.3g} kWh{of}, by finished trials' joules per FLOP on such a device."
+        )
     return Cells("Jobs", columns, tuple(rows), tuple(notes))
 
 

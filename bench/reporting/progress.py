@@ -18,10 +18,8 @@ from rich.progress import (
 
 from bench.execution.listener import Listener
 from bench.records.schema import EvalRow, TrialRecord
+from bench.records.sharing import BUSY_SHARE
 from bench.reporting.numbers import counted
-
-# Above this share, of the processors or of a GPU's samples, timings are doubtful, and the user is warned.
-_BUSY_SHARE = 0.05
 
 
 @contextmanager
@@ -145,9 +143,9 @@ def _warnings_in_words(record: TrialRecord) -> str:
         # Of what was not the trial's own, its neighbours in the same run account for at most a core per thread.
         neighbours = (origin.jobs - 1) * origin.threads * summary.train_seconds
         share = (summary.other_cpu_seconds - neighbours) / (origin.cpus * summary.train_seconds)
-        if share > _BUSY_SHARE:
+        if share > BUSY_SHARE:
             words += f"; the machine was busy: other processes used {share:.0%} of its CPU time"
-    if summary.gpu_use and (summary.gpu_use.slowed_share or 0) > _BUSY_SHARE:
+    if summary.gpu_use and (summary.gpu_use.slowed_share or 0) > BUSY_SHARE:
         reasons = ", ".join(summary.gpu_use.slowed_by)
         words += f"; the GPU's clocks were throttled {summary.gpu_use.slowed_share:.0%} of the time: {reasons}"
     return words

@@ -333,6 +333,11 @@ def _notes(rows: pd.DataFrame) -> list[str]:
         notes.append("Modified: some trials ran on code that differs from its commit, or whose commit is unknown.")
     if "commit_reason" in rows and (reasons := _each(rows["commit_reason"].dropna())):
         notes.append(f"Commit unknown: {reasons}.")
+    if "shared" in rows and rows["shared"].any():
+        notes.append(
+            "Shared: some trials ran beside others on their device, or on a busy machine. Seconds and joules are not "
+            "compared."
+        )
     if "shipped" in rows and rows["shipped"].any():
         notes.append("Published: from the records that come with bench, not from this results folder.")
     return notes

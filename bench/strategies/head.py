@@ -21,6 +21,7 @@ class Head(Protocol):
 
     images: how many of the update's training images it is fitted to, drawn at random; 0 for none, and then `fit` is not called.
     rows: which rows of the head are replaced: those of the "new" classes, or of "all" seen so far.
+    One that has `expected_flops(images, width, classes)` says what its fit will cost, which estimates then include.
     """
 
     @property
@@ -79,9 +80,14 @@ class ClassMeans:
         counts = torch.bincount(labels, minlength=len(weight))
         sums = torch.zeros_like(weight).index_add_(0, labels, features)
         means = sums / counts.clamp(min=1)[:, None]
-        charge(features.numel() + 3 * weight.numel())  # sums; division, squares and their sum
+        images, width = features.shape
+        charge(self.expected_flops(images, width, len(weight)))
         there = counts > 0
         return torch.where(there[:, None], means, weight), torch.where(there, -means.square().sum(1) / 2, bias)
+
+    def expected_flops(self, images: int, width: int, classes: int) -> int:
+        """Return the FLOPs of a fit: the sums; division, squares and their sum."""
+        return images * width + 3 * classes * width
 
 
 @dataclass(frozen=True)
@@ -110,9 +116,12 @@ class Ridge:
         gram = centered.T @ centered / images + self.strength * torch.eye(width, device=features.device)
         moments = centered.T @ (targets - targets.mean(0)) / images
         found = torch.linalg.solve(gram, moments).T
-        # Two products over the images, and a solution by LU: 2/3 width^3 and 2 width^2 for each class.
-        charge(2 * images * width * (width + classes) + 2 * width**3 // 3 + 2 * width**2 * classes)
+        charge(self.expected_flops(images, width, classes))
         return found, targets.mean(0) - found @ mean
+
+    def expected_flops(self, images: int, width: int, classes: int) -> int:
+        """Return the FLOPs of a fit: two products over the images, and LU's 2/3 width^3 and 2 width^2 for each class."""
+        return 2 * images * width * (width + classes) + 2 * width**3 // 3 + 2 * width**2 * classes
 
 
 @dataclass(frozen=True)
@@ -162,9 +171,19 @@ class Logistic:
 
         with torch.enable_grad():
             optimizer.step(loss)
-        charge(calls * 4 * features.shape[0] * weight.numel())  # logits, and the gradient of the matrix
+        images, width = features.shape
+        charge(calls * _logistic_flops(images, width, len(weight)))
         with torch.no_grad():
             return (first + moving[:, None] * step) / scale, offset + moving * shift
+
+    def expected_flops(self, images: int, width: int, classes: int) -> int:
+        """Return the FLOPs of a fit that takes all of its iterations: PyTorch's L-BFGS then asks 5/4 times for the loss."""
+        return self.iterations * 5 // 4 * _logistic_flops(images, width, classes)
+
+
+def _logistic_flops(images: int, width: int, classes: int) -> int:
+    """Return the FLOPs of the loss and its gradient, once: the logits, and the gradient of the matrix."""
+    return 4 * images * width * classes
 
 
 def _check(piece: str, images: int, rows: str) -> None:

@@ -47,7 +47,7 @@ class BatchOrder:
         self._losses = losses
         self._progress = progress
         self._share = share
-        self._shared = share not in (slice(None), slice(0, batch_size))
+        self._each = len(range(*share.indices(batch_size)))  # images that are yielded of a batch
         self.epoch = 0
         self.position = 0
         self.selection_seconds = 0.0
@@ -55,6 +55,7 @@ class BatchOrder:
         self._batches = 0
         self._announced = False
         self._taken: list[Tensor] = []
+        self._ready: list[tuple[Tensor, ...]] = []  # batches that are cut: the next one last
 
     def next(self, left: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Return (pixels, labels, indices into the pool) of the next batch, on the device.
@@ -70,13 +71,25 @@ class BatchOrder:
         assert self._plan is not None
         if not self._announced:
             self._announce(left)
-        part = slice(self.position * self._size, (self.position + 1) * self._size)
-        batch = [values[part] for values in self._plan]
-        if self._shared and isinstance(self._images, KeptFeatures):
-            self._images.require(*batch)
-        self._taken = indices, *drawn = [values[self._share] for values in batch]
+        if not self._ready:
+            self._make_ready(1 if left is None else left)
+        *self._taken, pixels, labels = self._ready.pop()
         self.position += 1
-        return self._images.batch(indices, *drawn), self._images.labels[indices], indices
+        return pixels, labels, self._taken[0]
+
+    def _make_ready(self, left: int) -> None:
+        """Cut the next batches, several at once where that is cheaper; at most `left`, and all of the present epoch."""
+        assert self._plan is not None
+        count = min(self._images.at_once(self._each), left, self._batches - self.position)
+        coming = slice(self.position * self._size, (self.position + count) * self._size)
+        planned = [values[coming] for values in self._plan]
+        if self._each < self._size:
+            if isinstance(self._images, KeptFeatures):
+                self._images.require(*planned)
+            planned = [torch.cat([batch[self._share] for batch in values.split(self._size)]) for values in planned]
+        indices, *drawn = planned
+        made = [indices, *drawn, self._images.batch(indices, *drawn), self._images.labels[indices]]
+        self._ready = list(zip(*(values.split(self._each) for values in made), strict=True))[::-1]
 
     def again(self, images: TrainingImages) -> Tensor:
         """Return the batch taken last, cut in the same way from other inputs of the same images."""
@@ -88,6 +101,7 @@ class BatchOrder:
             return
         self._images.expect(())
         self._images = images
+        self._ready = []
         self._announced = False
 
     def tell(self, pool: Pool) -> None:
@@ -101,7 +115,7 @@ class BatchOrder:
 
     def seek(self, epoch: int, position: int) -> None:
         """Go to the position where an earlier sitting stopped, or to an epoch that is to be drawn."""
-        self.epoch, self.position, self._plan = epoch, position, None
+        self.epoch, self.position, self._plan, self._ready = epoch, position, None, []
 
     def resume(self, epoch: int, position: int) -> None:
         """Go to the position where an earlier sitting stopped, in an epoch that was chosen by losses that are gone."""

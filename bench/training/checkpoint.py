@@ -1,16 +1,21 @@
 """Saving and loading tensors so that a kill at any moment leaves the last checkpoint intact, and damage is seen.
 
+A trial's are written by a thread from a copy, while it trains on: a large one takes longer than many steps.
+
 A file is what torch.save writes, with the SHA-256 of these bytes as the comment of its zip archive: torch reads it as it is.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import logging
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -36,6 +41,51 @@ def save_checkpoint(path: Path, content: Mapping[str, Any], *, keep: bool = Fals
         with suppress(OSError):  # it is only a precaution
             path.replace(_previous(path))
     write_atomically(path, sealed)
+
+
+class CheckpointWriter:
+    """Writes a trial's checkpoints on a thread of its own, one after the other, and keeps the one before the last.
+
+    A context manager, which waits for the thread when it is left, however that is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._last: Future[None] | None = None
+
+    def save(self, content: Mapping[str, Any]) -> None:
+        """Copy plain values and tensors, and begin to write them. Waits for the one before, and raises what it raised."""
+        self.wait()
+        self._last = self._thread.submit(save_checkpoint, self._path, copied(dict(content)), keep=True)
+
+    def check(self) -> None:
+        """Raise WriteError if the last one could not be written. Does not wait."""
+        if self._last is not None and self._last.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait until the last one is written. Raises WriteError if it could not be."""
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
+
+    def __enter__(self) -> CheckpointWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._thread.shutdown()
+
+
+def copied(value: Any) -> Any:
+    """Return a copy, on the CPU, of tensors and plain values in dicts, lists and tuples."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        same = copy.copy(value)  # a state dict has more than its items: the versions of its modules
+        same.update((key, copied(each)) for key, each in value.items())
+        return same
+    return type(value)(map(copied, value)) if isinstance(value, list | tuple) else value
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any] | None:

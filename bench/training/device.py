@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+import sys
+
 import torch
 
 from bench.errors import DeviceError
@@ -28,10 +31,11 @@ def choose_device(asked: str) -> torch.device:
 
 def check_jobs(jobs: int, device: torch.device) -> None:
     """Raise DeviceError if several trials are to share a GPU: the seconds and joules of each would be those of all."""
-    if jobs > 1 and device.type != "cpu":
+    there = torch.cuda.device_count() if device.type == "cuda" else jobs
+    if jobs > max(1, there):
         raise DeviceError(
-            f"--jobs {jobs}: the device is {device}, expected the CPU, since trials that share a GPU falsify each other's "
-            "seconds. Use --jobs 1, or --device cpu."
+            f"--jobs {jobs}: {there} CUDA devices found, expected one for each job, since trials that share a GPU falsify each "
+            f"other's seconds. Use --jobs {max(1, there)}, or --device cpu."
         )
 
 
@@ -46,6 +50,20 @@ def fix_threads(count: int | None) -> None:
     Which cores they run on is up to the system, or to whoever starts the process (taskset).
     """
     torch.set_num_threads(count or min(torch.get_num_threads(), usable_processors()))
+
+
+def begin_peak_memory(device: torch.device) -> None:
+    """Forget the most memory that was allocated on a GPU so far; of a process on the CPU, the system forgets nothing."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the most bytes allocated on a GPU since begin_peak_memory; on the CPU, this process's largest size so far."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return found if sys.platform == "darwin" else 1024 * found
 
 
 def gpu_uuid(device: torch.device) -> str | None:

@@ -1,9 +1,9 @@
-"""Measuring accuracy without changing anything."""
+"""Measuring accuracy without changing anything; in a trial, with batches recorded once and replayed, where its steps are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bench.data.feed.batches import HeldOutImages
 from bench.training.device import autocast
 from bench.training.ranks import ALONE, World
+from bench.training.step import RecordedStep, Recorder
 
 _BATCH = 1000  # images of up to 32 x 32 pixels
 # Fewer of larger images, whose activations would take gigabytes. Device type -> pixels in a batch.
@@ -27,6 +28,75 @@ class Accuracy:
     new: float | None
 
 
+class Evaluation:
+    """Measures one model's accuracy over the first `classes` of its head, as often as asked. Leaves weights, buffers and mode
+    unchanged.
+
+    heads: the layers that return logits. They compute in float32 whatever the precision: bfloat16 has 8 bits, so that the largest
+    logits are often equal, and the first of them would be chosen, which favours old classes over new ones.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        heads: Sequence[nn.Module],
+        classes: int,
+        precision: str,
+        device: torch.device,
+        recorder: Recorder | None = None,
+        world: World = ALONE,
+    ) -> None:
+        """recorder: records, in `prepare`, a batch of each size, to be replayed; None: batches run operator by operator.
+
+        world: the ranks that measure together, batch by batch in turn.
+        """
+        self._model, self._heads, self._classes = model, heads, classes
+        self._precision, self._device = precision, device
+        self._recorder = recorder
+        self._world = world
+        self._right = torch.zeros(2, dtype=torch.int64, device=device)  # of the old images, and of the new ones
+        self._recorded: dict[tuple[int, ...], RecordedStep] = {}
+
+    def prepare(self, parts: Sequence[HeldOutImages]) -> None:
+        """Let libraries choose their kernels, and record, on blank images, for each size of batch that these are measured in.
+
+        Raises StepError if a batch is to be recorded and cannot be.
+        """
+        for batch in _blank(parts, self._device).values():
+            with self._measuring():
+                self._count(*batch)
+            if self._recorder is not None:
+                self._recorded[batch[0].shape] = RecordedStep(self._count_alone, batch, self._recorder)
+
+    def __call__(self, parts: Sequence[HeldOutImages]) -> list[Accuracy]:
+        """Return the accuracy over each part. Waits for the device only at the end, once."""
+        found = []
+        with torch.inference_mode() if self._recorded else self._measuring():
+            for images in parts:
+                self._right.zero_()
+                for number, (pixels, labels, new) in enumerate(images.batches(_batch(images, self._device))):
+                    if number % self._world.size != self._world.rank:
+                        continue
+                    count = self._recorded[pixels.shape] if self._recorded else self._count
+                    count(pixels, labels, new.long())
+                new = images.new.sum()
+                found += [self._right.clone(), torch.stack([len(images) - new, new])]
+        right, seen = torch.stack(found[::2]), torch.stack(found[1::2])
+        self._world.sum([right])
+        return [_accuracy(*counts) for counts in zip(*torch.stack([right, seen]).tolist(), strict=True)]
+
+    def _measuring(self) -> AbstractContextManager[None]:
+        return _measuring(self._model, self._heads, self._precision, self._device)
+
+    def _count_alone(self, pixels: Tensor, labels: Tensor, groups: Tensor) -> None:
+        with self._measuring():
+            self._count(pixels, labels, groups)
+
+    def _count(self, pixels: Tensor, labels: Tensor, groups: Tensor) -> None:
+        """Count a batch's correct predictions. groups: int64 (batch,), 1 for new images and 0 for old ones."""
+        self._right.index_add_(0, groups, _hits(self._model, pixels, labels, self._classes))
+
+
 def measure(
     model: nn.Module,
     heads: Sequence[nn.Module],
@@ -36,19 +106,8 @@ def measure(
     device: torch.device,
     world: World = ALONE,
 ) -> Accuracy:
-    """Return the accuracy of `model` over the first `classes` of its head. Leaves weights, buffers and mode unchanged.
-
-    heads: the layers that return logits. They compute in float32 whatever the precision: bfloat16 has 8 bits, so that the largest
-    logits are often equal, and the first of them would be chosen, which favours old classes over new ones. world: the ranks that
-    measure it together, batch by batch in turn.
-    """
-    counts = _counts(model, heads, images, images.new.long(), 2, classes, precision, device, world)
-    (old_right, new_right), (old, new_) = counts
-    return Accuracy(
-        all=(old_right + new_right) / (old + new_),
-        old=old_right / old if old else None,
-        new=new_right / new_ if new_ else None,
-    )
+    """Return the accuracy of `model`, once; see Evaluation."""
+    return Evaluation(model, heads, classes, precision, device)([images])[0]
 
 
 def measure_classes(
@@ -63,36 +122,41 @@ def measure_classes(
 
     As `measure` does it.
     """
-    right, seen = _counts(model, heads, images, images.labels, classes, classes, precision, device)
+    counts = torch.zeros(2, classes, dtype=torch.int64, device=device)
+    with _measuring(model, heads, precision, device):
+        for pixels, labels, _ in images.batches(_batch(images, device)):
+            counts[0].index_add_(0, labels, _hits(model, pixels, labels, classes))
+            counts[1].index_add_(0, labels, torch.ones_like(labels))
+    right, seen = counts.tolist()
     return right, seen
 
 
-def _counts(
-    model: nn.Module,
-    heads: Sequence[nn.Module],
-    images: HeldOutImages,
-    groups: Tensor,
-    number: int,
-    classes: int,
-    precision: str,
-    device: torch.device,
-    world: World = ALONE,
-) -> list[list[int]]:
-    """Return, for each of `number` groups of images, how many are predicted correctly and how many there are.
+def _hits(model: nn.Module, pixels: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Return which images are predicted correctly, int64 (batch,), 1 or 0."""
+    return (model(pixels)[:, :classes].argmax(1) == labels).long()
 
-    groups: int64 (images,), on the device. Waits for the device only at the end, once.
-    """
-    counts = torch.zeros(2, number, dtype=torch.int64, device=device)
-    counts[1].index_add_(0, groups, torch.ones_like(groups))
-    start = 0
-    with _measuring(model, heads, precision, device):
-        for number, (pixels, labels, _) in enumerate(images.batches(_batch(images, device))):
-            if number % world.size == world.rank:
-                hits = model(pixels)[:, :classes].argmax(1) == labels
-                counts[0].index_add_(0, groups[start : start + len(labels)], hits.long())
-            start += len(labels)
-    world.sum([counts[0]])
-    return counts.tolist()
+
+def _accuracy(right: Sequence[int], seen: Sequence[int]) -> Accuracy:
+    """right, seen: of the old images, and of the new ones."""
+    return Accuracy(
+        all=sum(right) / sum(seen),
+        old=right[0] / seen[0] if seen[0] else None,
+        new=right[1] / seen[1] if seen[1] else None,
+    )
+
+
+def _blank(
+    parts: Sequence[HeldOutImages], device: torch.device
+) -> dict[tuple[int, ...], tuple[Tensor, Tensor, Tensor]]:
+    """Return a batch of black images for each shape that batches of these parts have: (pixels, labels, groups)."""
+    found = {}
+    for images in parts:
+        most, (channels, height, width) = _batch(images, device), images.image_shape
+        for size in {min(most, len(images)), len(images) % most} - {0}:
+            raw = torch.zeros(size, height, width, channels, dtype=torch.uint8, device=device)
+            pixels, labels = images.normalize(raw.permute(0, 3, 1, 2)), torch.zeros_like(images.labels[:size])
+            found[pixels.shape] = pixels, labels, labels.clone()
+    return found
 
 
 @contextmanager

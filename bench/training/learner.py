@@ -39,7 +39,7 @@ from bench.training.batching import BatchOrder
 from bench.training.counted import count_built
 from bench.training.device import autocast
 from bench.training.draws import LentGenerators
-from bench.training.evaluate import measure
+from bench.training.evaluate import Evaluation
 from bench.training.gradients import mean_gradient
 from bench.training.grid import scratch_steps, trial_steps
 from bench.training.heads import body_before_head, fit_head
@@ -201,6 +201,9 @@ class Learner:
         self._optimizers = [self._new_optimizer(names) for names in self._trained]
         self._recorder = recorder
         self._recorded: dict[int, RecordedStep] = {}
+        self._evaluation = Evaluation(
+            self._model, self._heads, update.classes, self._training.precision, device, recorder, world
+        )
         self._stream = lambda *names: torch_stream(spec.stream_seed, "strategy", *names)
         if self._hooks is not None:
             with self._pretending():
@@ -307,9 +310,7 @@ class Learner:
                     self._warm_up(number, batch)
                 if self._recorder is not None:
                     self._recorded[number] = RecordedStep(partial(self._step, number), batch, self._recorder)
-            self._model.eval()
-            with torch.inference_mode(), autocast(self._device, self._training.precision):
-                self._model(self._made_up(self._update.train.image_shape)[0])
+            self._evaluation.prepare([self._update.validation, self._update.test])
 
     @contextmanager
     def _pretending(self) -> Iterator[None]:
@@ -434,11 +435,12 @@ class Learner:
         self.ledger.trained = sum(parameter.numel() for parameter in phase.parameters)
 
     def expected_share(self) -> float:
-        """Return the model FLOPs of the whole trial, as a share of what as many steps on the whole network cost.
+        """Return the FLOPs of model and head of the whole trial, as a share of what as many steps on the whole network cost.
 
-        Assumes that the features of every image and mirror image are needed, or of one in each step if those are fewer.
+        Assumes that the features of every image and mirror image are needed, or of one in each step if those are fewer, and that
+        a head is fitted in all of its iterations.
         """
-        return self._expected_model_flops() / (
+        return (self._expected_model_flops() + self._expected_fit_flops()) / (
             self.total_steps * (self._training.batch_size * self.flops.step + self.flops.batch)
         )
 
@@ -464,6 +466,14 @@ class Learner:
             total += steps * (size * phase.step.image + phase.step.batch + self.hook_flops(number))
             total += phase.pass_flops * min(variants * len(self._update.train), steps * size)
         return total
+
+    def _expected_fit_flops(self) -> int:
+        """Return what fitting the head is expected to cost, besides the passes of its images; 0 for a head that does not say."""
+        expected = getattr(self._strategy.head, "expected_flops", None)
+        if self._body is None or expected is None:
+            return 0
+        images = min(self._strategy.head.images, len(self._update.pool))
+        return expected(images, self._body.head.in_features, self._update.classes)
 
     def hook_flops(self, number: int) -> int:
         """Return what the hooks of the objective run on networks in a step of a phase."""
@@ -603,17 +613,9 @@ class Learner:
         found: dict[str, float | None] = {}
         self._world.require_same_weights(self._model, self.ledger.steps)
         parts = {"validation": self._update.validation, **({"test": self._update.test} if with_test else {})}
-        for part, images in parts.items():
-            with self._average.in_place():
-                accuracy = measure(
-                    self._model,
-                    self._heads,
-                    images,
-                    self._update.classes,
-                    self._training.precision,
-                    self._device,
-                    self._world,
-                )
+        with self._average.in_place():
+            measured = self._evaluation(list(parts.values()))
+        for (part, images), accuracy in zip(parts.items(), measured, strict=True):
             self.ledger.charge_evaluation(len(images))
             found[f"{part}_accuracy"] = accuracy.all
             apart = self._update.new_is_apart

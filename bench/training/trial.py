@@ -35,10 +35,11 @@ from bench.records.schema import (
     Summary,
     TrialRecord,
 )
+from bench.records.sharing import shared_by
 from bench.records.store import RecordWriter, read_evals
 from bench.training import TRAINING_VERSION
-from bench.training.checkpoint import remove_checkpoint, save_checkpoint, usable_checkpoints, weights_sha256
-from bench.training.device import gpu_uuid
+from bench.training.checkpoint import CheckpointWriter, remove_checkpoint, usable_checkpoints, weights_sha256
+from bench.training.device import begin_peak_memory, gpu_uuid, peak_memory
 from bench.training.faults import explained
 from bench.training.grid import evaluation_grid
 from bench.training.learner import Base, Learner, TrialSpec
@@ -48,9 +49,8 @@ from bench.training.step import StepWay, recorder_for, settle
 _LOG = logging.getLogger(__name__)
 # Increment when the content of a checkpoint changes.
 _CHECKPOINT_FORMAT = 8
-# Saving checkpoints takes at most this share of a trial's time, unless they would then lie further apart than these seconds.
-# One of ResNet-18 is 90 MB, and a GPU trains for less than a second between two evaluations.
-SAVING_SHARE = 0.01
+# Seconds between two checkpoints, at least: one of ResNet-18 is 90 MB, and a GPU trains for less than a second between two
+# evaluations. The first evaluation of a sitting has one.
 CHECKPOINT_SECONDS = 30.0
 # A loss that ends above where it began is a divergence from so many times guessing's on (the logarithm of the classes).
 DIVERGED_LOSS = 1.5
@@ -122,8 +122,7 @@ class Trial:
         self._keep = keep
         self._automatic = automatic
         self._sittings = 1
-        self._saved = time.monotonic()
-        self._saving = 0.0  # seconds that the last checkpoint took
+        self._saved = -math.inf  # when the last checkpoint was made
 
     def run(self) -> Finished:
         """Train to the end of the horizon, from the checkpoint if there is one, and return what the trial leaves behind.
@@ -132,7 +131,7 @@ class Trial:
         finished, a checkpoint saved, and the record says "interrupted"; then Interrupted is raised. Raises TrialError if memory
         runs out, and DeadDeviceError if the device stops working.
         """
-        with open_meters(gpu_uuid(self._device)) as self._meters:
+        with open_meters(gpu_uuid(self._device)) as self._meters, CheckpointWriter(self._checkpoint) as self._saver:
             self._clock = PhaseClock(self._device, self._meters.all)
             with self._clock.phase("build"):
                 self._build()
@@ -151,6 +150,7 @@ class Trial:
                 raise known from cause
 
     def _run(self) -> Finished:
+        begin_peak_memory(self._device)
         place = self._provenance
         settle(StepWay(place.step, place.compiled, self._automatic, place.step_reason), self._prepare)
         with held():
@@ -172,6 +172,8 @@ class Trial:
             for begin, end in pairwise((0, *self._grid.steps)):
                 if end > self._learner.ledger.steps:
                     self._train_until(end, end - begin)
+            with self._clock.phase("io"):
+                self._saver.wait()
             self._require_lower_loss()
         except _DivergedError as cause:
             return self._close_diverged(cause.facts)
@@ -266,11 +268,10 @@ class Trial:
                 raise _DivergedError(
                     stop, loss, "a weight is not finite" if math.isfinite(loss) else "not a finite loss"
                 )
-            if time.monotonic() - self._saved >= min(self._saving / SAVING_SHARE, CHECKPOINT_SECONDS):
-                begun = time.monotonic()
+            self._saver.check()
+            if time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
                 self._save()
                 self._saved = time.monotonic()
-                self._saving = self._saved - begun
             if self._observer:
                 self._observer.evaluated(row)
 
@@ -293,6 +294,7 @@ class Trial:
         """Save a checkpoint, mark the record, and raise Interrupted."""
         with self._clock.phase("io"):
             self._save()
+            self._saver.wait()
             self._writer.save(self._record.model_copy(update={"status": "interrupted"}))
         check()
         raise LostRankError("another rank was asked to end. The same command resumes from the last checkpoint.")
@@ -329,9 +331,9 @@ class Trial:
             return self._world.gather(self._clock.state())
 
     def _save(self) -> None:
+        """Copy what a checkpoint holds; it is written while the trial goes on."""
         clock, *others = self._clocks()
-        save_checkpoint(
-            self._checkpoint,
+        self._saver.save(
             {
                 **self._learner.state(),
                 "clock": clock,
@@ -340,8 +342,7 @@ class Trial:
                 "evals_sha256": self._writer.digest(),
                 "sittings": self._sittings,
                 "provenance": self._record.provenance.model_dump(),
-            },
-            keep=True,
+            }
         )
 
     def _resume(self) -> bool:
@@ -407,6 +408,8 @@ class Trial:
     def _close_diverged(self, facts: Divergence) -> Finished:
         reason = f"diverged at step {facts.step} with loss {facts.loss}: {facts.why}"
         changes = {"status": "diverged", "reason": reason, "diverged": facts}
+        with self._clock.phase("io"):
+            self._saver.wait()
         record = self._record.model_copy(update=changes)
         record = self._writer.save(record)
         return Finished(record, self._learner.weights(), self._learner.learning_speed())
@@ -416,8 +419,10 @@ class Trial:
             last = read_evals(self._writer.folder)[-1]
             weights = self._learner.weights()
             fingerprint = weights_sha256(weights)
-            measured = self._on_all_ranks(self._meters.summary())
+            metered = self._on_all_ranks(self._meters.summary())
         self._require_whole_clock()
+        trained = self._clock.seconds["train"]
+        shared = shared_by(self._record.provenance, trained, metered["other_cpu_seconds"], self._meters.neighbours)
         summary = Summary.model_validate(
             {
                 **self._learner.ledger.state(),
@@ -427,8 +432,10 @@ class Trial:
                 "feature_bytes": self._learner.feature_bytes,
                 "wall_seconds": self._clock.wall_seconds,
                 "unaccounted_share": self._clock.unaccounted_share(),
-                **measured,
+                **metered,
                 "load_average": load_average(),
+                "shared": shared,
+                "peak_memory_bytes": peak_memory(self._device),
                 "sittings": self._sittings,
                 "validation_accuracy": last.validation_accuracy,
                 "test_accuracy": last.test_accuracy,

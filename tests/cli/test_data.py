@@ -19,11 +19,19 @@ from tests.data.trees import class_folders, write_image
 OWN_DATA = Path(__file__).resolve().parents[2] / "docs" / "own-data.md"
 
 
-@pytest.fixture
-def mine(tmp_path: Path) -> Path:
-    """The worked example, in one epoch, and its folders."""
-    result = bench("data", "export", "--set", "digits", "--to", tmp_path / "digits")
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folders of the worked example."""
+    folder = tmp_path_factory.mktemp("exported") / "digits"
+    result = bench("data", "export", "--set", "digits", "--to", folder)
     assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.fixture
+def mine(exported: Path, tmp_path: Path) -> Path:
+    """The worked example, in one epoch, and its folders, free to be changed."""
+    shutil.copytree(exported, tmp_path / "digits")
     (tmp_path / "mine.toml").write_text(worked_example().replace("epochs = 24", "epochs = 1"))
     return tmp_path / "mine.toml"
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.records.provenance import command_line
 from tests.cli.test_main import bench, folders, refused  # noqa: F401
 
 _TWO = ["--strategy", "scratch", "--strategy", "naive", "--seeds", "0"]
@@ -43,8 +44,12 @@ def test_several_scenarios_are_planned_run_and_ranked(tiny: Path, other: Path, f
         assert f"records: {tmp_path / 'results' / name}" in result.stdout
         assert f"{name}/naive/1/seed-0: validation" in result.stderr
     assert result.stdout.count("Target: ") == 2
-    alone = bench("run", "--scenario", tiny, *_TWO, *folders)  # the records are those of any run
-    assert "2 trials: 0 to run, 2 finished already" in alone.stderr
+    record = json.loads((tmp_path / "results" / "tiny" / "naive" / "1" / "seed-0" / "trial.json").read_text())
+    assert (record["provenance"]["jobs"], record["provenance"]["threads"]) == (2, 1)
+    assert record["provenance"]["command"] == command_line()  # the command that was typed, not a worker's
+    for options in ((), ("--jobs", "2")):  # the records are those of any run
+        alone = bench("run", "--scenario", tiny, *_TWO, *folders, *options)
+        assert "2 trials: 0 to run, 2 finished already" in alone.stderr
 
 
 @pytest.mark.parametrize(
@@ -58,8 +63,10 @@ def test_several_scenarios_are_planned_run_and_ranked(tiny: Path, other: Path, f
             "--with cpus=-1: expected a number above 0, or a name, after cpus=.",
         ),
         (["--executor", "ray", "--with", "address="], "expected a number above 0, or a name, after address=."),
-        (["--executor", "local", "--fresh"], "--fresh: is not for --executor local, or several scenarios. Remove it."),
+        (["--executor", "ray", "--log", "wandb"], "--log: --executor ray tells no evaluations, expected local. Remove"),
         (["--executor", "slurm"], "bench: --executor slurm: n"),  # needs the extra; or no sbatch found here
+        (["--interleave", "--jobs", "2"], "--interleave: is for one scenario and one trial at a time"),
+        (["--interleave", "--executor", "local"], "--interleave: is for one scenario and one trial at a time"),
         (["--with", "time=3"], "--with: is for --executor. Remove it, or name an executor."),
         (["--retries", "3"], "--retries: is for --executor. Remove it, or name an executor."),
     ],
@@ -70,7 +77,9 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
     tiny: Path,
     folders: list[str],  # noqa: F811
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    monkeypatch.setenv("PATH", "")  # no sbatch
     assert complaint in refused(bench("run", "--scenario", tiny, *_TWO, *folders, *options))
     assert not (tmp_path / "results").exists()
 

@@ -50,9 +50,9 @@ Make = Callable[..., LocalRun]
 
 @pytest.fixture
 def make(short: Scenario, tmp_path: Path) -> Make:
-    def build(entrants=BASELINES, seeds=(0,), scenario=short, fresh: bool = False) -> LocalRun:
+    def build(entrants=BASELINES, seeds=(0,), scenario=short, **options: bool) -> LocalRun:
         folders = {"data_root": tmp_path, "results": tmp_path / "results", "cache": tmp_path / "cache"}
-        return LocalRun(scenario, entrants, seeds, device="cpu", **folders, fresh=fresh)
+        return LocalRun(scenario, entrants, seeds, device="cpu", **folders, **options)
 
     return build
 
@@ -306,3 +306,25 @@ def test_a_record_copied_from_another_seed_is_no_finished_trial(make: Make, tmp_
     assert [trial.state for trial in make().trials if trial.folder == first] == ["finished"]
     (first / "evals.jsonl").write_bytes((first / "evals.jsonl").read_bytes().replace(b'"epoch": ', b'"epoch": 1', 1))
     assert [trial.state for trial in make().trials if trial.folder == first] == ["damaged"]
+
+
+def test_interleaved_strategies_run_in_an_order_drawn_from_the_seed_and_recorded(make: Make, tmp_path: Path):
+    entrants, seeds = [BASELINES[0].at(horizon) for horizon in (1.0, 0.25, 0.5)], range(6)
+
+    def slots(run: LocalRun) -> list[list[float]]:
+        found = [trial.spec for trial in run.trials]
+        assert [spec.seed for spec in found] == [seed for seed in seeds for _ in entrants]  # still seed by seed
+        return [[spec.horizon for spec in found if spec.seed == seed] for seed in seeds]
+
+    drawn = slots(make(entrants, seeds, interleave=True))
+    assert drawn == slots(make(entrants, seeds, interleave=True))
+    assert all(sorted(slot) == [0.25, 0.5, 1.0] for slot in drawn)
+    assert len({tuple(slot) for slot in drawn}) > 2
+    assert {tuple(slot) for slot in slots(make(entrants, seeds))} == {(1.0, 0.25, 0.5)}
+    seed = next(seed for seed in seeds if drawn[seed] != [1.0, 0.25, 0.5])
+    log = Log()
+    make(entrants, [seed], interleave=True).run(log)
+    assert [label for label, _ in log.began_] == [f"scratch horizon {each:g} seed {seed}" for each in drawn[seed]]
+    records = [record for _, record in find_trials(tmp_path / "results")]
+    expected = tuple(f"scratch@{horizon:g}" for horizon in drawn[seed])
+    assert [record.provenance.interleaved for record in records] == [expected] * 3

@@ -17,9 +17,8 @@ from bench.execution.on_slurm import Slurm
 from bench.execution.sweep import drive
 from bench.records.store import read_trial
 from bench.strategies.strategy import load_strategy
-from tests.execution.test_jobs import place_of, run_at
+from tests.execution.test_jobs import learned, place_of, run_at
 from tests.execution.test_local import BASELINES, Log
-from tests.execution.test_side_by_side import learned
 from tests.held import Gate
 
 ROOT = Path(__file__).resolve().parents[2]

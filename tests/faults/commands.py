@@ -33,7 +33,7 @@ _LATER = (
     "torch", "matplotlib.pyplot", "seaborn", "pandas", "pyarrow.parquet", "scipy.stats", "jinja2", "rich.progress",
     "bench.api.plans", "bench.api.results", "bench.api.horizons", "bench.api.updates", "bench.reporting.report",
     "bench.reporting.page.write", "bench.reporting.progress", "bench.reporting.updates", "bench.reporting.plans",
-    "bench.execution.estimate", "bench.execution.local", "bench.execution.preflight", "bench.execution.side_by_side",
+    "bench.execution.estimate", "bench.execution.local", "bench.execution.preflight", "bench.execution.on_processes",
     "bench.analysis.studies.equal_cost", "bench.api.tables", "bench.records.bulk", "bench.records.published",
     "bench.records.rows", "bench.reporting.ablations", "bench.reporting.latex", "bench.strategies.variants",
     "importlib.readers", "importlib.resources.readers", "pandas.core.methods.to_dict", "platformdirs.unix", "pyarrow.json",
@@ -129,7 +129,7 @@ class Forked:
 
 def checkpoint_always() -> None:
     """Save a checkpoint at each evaluation, however short the trial, and decode in small chunks."""
-    trial.SAVING_SHARE = float("inf")
+    trial.CHECKPOINT_SECONDS = 0.0
     preparing._CHUNK_IMAGES = 2
 
 

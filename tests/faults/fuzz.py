@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import io
 import json
+import logging
 import random
 import re
 import shutil
@@ -548,14 +549,11 @@ def _checkpoints(folder: Path) -> Iterator[Kind]:
 
 
 def _caches(folder: Path) -> Iterator[Kind]:
-    import logging
-
     from bench.execution.local import LocalRun
     from bench.strategies.strategy import load_strategy
     from bench.training.checkpoint import save_checkpoint, usable_checkpoints, weights_sha256
     from tests.faults.commands import scenario_file
 
-    logging.getLogger("bench.training.checkpoint").setLevel(logging.ERROR)  # a line for each that is put aside
     scenario = load_scenario(scenario_file(folder, points=1, batch=256))
     naive = load_strategy(shipped_folder("baselines") / "naive.py")
     folders = {"data_root": folder, "results": folder / "results", "cache": folder / "cache"}
@@ -625,7 +623,7 @@ def fuzz(count: int, seed: int = 0, only: tuple[str, ...] = (), tell: Callable[[
     """
     rows = []
     for number, make in enumerate(_KINDS):
-        with tempfile.TemporaryDirectory() as outer, contextlib.chdir(outer):
+        with tempfile.TemporaryDirectory() as outer, contextlib.chdir(outer), _no_warnings():
             given = Path(outer) / "given"
             given.mkdir()
             for kind in make(given):
@@ -636,6 +634,18 @@ def fuzz(count: int, seed: int = 0, only: tuple[str, ...] = (), tell: Callable[[
                         tell(f"{kind.name}: wrote outside of its folder: {', '.join(strangers)}")
                         rows[-1] = Row(kind.name, count, rows[-1].survived, rows[-1].lost + 1, rows[-1].tracebacks)
     return rows
+
+
+@contextlib.contextmanager
+def _no_warnings() -> Iterator[None]:
+    """Keep back what bench logs, a line for each file that it puts aside."""
+    logger = logging.getLogger("bench")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _try(kind: Kind, count: int, seed: str, tell: Callable[[str], object]) -> Row:

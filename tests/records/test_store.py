@@ -8,11 +8,21 @@ from pathlib import Path
 import pytest
 
 from bench.errors import DamagedError, RecordError, WriteError
+from bench.records import store
 from bench.records.schema import EvalRow
-from bench.records.store import RecordWriter, read_evals, read_trial, require_writable, trial_folder, write_atomically
+from bench.records.store import (
+    RecordWriter,
+    evaluations_complete,
+    last_evaluation,
+    read_evals,
+    read_trial,
+    require_writable,
+    trial_folder,
+    write_atomically,
+)
 from bench.strategies.strategy import Entrant
 from tests.conftest import RunTrial
-from tests.records.made_up import finished
+from tests.records.made_up import finished, seal
 
 
 def row(step: int, **more: float) -> EvalRow:
@@ -61,7 +71,7 @@ def test_an_unknown_key_in_an_evaluation_is_refused(tmp_path: Path):
 
 def test_another_schema_version_is_refused(tmp_path: Path):
     (tmp_path / "trial.json").write_text('{"schema_version": 99}')
-    with pytest.raises(RecordError, match="schema version 99, expected 1 to 8"):
+    with pytest.raises(RecordError, match="schema version 99, expected 1 to 9"):
         read_trial(tmp_path)
 
 
@@ -150,3 +160,39 @@ def test_a_record_that_changed_since_it_was_written_is_not_believed(tmp_path: Pa
     path.write_text(json.dumps(content))
     with pytest.raises(DamagedError, match="record_sha256: missing"):
         read_trial(folder)
+
+
+def test_evaluations_with_their_records_digest_are_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = finished(tmp_path, [0.5, 0.7, 0.8], schema_version=8)
+    record, path, parsed = read_trial(folder), folder / "evals.jsonl", []
+    assert record is not None
+    parse = store.parse_evals
+
+    def counting(content: bytes, where: Path, **options: bool) -> list[EvalRow]:
+        parsed.append(len(content.splitlines()))
+        return parse(content, where, **options)
+
+    monkeypatch.setattr(store, "parse_evals", counting)
+    assert evaluations_complete(folder, record)
+    assert parsed == []
+    last = last_evaluation(folder, record)
+    assert last is not None
+    assert last.validation_accuracy == 0.8
+    assert parsed == [1]
+    whole = path.read_text()
+    path.write_text(whole.replace("0.7", "0.6"))
+    assert not evaluations_complete(folder, record)
+    assert last_evaluation(folder, record) == last
+    assert parsed == [1, 3, 3]
+
+
+def test_a_digest_of_too_few_evaluations_does_not_make_them_complete(tmp_path: Path):
+    folder = finished(tmp_path, [0.5, 0.7, 0.8], schema_version=8)
+    path = folder / "evals.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    for found in (lines[1:], [lines[0], lines[0], lines[2]], [*lines[:2], "{}\n"], [*lines, "\n"], [*lines, "x"]):
+        path.write_text("".join(found))
+        seal(folder)
+        record = read_trial(folder)
+        assert record is not None
+        assert not evaluations_complete(folder, record) or found == [*lines, "\n"]  # an empty line says nothing

@@ -96,6 +96,26 @@ def test_what_is_drawn_is_read_back_from_the_file(tmp_path: Path):
     assert seen[0].iloc[0].to_dict() == pytest.approx({**rows.iloc[0].to_dict(), "aspect": np.nan}, nan_ok=True)
 
 
+def test_where_half_of_the_curves_is_near_the_target_a_panel_shows_that_part(tmp_path: Path):
+    def rising(rows: pd.DataFrame) -> pd.DataFrame:
+        return rows.assign(accuracy=rows["cost"] / rows["cost"].max())
+
+    assert len(draw("accuracy-flops", made_up(), tmp_path / "rising", rising)[0].axes) == 1
+    figure, rows = draw("accuracy-flops", made_up(), tmp_path)
+    whole, near = figure.axes
+    target = read_table(tmp_path / "leaderboard.csv")["target"].iloc[0]
+    reach = 0.1 * (rows["accuracy"].max() - rows["accuracy"].min())
+    assert near.get_ylim()[0] == pytest.approx(target - reach)
+    assert (
+        whole.get_ylim()[0] < rows["accuracy"].min() < near.get_ylim()[0] < rows["accuracy"].max() < near.get_ylim()[1]
+    )
+    assert near.get_ylim()[1] < 1.02
+    for name in ("curve scratch@1", "crossed naive@1", "target"):
+        again = named(figure, f"{name} near the target")
+        np.testing.assert_array_equal(again.get_xydata(), named(figure, name).get_xydata())
+        assert again.axes is near
+
+
 def test_a_dot_is_where_the_target_is_held_and_an_x_where_it_was_missed(tmp_path: Path):
     figure, _ = draw("accuracy-flops", made_up(), tmp_path / "held")
     ranking = read_table(tmp_path / "held" / "leaderboard.csv").set_index("strategy")
@@ -297,7 +317,7 @@ def test_of_many_strategies_scratch_and_the_best_are_drawn(tmp_path: Path):
     assert {key[0] for key in keys[1:]} == set(others[: MOST_DRAWN - 1])
     figure, rows = draw("accuracy-flops", records, tmp_path)
     assert rows["strategy"].nunique() == 15  # its table has them all
-    assert sum(name.startswith("curve ") for name in names(figure)) == MOST_DRAWN
+    assert sum(name.startswith("curve ") and "near" not in name for name in names(figure)) == MOST_DRAWN
 
 
 def test_scratch_always_has_the_same_ink_and_no_other_strategy_has_it():

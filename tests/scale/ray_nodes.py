@@ -23,7 +23,7 @@ from bench.execution.sweep import Left, drive
 from bench.scenario import load_scenario
 from bench.strategies.strategy import load_strategy
 from tests.conftest import shorten
-from tests.execution.test_side_by_side import learned
+from tests.execution.test_jobs import learned
 
 _NODES, _CPUS = 2, 1
 

@@ -14,10 +14,10 @@ import pytest
 
 import bench
 from bench.errors import StrategyError
-from bench.execution.packing import unpack
 from bench.records.rows import _pieces
 from bench.strategies.notation import Call
 from bench.strategies.strategy import Entrant, load_strategy
+from bench.strategies.texts import as_text_or_pickle, from_text
 from bench.strategies.variants import expand, vary
 
 MINE = """
@@ -211,12 +211,12 @@ def test_pieces_of_a_module_that_python_imported_bring_the_code_that_it_imports(
     try:
         before = made()
         assert sorted(before.modules) == ["pieces_of_mine", "pieces_of_mine/helper_of_mine"]
-        packed = pickle.dumps(([None], [before], "run"))
-        assert unpack(packed) == "run"
+        sent = as_text_or_pickle(before)
+        assert from_text(sent).hash() == before.hash()
         write(tmp_path, helper_of_mine="VALUE = 2\n")
         assert made().hash() != before.hash()
         with pytest.raises(StrategyError, match=r"^mine: its code has changed since the run began"):
-            unpack(packed)
+            from_text(sent)
     finally:
         for name in ("pieces_of_mine", "helper_of_mine"):
             sys.modules.pop(name, None)

@@ -15,6 +15,8 @@ aten = torch.ops.aten
 WAITING = frozenset(
     {
         aten._local_scalar_dense.default,
+        aten.item.default,  # in inference mode, where operators made of others are not taken apart
+        aten.is_nonzero.default,
         aten.nonzero.default,
         aten.masked_select.default,
         aten._unique2.default,

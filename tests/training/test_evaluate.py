@@ -7,9 +7,12 @@ import torch
 from torch import nn
 
 from bench.data.feed.batches import HeldOutImages, Normalization
-from bench.training.evaluate import _batch, _measuring, measure, measure_classes
+from bench.models import build_model
+from bench.training import evaluate as module
+from bench.training.evaluate import Evaluation, _batch, _measuring, measure, measure_classes
+from bench.training.step import StepError
 from tests.conftest import CPU
-from tests.training.tape import Waits
+from tests.training.tape import Waits, record_on_tape
 
 
 @pytest.mark.parametrize(
@@ -70,6 +73,71 @@ def test_counts_are_of_groups_of_images_and_wait_for_the_device_at_the_end_only(
     assert (found.all, found.old, found.new) == (3 / 6, 1 / 3, 2 / 3)
     assert by_class == ([1, 2], [3, 3])
     assert waits.found == []
+
+
+@pytest.fixture
+def seven_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of 7 images, so that the last of a part is smaller."""
+    monkeypatch.setattr(module, "_BATCH", 7)
+
+
+def noise(images: int, seed: int) -> HeldOutImages:
+    draws = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(256, (images, 8, 8, 3), generator=draws, dtype=torch.uint8)
+    labels = torch.randint(10, (images,), generator=draws)
+    return HeldOutImages(pixels, labels, labels > 6, Normalization(torch.full((3,), 128.0), torch.ones(3), CPU), CPU)
+
+
+@pytest.mark.usefixtures("seven_at_a_time")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_recorded_evaluation_counts_as_one_operator_by_operator_and_waits_once(
+    precision: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Of a part with a smaller last batch, one without, and one that is smaller than a batch."""
+    model, parts = build_model("resnet8-narrow", 3, 10, 0, "update", 8), [noise(17, 0), noise(14, 1), noise(4, 2)]
+    heads, calls, waits = [model.head], [], []
+    model.register_forward_hook(lambda *_: calls.append(1))
+    recorded = Evaluation(model, heads, 10, precision, CPU, record_on_tape)
+    recorded.prepare(parts)
+    modes = {name: each.training for name, each in model.named_modules()}
+    prepared, tolist = len(calls), torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda self: waits.append(1) or tolist(self))
+    seen = set()
+    for gain in (1.0, 1.5, -2.0):  # of weights that stay where they are in memory, as in training
+        with torch.no_grad():
+            for value in model.parameters():
+                value.mul_(gain).add_(0.01)
+        waits.clear()
+        with Waits() as others:
+            found = recorded(parts)
+        assert (len(waits), others.found) == (1, [])
+        assert len(calls) == prepared  # no Python of the model runs again
+        assert found == [measure(model, heads, part, 10, precision, CPU) for part in parts]
+        seen |= {each.all for each in found}
+        del calls[prepared:]
+    assert len(seen) > 3
+    assert {name: each.training for name, each in model.named_modules()} == modes
+
+
+def test_a_recorded_evaluation_has_its_head_in_float32():
+    model = Rising(1 + 2**-9)
+    for heads, right in (([model.head], 1.0), ([], 0.0)):
+        recorded = Evaluation(model, heads, 2, "bf16", CPU, record_on_tape)
+        recorded.prepare([ones_of_class_1()])
+        assert recorded([ones_of_class_1()])[0].all == right
+
+
+class Peeking(Rising):
+    """A model that asks for a value, and so waits for the device, where it is evaluated."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) if self.training or x.sum() >= 0 else x
+
+
+def test_an_evaluation_that_cannot_be_recorded_is_one_line_with_its_remedy():
+    recorded = Evaluation(Peeking(2.0), [], 2, "fp32", CPU, record_on_tape)
+    with pytest.raises(StepError, match=r"cannot be recorded as a CUDA graph .*Run it with --step eager\.$"):
+        recorded.prepare([ones_of_class_1()])
 
 
 def test_a_bf16_head_of_100_classes_ties_on_some_images_in_favour_of_the_lower_class_and_a_float32_head_on_none():

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
+import math
+import threading
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import count
@@ -13,9 +16,21 @@ import pytest
 import torch
 from torch import nn
 
-from bench import Fresh, Keep, L2Init, LearningSpeed, OneCycle, ShrinkAndPerturb, Strategy
+from bench import (
+    Fresh,
+    InfoBatch,
+    Keep,
+    L2Init,
+    LearningSpeed,
+    OldTeacher,
+    OneCycle,
+    ShrinkAndPerturb,
+    Strategy,
+    TailDecay,
+)
 from bench.data.feed.update import build_update
-from bench.errors import StrategyError, TrialError
+from bench.errors import StrategyError, TrialError, WriteError
+from bench.files import write_atomically, writing
 from bench.metering.clock import PhaseClock
 from bench.metering.flops import FlopCount
 from bench.metering.meters import Meters
@@ -25,10 +40,10 @@ from bench.records.provenance import CodeState
 from bench.records.store import read_evals, read_trial
 from bench.scenario import Scenario
 from bench.strategies.strategy import Entrant
-from bench.training import batching, learner, trial
+from bench.training import batching, checkpoint, learner, trial
 from bench.training.audit import replay
 from bench.training.base import BASE
-from bench.training.checkpoint import weights_sha256
+from bench.training.checkpoint import CheckpointWriter, load_checkpoint, usable_checkpoints, weights_sha256
 from bench.training.draws import LentGenerators
 from bench.training.learner import Base, TrialSpec
 from tests.conftest import RunTrial, shorten
@@ -316,10 +331,10 @@ def test_what_was_written_after_the_checkpoint_is_written_again(run_trial: RunTr
     run_trial(scratch, name="whole")
     with pytest.raises(Killed):
         run_trial(scratch, name="cut", observer=KillAfter(16))
-    checkpoint = (tmp_path / "cut.pt").read_bytes()
+    before = (tmp_path / "cut.pt").read_bytes()
     with pytest.raises(Killed):
         run_trial(scratch, name="cut", observer=KillAfter(24))
-    (tmp_path / "cut.pt").write_bytes(checkpoint)  # as if the kill fell between the evaluation and its checkpoint,
+    (tmp_path / "cut.pt").write_bytes(before)  # as if the kill fell between the evaluation and its checkpoint,
     with (tmp_path / "cut" / "evals.jsonl").open("ab") as file:
         file.write(b'{"step": 32, "ep')  # and in the middle of a line
     run_trial(scratch, name="cut")
@@ -466,24 +481,10 @@ def test_the_fingerprint_sees_every_weight():
     assert weights_sha256(weights) != weights_sha256(changed)
 
 
-@pytest.mark.parametrize(
-    ("seconds_of_one", "apart", "saved_at"),
-    [(0.0, 30, [8, 16, 24, 32]), (0.02, 30, [8, 24]), (60, 30, [8]), (60, 2.0, [8, 24])],
-    ids=["free", "2 s apart at 1 %", "long", "at most 2 s apart"],
-)
-def test_checkpoints_take_at_most_a_hundredth_of_the_time(
-    run_trial: RunTrial,
-    scratch: Entrant,
-    monkeypatch: pytest.MonkeyPatch,
-    seconds_of_one: float,
-    apart: float,
-    saved_at: list[int],
+def test_checkpoints_lie_some_seconds_apart_however_often_a_trial_is_evaluated(
+    run_trial: RunTrial, scratch: Entrant, monkeypatch: pytest.MonkeyPatch
 ):
     hand, saved = [0.0], []
-
-    def save(path, content, **_):
-        saved.append(content["ledger"]["steps"])
-        hand[0] += seconds_of_one
 
     class Tick:
         def began(self, total_steps: int, done_steps: int) -> None:
@@ -492,12 +493,100 @@ def test_checkpoints_take_at_most_a_hundredth_of_the_time(
         def evaluated(self, row) -> None:
             hand[0] += 1.0
 
-    monkeypatch.setattr(trial, "SAVING_SHARE", 0.01)
-    monkeypatch.setattr(trial, "CHECKPOINT_SECONDS", apart)
-    monkeypatch.setattr(trial, "save_checkpoint", save)
+    monkeypatch.setattr(trial, "CHECKPOINT_SECONDS", 2.0)
+    monkeypatch.setattr(CheckpointWriter, "save", lambda self, content: saved.append(content["ledger"]["steps"]))
     monkeypatch.setattr(trial, "time", SimpleNamespace(monotonic=lambda: hand[0]))
     run_trial(scratch, observer=Tick())
-    assert saved == saved_at
+    assert saved == [8, 24]
+
+
+class Gated:
+    """Lets the thread write a trial's first checkpoint once the evaluation at `step` was made; then ends the trial, if asked."""
+
+    def __init__(self, step: int, *, kill: bool) -> None:
+        self._step, self._kill, self._open = step, kill, threading.Event()
+
+    def write(self, path: Path, content: bytes) -> None:
+        assert threading.current_thread() is not threading.main_thread()
+        assert self._open.wait(60)
+        write_atomically(path, content)
+
+    def began(self, total_steps: int, done_steps: int) -> None:
+        pass
+
+    def evaluated(self, row) -> None:
+        if row.step == self._step:
+            self._open.set()
+            if self._kill:
+                raise Killed
+
+
+def test_a_checkpoint_is_of_the_moment_when_it_was_due_although_it_is_written_while_the_trial_goes_on(
+    run_trial: RunTrial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: Base
+):
+    """Everything that a checkpoint may hold: an average, anchors, losses by image, weights from before the decay."""
+    rich = Entrant(
+        "rich",
+        Strategy(
+            "Rich",
+            Keep(),
+            OneCycle(0.2),
+            L2Init(1e-3),
+            InfoBatch(0.5),
+            averaging=TailDecay(0.9, 1.0),
+            teacher=OldTeacher(),
+        ),
+    )
+    whole = run_trial(rich, name="whole", base=base)
+    gate = Gated(24, kill=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(trial, "CHECKPOINT_SECONDS", math.inf)
+        patch.setattr(checkpoint, "write_atomically", gate.write)
+        with pytest.raises(Killed):
+            run_trial(rich, name="cut", base=base, observer=gate)
+    assert load_checkpoint(tmp_path / "cut.pt")["ledger"]["steps"] == 8
+    resumed = run_trial(rich, name="cut", base=base)
+    assert resumed.record.summary.sittings == 2
+    assert resumed.record.summary.weights_sha256 == whole.record.summary.weights_sha256
+    assert learned(tmp_path / "cut") == learned(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("failing", [2, 4], ids=["on the way", "at the end"])
+def test_a_checkpoint_that_cannot_be_written_ends_the_trial_with_one_line_and_the_one_before_it_serves(
+    run_trial: RunTrial, scratch: Entrant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+):
+    whole = run_trial(scratch, name="whole")
+    numbers = count(1)
+
+    def write(path: Path, content: bytes) -> None:
+        with writing(path):
+            if next(numbers) == failing:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            write_atomically(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write_atomically", write)
+        with pytest.raises(
+            WriteError, match=r"cut\.pt: cannot be written \(No space left on device\)\. Free some space"
+        ):
+            run_trial(scratch, name="cut")
+    assert read_trial(tmp_path / "cut").status == "running"
+    assert not (tmp_path / "cut.pt").exists()
+    assert next(usable_checkpoints(tmp_path / "cut.pt"))["ledger"]["steps"] == 8 * (failing - 1)
+    resumed = run_trial(scratch, name="cut")
+    assert resumed.record.summary.sittings == 2
+    assert resumed.record.summary.weights_sha256 == whole.record.summary.weights_sha256
+
+
+def test_no_checkpoint_is_being_written_any_more_when_a_trial_has_ended(
+    run_trial: RunTrial, scratch: Entrant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    gate = Gated(32, kill=False)
+    monkeypatch.setattr(trial, "CHECKPOINT_SECONDS", math.inf)
+    monkeypatch.setattr(checkpoint, "write_atomically", gate.write)
+    run_trial(scratch, observer=gate)
+    assert load_checkpoint(tmp_path / "trial.pt")["ledger"]["steps"] == 8
+    assert not any(thread.name.startswith("checkpoint") for thread in threading.enumerate())
 
 
 @pytest.mark.cuda

@@ -28,10 +28,11 @@ from bench.analysis.speedup.speedup import (
 from bench.analysis.speedup.survival import estimate_reach
 from bench.catalog import REFERENCE, scenario_argument
 from bench.errors import NothingToCompareError, RecordError
+from bench.records.sharing import comparable, is_shared
 
 RELATIVE_TARGETS = (0.90, 0.95, 0.98, 0.99)
 RELATIVE_TARGETS_AND_FULL = (*RELATIVE_TARGETS, 1.0)
-# What is compared only between trials of one kind of machine.
+# What is compared only between trials of one kind of machine, which had it to themselves.
 ONE_DEVICE = {"device_seconds", "gpu_joules"}
 _BASE_COSTS = [f"base_{currency}" for currency in CURRENCIES]
 _AT_CROSSING = {name: name.replace("_accuracy", "_at_crossing") for name in ACCURACIES}
@@ -66,11 +67,12 @@ def leaderboard(
     target, target_std; reached (share of seeds that reached it; empty for the reference), median and restricted_mean (of the
     seeds' costs in `currency`, see survival.Reach);
     for each currency <c> the fields of Speedup as value_<c>, relation_<c>, cost_<c>, bracket_<c>, low_<c>, high_<c>, note_<c>,
-    empty where the currency was not measured or machines differ; value_flops_at_<share>, relation_flops_at_<share>;
+    empty where the currency was not measured, machines differ or were shared; value_flops_at_<share>, relation_flops_at_<share>;
     validation_accuracy, test_accuracy and their _std at the end, of all, and as _old and _new; validation_at_crossing, and
     test_at_crossing at the next evaluation that took it, both of all and as _old and _new, empty without a crossing;
     base_<c> (of the first update only: life.py has the later ones of a chain); device, commit, modified, rules_version;
     commit_reason (why commits are unknown; only where one is);
+    shared (whether some trials shared their device or a busy machine; only where one did);
     shipped (whether the records came with bench; only where such records were added); may_have_seen (which held-out images a
     given old model may have been trained on; only where there are any); tuning_flops, tuning, pays_after (see tuning_columns;
     only where a record says what tuning cost). Where a target is published, also the columns of honesty.py.
@@ -94,7 +96,7 @@ def leaderboard(
                 references[common] = measured.curves(_SCRATCH, common)
             scratch = references[common]
             mine = scratch if key == _SCRATCH else measured.curves(key, common)
-            one_device = len(machines[key] | machines.get(_SCRATCH, set())) == 1
+            one_device = comparable(machines[key] | machines.get(_SCRATCH, set()))
             figures = _figures(scratch, mine, one_device, currency, share, published)
             rows.append({**facts, "missing": len(seeds - common), **figures})
         else:  # nothing to compare, and not to be hidden
@@ -105,7 +107,7 @@ def leaderboard(
         table = table.assign(**scratch_columns(published, ends, every - len(trials)))
     if table[f"value_{currency}"].isna().all():
         raise RecordError(
-            f"{trials['scenario'].iloc[0]}: no {currency} to compare: not measured, or on different machines. "
+            f"{trials['scenario'].iloc[0]}: no {currency} to compare: not measured, or on different machines, or shared ones. "
             "Choose another currency."
         )
     if "tuning_flops" in table:
@@ -198,7 +200,7 @@ def paired(trials: pd.DataFrame, evals: pd.DataFrame, currency: str) -> Iterator
     """Yield (strategy, horizon, scratch's curves, its own) on the seeds that both have finished, in order.
 
     What shares no seed with scratch is left out, and so are seeds that are not scored, and what cannot be compared in
-    `currency`: it was not measured, or on different machines. Scratch's own are one and the same.
+    `currency`: it was not measured, or on different machines, or shared ones. Scratch's own are one and the same.
     Raises RecordError where there is no scratch, or trials that must not be compared.
     """
     refuse_mixtures(trials)
@@ -209,7 +211,7 @@ def paired(trials: pd.DataFrame, evals: pd.DataFrame, currency: str) -> Iterator
     seeds = measured.seeds(_SCRATCH)
     for key in measured.keys:
         common = seeds & measured.seeds(key)
-        if not common or (currency in ONE_DEVICE and len(ran_on[key] | ran_on[_SCRATCH]) > 1):
+        if not common or (currency in ONE_DEVICE and not comparable(ran_on[key] | ran_on[_SCRATCH])):
             continue
         theirs = measured.curves(_SCRATCH, common)
         mine = theirs if key == _SCRATCH else measured.curves(key, common)
@@ -238,6 +240,7 @@ def _facts(trials: dict[str, list[Any]], places: Sequence[int]) -> dict[str, obj
         "modified": not all(modified is False for modified in every("modified")),  # unknown counts as modified
         **({"shipped": any(every("shipped"))} if "shipped" in trials else {}),
         **({"tuning_flops": trials["tuning_flops"][places[0]]} if "tuning_flops" in trials else {}),
+        **({"shared": True} if any(map(is_shared, every("machine"))) else {}),
         "rules_version": trials["rules_version"][places[0]],  # refuse_mixtures has seen that there is only one
     }
 

@@ -6,6 +6,7 @@ import pandas as pd
 
 from bench.analysis.published import not_scored
 from bench.analysis.ranking.leaderboard import by_strategy
+from bench.records.sharing import comparable
 
 # Unit -> part -> the summary's field.
 PARTS = {
@@ -38,14 +39,14 @@ def breakdown(trials: pd.DataFrame, unit: str) -> pd.DataFrame:
     regularizer's from those of optimizer and start, and the seconds spent selecting images from those of training, unless a
     record does not separate them (before schema 3: selection, and a regularizer of the user's own); then they form one part
     in all rows, "element-wise" or "training". What was taken out and is zero everywhere has no rows. No rows at all if a
-    part was not recorded or, in seconds, if machines differ.
+    part was not recorded or, in seconds, if machines differ or were shared.
     """
     fields = list(PARTS[unit].values())
     if not set(fields) <= set(trials.columns):
         return pd.DataFrame(columns=_COLUMNS)
     counted = ~trials["seed"].isin(not_scored(trials))
     finished = trials[counted & (trials["status"] == "finished") & trials[fields].notna().all(axis=1)]
-    if unit == "seconds" and finished["machine"].nunique() > 1:
+    if unit == "seconds" and not comparable(set(finished["machine"])):
         return pd.DataFrame(columns=_COLUMNS)
     parts, rows = _parts(finished, unit), []
     for strategy, horizon, group in by_strategy(finished):

@@ -16,6 +16,7 @@ from bench.analysis.speedup.student import paired_interval
 from bench.analysis.speedup.survival import Reach, estimate_reach, log_rank, sign_flip
 from bench.catalog import REFERENCE
 from bench.errors import RecordError
+from bench.records.sharing import comparable
 
 
 @dataclass(frozen=True)
@@ -149,9 +150,10 @@ def duel(
     if np.isnan(mine.cost).any() or np.isnan(theirs.cost).any():
         raise RecordError(f"{_name(one)} and {_name(other)}: {currency} was not measured. Choose another currency.")
     machines = pd.concat([_of(trials, *key) for key in (one, other)])["machine"]
-    if currency in ONE_DEVICE and machines.nunique() > 1:
+    if currency in ONE_DEVICE and not comparable(set(machines)):
         raise RecordError(
-            f"{_name(one)} and {_name(other)}: {currency} was measured on different machines. Choose another currency."
+            f"{_name(one)} and {_name(other)}: {currency} was measured on different machines, or shared ones. Choose another "
+            "currency."
         )
     target = share * full_target(scratch, published.accuracy if published else None)
     costs, other_costs = mine.seed_costs(target), theirs.seed_costs(target)

@@ -7,6 +7,7 @@ import pandas as pd
 
 from bench.analysis.published import scored
 from bench.analysis.ranking.leaderboard import by_strategy
+from bench.records.sharing import comparable
 
 _COLUMNS = ["strategy", "title", "horizon", "n", "step", "seconds", "joules", "joules_std", "watts"]
 
@@ -16,13 +17,13 @@ def energy_curves(trials: pd.DataFrame, evals: pd.DataFrame) -> pd.DataFrame:
 
     trials, evals: as returned by bench.records.collect, for one scenario and update.
     Columns: strategy, title, horizon, n, step, seconds (of training, mean over seeds), joules (mean), joules_std (over seeds,
-    NaN for one), watts (mean power since the previous evaluation). No rows if machines differ.
+    NaN for one), watts (mean power since the previous evaluation). No rows if machines differ or were shared.
     """
     nothing = pd.DataFrame(columns=_COLUMNS)
     if "gpu_joules" not in evals or evals["gpu_joules"].isna().all():
         return nothing
     trials, evals = scored(trials, evals)
-    if trials["machine"].nunique() > 1:
+    if not comparable(set(trials["machine"])):
         return nothing
     titles = dict(zip(trials["strategy"], trials["title"], strict=True))
     parts = []

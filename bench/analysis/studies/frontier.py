@@ -16,6 +16,7 @@ from bench.analysis.speedup.inversion import equal_cost_interval
 from bench.analysis.speedup.speedup import full_target, hold, ratio, reference
 from bench.analysis.speedup.student import paired_interval
 from bench.catalog import REFERENCE
+from bench.records.sharing import comparable
 
 _COLUMNS = [
     "strategy",
@@ -67,7 +68,7 @@ def frontiers(
         if len(keys) < 2 or not seeds:
             continue
         machines = trials[(trials["strategy"].isin([strategy, REFERENCE])) & trials["seed"].isin(seeds)]["machine"]
-        if currency in ONE_DEVICE and machines.nunique() > 1:
+        if currency in ONE_DEVICE and not comparable(set(machines)):
             continue
         full = measured.curves((REFERENCE, 1.0), seeds).run(currency)
         ended = [full if key == (REFERENCE, 1.0) else measured.curves(key, seeds).run(currency) for key in keys]

@@ -13,6 +13,7 @@ from bench.analysis.ranking.leaderboard import ONE_DEVICE, by_strategy, leaderbo
 from bench.analysis.speedup.curves import CURRENCIES, positions
 from bench.catalog import REFERENCE
 from bench.errors import RecordError
+from bench.records.sharing import comparable
 
 _OF_A_ROW = ["scenario_title", "strategy", "title", "horizon"]
 
@@ -37,7 +38,7 @@ def whole_life(trials: pd.DataFrame, evals: pd.DataFrame, *, share: float = 1.0)
     facts = {key: trials.iloc[places[0]][_OF_A_ROW].to_dict() for key, places in positions(trials).items()}
     for currency, fields in CURRENCIES.items():
         known = f"base_{currency}" in trials and not evals[fields].isna().any(axis=None)
-        if not known or (currency in ONE_DEVICE and trials["machine"].nunique() > 1):
+        if not known or (currency in ONE_DEVICE and not comparable(set(trials["machine"]))):
             continue
         base, costs = float(trials[f"base_{currency}"].astype(float).mean()), _whole_costs(ends, fields, updates)
         nothing = pd.DataFrame(columns=range(1, updates + 1))

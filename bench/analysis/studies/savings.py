@@ -58,13 +58,14 @@ def savings(ranking: pd.DataFrame, over_horizons: pd.DataFrame) -> list[Saving]:
     currency = ranking["currency"].iloc[0]
     frontier = {row["strategy"]: row for row in over_horizons.to_dict("records")}
     compared = ranking[(ranking["strategy"] != REFERENCE) & (ranking["n"] > 0)]
-    found = []
-    for strategy, rows in compared.groupby("strategy", sort=False):
-        runs = [row for row in rows.to_dict("records") if isinstance(row[f"relation_{currency}"], str)]
-        if runs:
-            found.append(_saving(str(strategy), runs, frontier.get(strategy), currency))
+    runs: dict[str, list[Any]] = {}
+    for row in compared.to_dict("records"):  # all at once: a frame for each strategy would take far longer
+        if isinstance(row[f"relation_{currency}"], str):
+            runs.setdefault(str(row["strategy"]), []).append(row)
+    found = [_saving(strategy, its, frontier.get(strategy), currency) for strategy, its in runs.items()]
     leading = [each for each in found if each.strategy in frontier and each.won and each.shown]
-    others = [each for each in found if each not in leading]
+    led = {each.strategy for each in leading}
+    others = [each for each in found if each.strategy not in led]
     return [
         *sorted(leading, key=lambda each: -each.value),
         *(each for each in others if each.won),

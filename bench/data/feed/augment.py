@@ -69,7 +69,17 @@ class PaddedCrop:
     def choose(self, windows: Tensor, images: Tensor, rows: Tensor, columns: Tensor, flips: Tensor) -> Tensor:
         """Take one crop of each of `images` from their windows."""
         crops = windows[images, rows, columns]
-        return torch.where(flips.view(-1, 1, 1, 1), crops.flip(3), crops) if self.flip else crops
+        return mirrored(crops, flips) if self.flip else crops
+
+
+def mirrored(pixels: Tensor, flips: Tensor) -> Tensor:
+    """Mirror some images of a batch: uint8 (batch, channels, height, width). flips: bool (batch,), which."""
+    others, flips = pixels.flip(3), flips.view(-1, 1, 1, 1)
+    if pixels.is_cuda:
+        return torch.where(flips, others, pixels)
+    # On a CPU, where() goes pixel by pixel; these three are vectorized. Crops of 128 images of 3x32x32 then take 0.7 instead of
+    # 1.2 ms.
+    return others.bitwise_xor_(pixels).bitwise_and_(flips.to(torch.uint8).neg_()).bitwise_xor_(pixels)
 
 
 @dataclass(frozen=True)

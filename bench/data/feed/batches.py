@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
 
-from bench.data.feed.augment import Augmentation, PaddedCrop
+from bench.data.feed.augment import Augmentation, PaddedCrop, mirrored
 from bench.data.feed.streaming import StreamedPixels
 from bench.streams import torch_stream
+
+# Batches that are cut at once take at most so much, in float32, and each begins at a multiple of so much: with other alignments,
+# libraries may add up in another order.
+_BYTES_AT_ONCE = 1 << 22
+_ALIGNED_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,16 @@ class TrainingImages:
         raw = self._pixels.take(indices) if isinstance(self._pixels, StreamedPixels) else self._pixels[indices]
         return self.normalize(self.augmentation.cut(raw, *drawn))
 
+    def at_once(self, size: int) -> int:
+        """Return how many batches of `size` images are best cut at once: several if they are small, and views, and on a CPU.
+
+        There, a small batch's operators cost more than their work does: the network has pushed their code out of the caches.
+        """
+        each = 4 * size * prod(self.image_shape)
+        if self.device.type != "cpu" or self._windows is None or each % _ALIGNED_BYTES:
+            return 1
+        return max(1, _BYTES_AT_ONCE // each)
+
     def whole(self, indices: Tensor, flips: Tensor, padded: bool) -> Tensor:
         """Return whole images, normalized: float32 (batch, channels, height, width), with 2 * padding more if padded.
 
@@ -118,8 +134,7 @@ class TrainingImages:
             _, height, width = self.image_shape
             before = 0 if padded else self.augmentation.padding
             raw = raw if padded else raw[:, before : before + height, before : before + width]
-        raw = raw.permute(0, 3, 1, 2)
-        return self.normalize(torch.where(flips.view(-1, 1, 1, 1), raw.flip(3), raw))
+        return self.normalize(mirrored(raw.permute(0, 3, 1, 2), flips))
 
     def plain(self, indices: Tensor) -> Tensor:
         """Return images without augmentation, normalized, as `batch` does."""

@@ -114,6 +114,10 @@ class KeptFeatures:
         if not self._complete:
             self._fill(self._places(indices, flips))
 
+    def at_once(self, size: int) -> int:
+        """Return 1: features are computed, and charged, as batches need them."""
+        return 1
+
     def plain(self, indices: Tensor) -> Tensor:
         """Return the features of images without augmentation, as `batch` does."""
         drawn = [values.to(self.device) for values in self.images.augmentation.plain(len(indices))]

@@ -17,7 +17,8 @@ AXIS = COST_NAMES
 _ACCURACY = (
     "Validation accuracy against the training cost of the update, in {}. Lines: means over seeds; band: one standard "
     "deviation over seeds to either side; dashed line: the target. A dot marks the evaluation from which the mean never again "
-    "falls below the target (for scratch its end, by definition), an x the end of a strategy that did not hold it."
+    "falls below the target (for scratch its end, by definition), an x the end of a strategy that did not hold it. A second "
+    "panel, if there is one, is the first near the target."
 )
 _COST = (
     "Where the update's cost goes, in {}: means over finished seeds, no spread shown. {} The number next to a bar is its total. "

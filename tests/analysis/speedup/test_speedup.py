@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from bench.analysis.speedup import speedup
+from bench.analysis.speedup.crossing import find_crossing
 from bench.analysis.speedup.speedup import Run, compare, hold, hold_resampled, ratio, reference
 
 
@@ -167,3 +169,18 @@ def test_one_set_of_resamples_serves_every_currency():
     other = Run(scratch.accuracy, scratch.cost**2), Run(ours.accuracy, ours.cost**2)
     assert compare(*other, held=hold_resampled(scratch, ours)) == compare(*other)
     assert hold_resampled(scratch.take(np.arange(9)), ours.take(np.arange(9))).drawn is None
+
+
+def test_crossings_of_resamples_are_those_of_their_whole_means():
+    """Searched a few evaluations at a time: as one search through all of them, for curves that cross anywhere or not at all."""
+    draw = np.random.default_rng(3)
+    for rise in (0.0, 0.02, 0.2, 3.0):
+        accuracy = 1 - np.exp(-rise * np.arange(50))[:, None] + draw.normal(0, 0.05, (50, 10))
+        accuracy[draw.random((50, 10)) < 0.001] = np.nan
+        counts = speedup._counts(10, 0)
+        targets = accuracy[-1, draw.integers(10)] + draw.normal(0, 0.02, len(counts))
+        found = speedup._crossings(accuracy, counts, targets)
+        for place in draw.integers(len(counts), size=100):
+            drawn = np.repeat(np.arange(10), counts[place].astype(int))
+            expected = find_crossing(accuracy[:, drawn].mean(axis=1), targets[place])
+            assert found[place] == (50 if expected is None else expected)

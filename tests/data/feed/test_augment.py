@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.data.feed.augment import PaddedCrop, ResizedCrop
+from bench.data.feed.augment import PaddedCrop, ResizedCrop, mirrored
 from bench.streams import torch_stream
 
 
@@ -29,6 +29,17 @@ def test_the_whole_image_is_a_crop_that_changes_nothing():
     plain = raw.permute(0, 3, 1, 2).float()
     assert torch.allclose(cut[:2], plain[:2], atol=1e-3)
     assert torch.allclose(cut[2:], plain[2:].flip(3), atol=1e-3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_mirroring_is_choosing_between_an_image_and_its_mirror_image(channels: int):
+    pixels = torch.arange(256, dtype=torch.uint8).repeat(10 * channels).view(10, 16, 16, channels).permute(0, 3, 1, 2)
+    flips = torch.tensor([True, False, False, True, True, False, True, False, True, True])
+    found = mirrored(pixels, flips)
+    assert torch.equal(found, torch.where(flips.view(-1, 1, 1, 1), pixels.flip(3), pixels))
+    assert not torch.equal(found, pixels)
+    assert found.stride() == pixels.stride()
+    assert found.data_ptr() != pixels.data_ptr()
 
 
 def test_without_flip_no_crop_is_mirrored():

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
+from bench import Uniform
+from bench.data.feed import batches
 from bench.data.feed.augment import PaddedCrop
-from bench.data.feed.batches import HeldOutImages, Normalization, TrainingImages, pixel_statistics
+from bench.data.feed.batches import HeldOutImages, Normalization, Pool, TrainingImages, pixel_statistics
+from bench.training.batching import BatchOrder
 
 CPU = torch.device("cpu")
 
@@ -29,6 +33,38 @@ def test_a_batch_is_the_crop_and_flip_that_was_drawn():
         if flip:
             expected = expected[:, ::-1]
         assert (batch[place].permute(1, 2, 0).numpy() == expected).all()
+
+
+@pytest.mark.parametrize(("batch", "at_once"), [(8, 3), (6, 4)], ids=["three at once", "all of an epoch"])
+def test_batches_that_are_cut_at_once_are_those_cut_one_by_one(
+    batch: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Over three epochs, at most as many as are asked for, and from the middle of those that were cut at once."""
+    _, training = make(count=26, size=4)
+    pool = Pool(torch.arange(26), torch.zeros(26, dtype=torch.bool), None)
+    monkeypatch.setattr(batches, "_BYTES_AT_ONCE", at_once * batch * 4 * 4 * 3 * 4)
+    single, several = (BatchOrder(training, pool, Uniform(), batch, 3) for _ in range(2))
+    assert training.at_once(batch) == at_once
+    counted, cut, plain = [], training.batch, []
+    monkeypatch.setattr(training, "batch", lambda indices, *drawn: counted.append(len(indices)) or cut(indices, *drawn))
+    for left in range(11, 0, -1):
+        plain.append(single.next())
+        counted.clear()
+        found = several.next(left)
+        assert all(torch.equal(one, other) for one, other in zip(plain[-1], found, strict=True))
+        assert found[0].stride() == plain[-1][0].stride()
+        assert found[0].data_ptr() % 64 == plain[-1][0].data_ptr() % 64
+        assert torch.equal(several.again(training), found[0])
+        assert sum(counted) <= left * batch + batch
+        assert (several.epoch, several.position) == (single.epoch, single.position)
+    resumed = BatchOrder(training, pool, Uniform(), batch, 3)
+    resumed.seek(0, 1)
+    assert all(torch.equal(one, other) for one, other in zip(resumed.next(5), plain[1], strict=True))
+
+
+def test_batches_are_cut_one_by_one_where_they_would_lie_differently_in_memory():
+    assert make(size=4)[1].at_once(8) > 1
+    assert make(size=5)[1].at_once(7) == 1  # 2,100 bytes, no multiple of 64
 
 
 def test_batches_are_channels_last_float32():
