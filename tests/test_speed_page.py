@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.records.speed import read_speeds
-from bench.reporting.layout import markdown
-from bench.reporting.speed import speed_cells
+from bench.records.speed import HarnessRecord, read_speeds
+from bench.reporting.layout import markdown, text_lines
+from bench.reporting.speed import harness_cells, speed_cells
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PAGE = _ROOT / "docs" / "speed.md"
@@ -28,6 +28,12 @@ def _parts() -> tuple[str, str, str]:
 
 def test_the_table_of_speeds_is_what_the_records_give():
     assert _parts()[1] == _table()
+
+
+def test_the_table_of_the_harness_is_what_its_record_gives():
+    (path,) = (_ROOT / "results" / "speed" / "harness").glob("*.json")
+    cells = harness_cells(HarnessRecord.model_validate_json(path.read_bytes()))
+    assert "\n".join(["```text", cells.heading, *text_lines(cells, None), "```"]) in _PAGE.read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -151,7 +152,13 @@ class Task:
         except Interrupted as cause:
             handler = handlers.get(signal.Signals(cause.number))
             if callable(handler):
-                handler(cause.number, None)  # queues it again, and ends this process
+                try:
+                    handler(cause.number, None)  # queues it again, and ends this process
+                except subprocess.CalledProcessError as ended:
+                    if ended.returncode != -signal.SIGTERM:
+                        raise
+                    # Slurm ends all of a job that it has queued again, sometimes before scontrol has said that it did.
+                    raise SystemExit(128 + signal.SIGTERM) from ended
             raise
 
     def checkpoint(self) -> Any:

@@ -62,6 +62,7 @@ def read_rows(listing: Listing, lost: Mapping[str, str] | None = None) -> Readin
     """Read the records of a listing. lost: folder -> why of those that are known to be damaged, and are not read again."""
     # Each record is freed once its row is made: 10,000 of them took 200 MB.
     targets, rows, ended, known = PublishedTargets(), [], [], dict(lost or {})
+    texts: dict[str, str] = {}
     copies = Copies(listing.results)
     for name in listing.folders:
         if name in known:
@@ -75,6 +76,9 @@ def read_rows(listing: Listing, lost: Mapping[str, str] | None = None) -> Readin
             known[name] = str(cause)
             continue
         copies.add(folder, record)
+        for column, value in row.items():
+            if isinstance(value, str):  # most texts are the same in many trials
+                row[column] = texts.setdefault(value, value)
         rows.append((name, row))
         if record.ended:
             ended.append(_ended_trial(folder, row, record))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bench.errors import BenchError, DeviceError
+from bench.execution import on_slurm
 from bench.execution.jobs import Ended, graph_of
 from bench.execution.on_slurm import Slurm
 from bench.execution.sweep import drive
@@ -91,6 +92,24 @@ def test_a_task_whose_time_ends_is_queued_again_and_resumes(tmp_path: Path):
     assert record.summary.sittings == 2
     run_at(tmp_path / "whole", entrants).run(Log())
     assert learned(tmp_path / "apart" / "results") == learned(tmp_path / "whole" / "results")
+
+
+@pytest.mark.parametrize(("code", "raised"), [(-signal.SIGTERM, SystemExit), (1, subprocess.CalledProcessError)])
+def test_a_job_that_slurm_ends_while_it_is_queued_again_has_not_failed(
+    code: int, raised: type[BaseException], monkeypatch: pytest.MonkeyPatch
+):
+    """A real Slurm ended scontrol, too, with the job: as a result, that would have been the job's failure."""
+
+    def queue_again(number: int, frame: object) -> None:
+        raise subprocess.CalledProcessError(code, ["scontrol", "requeue", "1"])
+
+    monkeypatch.setattr(on_slurm, "work_elsewhere", lambda job, place: os.kill(os.getpid(), signal.SIGUSR2))
+    before = signal.signal(signal.SIGUSR2, queue_again)
+    try:
+        with pytest.raises(raised):
+            on_slurm.Task({}, {})()
+    finally:
+        signal.signal(signal.SIGUSR2, before)
 
 
 @needs_submitit
