@@ -173,7 +173,7 @@ def main(short: bool, timeout: bool) -> None:
             if (
                 timeout
             ):  # Slurm signals two minutes before the end, and begins a job that is queued again two minutes later
-                scenario(folder, epochs=20)
+                scenario(folder, epochs=12)
                 run("Slurm-in-3-minutes", folder, environment, [*on, "--with", "time=3"], ("scratch",), "0")
                 run("local-at-once", folder, environment, ["--executor", "local"], ("scratch",), "0")
                 compare(folder, "Slurm-in-3-minutes", "local-at-once")
