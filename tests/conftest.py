@@ -123,3 +123,9 @@ def base(run_trial: RunTrial) -> Base:
 
 def as_base(finished: Finished) -> Base:
     return Base(finished.weights, finished.learning_speed, _cost("key", finished.record))
+
+
+@pytest.fixture(autouse=True)
+def nobody_else_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables of trials that a test runs are those of a quiet machine, whatever else this one does meanwhile."""
+    monkeypatch.setattr("bench.records.sharing.LEAST_SECONDS", float("inf"))

@@ -11,7 +11,7 @@ from bench.records.schema import Provenance, Shared
 BUSY_SHARE = 0.05
 BUSY_HOST_SHARE = 0.5
 # The system counts in hundredths of a second on each processor; in a short trial, less than this is noise.
-_LEAST_SECONDS = 0.5
+LEAST_SECONDS = 0.5
 _MARK = "; shared"
 
 
@@ -27,7 +27,7 @@ def shared_by(
     if other_cpu_seconds is not None and train_seconds > 0:
         busy = other_cpu_seconds / (origin.cpus * train_seconds)
     was_busy = busy is not None and busy > (BUSY_SHARE if on_cpu else BUSY_HOST_SHARE)
-    long_enough = (other_cpu_seconds or 0) > _LEAST_SECONDS
+    long_enough = (other_cpu_seconds or 0) > LEAST_SECONDS
     if (on_cpu and origin.jobs > 1) or neighbours or (was_busy and long_enough):
         return Shared(jobs=origin.jobs, busy_share=busy, neighbours=neighbours)
     return None

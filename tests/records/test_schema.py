@@ -69,8 +69,15 @@ def test_seconds_of_trials_that_shared_their_machine_are_compared_with_none(tmp_
     ],
 )
 def test_a_trial_was_shared_if_others_took_its_processors_or_its_gpu(
-    place: dict, trained: float, others: float | None, neighbours: int, expected: Shared | None, tmp_path: Path
+    place: dict,
+    trained: float,
+    others: float | None,
+    neighbours: int,
+    expected: Shared | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    monkeypatch.setattr("bench.records.sharing.LEAST_SECONDS", 0.5)
     record = read_trial(finished(tmp_path, [0.5]))
     assert record is not None
     assert shared_by(record.provenance.model_copy(update=place), trained, others, neighbours) == expected
