@@ -72,6 +72,16 @@ class TrialError(BenchError):
     exit_code = 1
 
 
+class RanksError(BenchError):
+    """What cannot be done on several devices together."""
+
+
+class LostRankError(RanksError):
+    """Devices that were at work together, of which one has ended."""
+
+    exit_code = 1
+
+
 class RuleError(BenchError):
     """Records that break the rules for a leaderboard row."""
 

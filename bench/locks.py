@@ -40,14 +40,12 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
         if not wait:
             raise TakenError(f"{path}: {_owner_in_words(path)} is at work on it. Wait for it, or stop it.")
         time.sleep(_POLL_SECONDS)
-    done = threading.Event()
-    beat = threading.Thread(target=_beat, args=(path, done), daemon=True)
-    beat.start()
+    heart = _heart()
+    heart.begin(path)
     try:
         yield
     finally:
-        done.set()
-        beat.join()
+        heart.paths.discard(path)
         with suppress(OSError):
             if _read(path) == _myself():  # not if it was taken for dead, and is another's now
                 path.unlink()
@@ -160,7 +158,33 @@ def _start(pid: int) -> str:
     return "ended" if fields[0] in "ZX" else fields[19]
 
 
-def _beat(path: Path, done: threading.Event) -> None:
-    while not done.wait(BEAT_SECONDS):
-        with suppress(OSError):
-            os.utime(path)
+class _Heart:
+    """A thread that touches this process's locks. One for all: to start and end one for each would take as long as the rest."""
+
+    def __init__(self) -> None:
+        self.paths: set[Path] = set()
+        self._begun = threading.Event()
+        self.thread = threading.Thread(target=self._beat, daemon=True)
+        self.thread.start()
+
+    def begin(self, path: Path) -> None:
+        self.paths.add(path)
+        self._begun.set()
+
+    def _beat(self) -> None:
+        while True:
+            self._begun.wait(BEAT_SECONDS)
+            self._begun.clear()
+            for path in list(self.paths):
+                with suppress(OSError):
+                    os.utime(path)
+
+
+_hearts: list[_Heart] = []
+
+
+def _heart() -> _Heart:
+    """Return the one that beats: of a fork, the parent's does not."""
+    if not _hearts or not _hearts[-1].thread.is_alive():
+        _hearts[:] = [_Heart()]
+    return _hearts[-1]

@@ -270,7 +270,10 @@ class TrainingPart(_Part):
     # The old model's rate stays at the peak until this last share of its steps, and falls then; None: it falls after the warm-up.
     base_decay: float | None = Field(default=None, gt=0, le=0.5)
 
-    unhashed_defaults = frozenset({"crop_scale", "base_decay"})
+    # On several devices: statistics of each one's share of a batch, or of the whole. On one device, both are the same.
+    batch_norm: Literal["local", "synchronized"] = "local"
+
+    unhashed_defaults = frozenset({"crop_scale", "base_decay", "batch_norm"})
 
     @model_validator(mode="after")
     def _one_kind_of_crop(self) -> TrainingPart:

@@ -8,8 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -178,3 +180,20 @@ def test_a_clock_that_was_set_back_leaves_no_lock_of_the_dead(lock: Path):
     os.utime(lock, (time.time() + 3600,) * 2)
     with locked(lock):
         pass
+
+
+def test_one_thread_touches_all_locks_of_a_process_and_of_a_fork_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with locked(tmp_path / "one.lock"):
+        threads = threading.active_count()
+        with locked(tmp_path / "two.lock"):
+            assert threading.active_count() == threads
+            assert locks._heart().paths >= {tmp_path / "one.lock", tmp_path / "two.lock"}
+    assert not locks._heart().paths
+    before = locks._heart()
+    ended = SimpleNamespace(thread=SimpleNamespace(is_alive=lambda: False))  # as a fork finds the parent's
+    monkeypatch.setattr(locks, "_hearts", [ended])
+    with locked(tmp_path / "one.lock"):
+        assert locks._heart() not in (before, ended)
+        assert locks._heart().paths == {tmp_path / "one.lock"}

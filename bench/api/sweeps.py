@@ -119,7 +119,7 @@ def run_sweep(
     listener: Listener | None = None,
     log: Sequence[str] = (),
     log_folder: str | os.PathLike[str] = LOGS,
-    tell: Callable[[str], object] = warnings.warn,
+    tell: Callable[[str], None] = warnings.warn,
 ) -> dict[str, Results]:
     """Run what is due, and return each scenario's results, by its name.
 

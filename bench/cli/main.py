@@ -41,9 +41,10 @@ from bench.cli.status import status_command
 from bench.cli.target import target_command
 from bench.cli.tune import tune_command
 from bench.cli.update import update_command
-from bench.errors import BenchError, NothingToCompareError
+from bench.errors import BenchError, NothingToCompareError, RanksError
 from bench.interrupts import Interrupted, interruptible
 from bench.places import LOGS, REPORTS
+from bench.torchrun import launch, speaks
 from bench.version import __version__
 
 if TYPE_CHECKING:
@@ -65,22 +66,22 @@ class _Commands(click.Group):
             with interruptible():
                 return super().invoke(ctx)
         except BenchError as cause:
-            click.echo(f"bench: {' '.join(str(cause).split())}", err=True)
+            _say(f"bench: {' '.join(str(cause).split())}")
             ctx.exit(cause.exit_code)
         except click.UsageError as cause:
             command = cause.ctx.command_path if cause.ctx else "bench"
-            click.echo(f"bench: {' '.join(cause.format_message().split())} See: {command} --help", err=True)
+            _say(f"bench: {' '.join(cause.format_message().split())} See: {command} --help")
             ctx.exit(2)
         except OSError as cause:  # a path that is too long, or may not be read or written: the user's to change
             if cause.filename is None:
                 raise
-            click.echo(f"bench: {str(cause.filename)[:200]}: {cause.strerror}. Name another path.", err=True)
+            _say(f"bench: {str(cause.filename)[:200]}: {cause.strerror}. Name another path.")
             ctx.exit(2)
         except KeyboardInterrupt as cause:
             trains = ctx.invoked_subcommand in ("run", "ablate", "frontier", "update", "tune")
             resumes = " The same command resumes from the last checkpoint." if trains else ""
             with suppress(OSError):  # a terminal that hung up
-                click.echo(f"bench: stopped.{resumes}", err=True)
+                _say(f"bench: stopped.{resumes}")
             ctx.exit(128 + (cause.number if isinstance(cause, Interrupted) else signal.SIGINT))
 
 
@@ -88,6 +89,18 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="bench")
 def main() -> None:
     """What does updating a trained model cost, compared with training again, at the same accuracy?"""
+    command, several = click.get_current_context().invoked_subcommand, launch()
+    if several is not None and command != "run":
+        raise RanksError(
+            f"bench {command}: found {several.size} processes of torchrun, expected one, as only bench run trains on several. "
+            "Start it without torchrun."
+        )
+
+
+def _say(line: str) -> None:
+    """Write a line to the standard error: of several processes of torchrun, one does."""
+    if speaks():
+        click.echo(line, err=True)
 
 
 @main.command(short_help="Train strategies, and print the leaderboard.")
@@ -164,6 +177,26 @@ def run(
     from bench.api.sweeps import run_sweep
     from bench.reporting.progress import progress_on_terminal
 
+    if (several := launch()) is not None:
+        from bench.cli.ranks import run_on_ranks
+
+        _refuse_alone({"--with": options, "--retries": retries is not None})
+        run_on_ranks(
+            several,
+            scenarios,
+            images=images,
+            fresh=fresh,
+            jobs=jobs,
+            pilot=pilot,
+            log=log,
+            log_folder=log_folder,
+            executor=executor,
+            interleave=interleave,
+            tell=_tell,
+            show=_show_results,
+            **asked,
+        )
+        return
     executor = executor or ("local" if len(scenarios) > 1 else None)
     if interleave and (executor or jobs > 1):
         raise BenchError(

@@ -375,7 +375,7 @@ def sweep_of(entrants: list[Entrant], *, scenarios: list[Scenario], seeds: tuple
     """
     from bench.api.sweeps import sweep
 
-    return _noted(sweep(scenarios, entrants, seeds, **_planned(options)))
+    return noted(sweep(scenarios, entrants, seeds, **planned(options)))
 
 
 def plan_of(entrants: list[Entrant], *, scenario: ScenarioLike, seeds: tuple[int, ...], **options: Any) -> Plan:
@@ -385,14 +385,16 @@ def plan_of(entrants: list[Entrant], *, scenario: ScenarioLike, seeds: tuple[int
     """
     from bench.api.plans import plan
 
-    return _noted(plan(scenario, entrants, seeds, **_planned(options)))
+    return noted(plan(scenario, entrants, seeds, **planned(options)))
 
 
-def _planned(options: dict[str, Any]) -> dict[str, Any]:
+def planned(options: dict[str, Any]) -> dict[str, Any]:
+    """Return those of a command's options that plan() and sweep() take."""
     return {name: options[name] for name in _PLANNED if name in options}
 
 
-def _noted(found: Planned) -> Planned:
+def noted(found: Planned) -> Planned:
+    """Say what a plan goes without."""
     for note in found.notes:
         click.echo(f"bench: {note}", err=True)
     return found

@@ -19,7 +19,18 @@ from bench.data.feed.streaming import Residence
 from bench.data.feed.update import Update, build_update, check_channels
 from bench.data.sources.find import load_images
 from bench.data.stages.splits import Split, cut, cut_off_old
-from bench.errors import DeadDeviceError, MeterError, RecordError, StrategyError, TakenError, TrialError
+from bench.errors import (
+    DeadDeviceError,
+    DeviceError,
+    LostRankError,
+    MeterError,
+    RanksError,
+    RecordError,
+    ScenarioError,
+    StrategyError,
+    TakenError,
+    TrialError,
+)
 from bench.execution.listener import Listener
 from bench.execution.plan import PlannedTrial, check_chains, mend_chains, plan_trial, plan_trials
 from bench.files import make_folder
@@ -28,15 +39,16 @@ from bench.locks import locked
 from bench.models.build import find_own_model
 from bench.processors import bfloat16_units
 from bench.records.provenance import cpu_name
-from bench.records.schema import EvalRow, Provenance
+from bench.records.schema import EvalRow, Provenance, RankFacts
 from bench.records.store import discard, read_trial, require_writable
 from bench.scenario import Scenario, digest
 from bench.strategies.strategy import Entrant
 from bench.streams import numpy_stream
+from bench.torchrun import launch
 from bench.training import TRAINING_VERSION
 from bench.training.able import LeftOut, able, require_freezing
 from bench.training.allocator import keep_freed_memory
-from bench.training.base import BaseStore, require_before_decay
+from bench.training.base import BaseStore, base_entrant, require_before_decay
 from bench.training.chain import ChainStore, align
 from bench.training.checkpoint import remove_checkpoint
 from bench.training.device import choose_device, device_name, fix_threads
@@ -46,7 +58,8 @@ from bench.training.grid import scratch_steps, trial_steps
 from bench.training.kept import keep_model
 from bench.training.learner import Base, TrialSpec
 from bench.training.provenance import describe_run
-from bench.training.step import StepChoice, choose_step
+from bench.training.ranks import ALONE, World, require_shares
+from bench.training.step import StepChoice, StepPart, choose_step
 from bench.training.trial import Finished, Trial
 
 _LOG = logging.getLogger(__name__)
@@ -86,6 +99,8 @@ class LocalRun:
         adapt: bool = False,
         interleave: bool = False,
     ) -> None:
+        self.world = ALONE
+        self._devices: tuple[str, ...] = ()  # of each rank, where there are several
         self._allocator = keep_freed_memory()
         fix_threads(threads)
         self.threads = threads
@@ -153,6 +168,58 @@ class LocalRun:
         other.trials = other.look()
         check_chains(other.trials)
         return other
+
+    def join(self, world: World) -> None:
+        """Train every trial on all ranks of a world; each rank calls it. Raises a BenchError for what is not done on several."""
+        self.world = world
+        if world.size == 1:
+            return
+        with world.agreed():
+            self._require_ranks(world)
+        hashes = {f"strategy {each.name}": each.hash() for each in self.entrants}
+        world.require_same(
+            {
+                "scenario": self.scenario.hash(),
+                "data": self.data_hash,
+                **hashes,
+                "kind of device": self.device.type,
+                "PyTorch": torch.__version__,
+            }
+        )
+        world.use(self.device)
+        self._devices = tuple(world.gather(device_name(self.device)))
+
+    def _require_ranks(self, world: World) -> None:
+        if self.way.name != "eager" and not self.way.automatic:
+            raise DeviceError(
+                f"--step {self.way.name}: found together with torchrun, expected eager. Choose it, or auto."
+            )
+        parts: tuple[tuple[StepPart, bool], ...] = (
+            ("graph", self.way.mode == "graph"),
+            ("compiled", self.way.compiled),
+        )
+        for part, has in parts:
+            self.way = self.way.without(part, "not tried on several ranks") if has else self.way
+        size = self.scenario.training.batch_size
+        if size < world.size:
+            raise ScenarioError(
+                f"{self.scenario.name}: training.batch_size: found {size} for {world.size} ranks, expected an image for each at "
+                "least. Use fewer ranks."
+            )
+        for entrant in self.entrants:
+            require_shares(entrant)
+
+    def asked(self, name: str, horizon: float, update: int, seed: int) -> tuple[TrialSpec, Update]:
+        """Return the trial that rank 0 is at, and its data. update: 0 for a base model."""
+        if update == 0:
+            scenario = self._bases.scenario
+            return TrialSpec(scenario, base_entrant(scenario), 0, seed), self.data_of(0, False)
+        entrant = next(each for each in self.entrants if (each.name, each.strategy.horizon) == (name, horizon))
+        spec = TrialSpec(self.scenario, entrant, update, seed)
+        return spec, self._data_for(spec)
+
+    def _data_for(self, spec: TrialSpec) -> Update:
+        return self.data_of(spec.update, spec.whole and self.restricted)
 
     def _specs_of(self, entrants: Sequence[Entrant], seeds: Sequence[int]) -> list[TrialSpec]:
         """Return all trials, seed by seed, update by update, and strategies in turn within one: a slot.
@@ -258,6 +325,12 @@ class LocalRun:
 
         Raises RecordError if nothing can be written, and what old_model does.
         """
+        found = launch()
+        if found is not None and self.world.size == 1:
+            raise RanksError(
+                f"torchrun: found {found.size} ranks, expected one, as only the command bench run trains on several. "
+                "Use it, or one."
+            )
         self.old_model()
         require_writable(self._results, "--results")
         require_writable(self._cache, "--cache")
@@ -324,6 +397,11 @@ class LocalRun:
             reason = (str(known).splitlines() or ["no reason given"])[0]
             failure = f"{type(known).__name__}: {reason}"
             del known
+        if self.world.broken:
+            raise LostRankError(
+                f"{label} failed on several ranks, which ends the run ({failure}). Run it on one device, or leave it out; the "
+                "same command goes on."
+            )
         release_memory(self.device)  # the exception, whose frames hold the trial's tensors, is gone only here
         return failure
 
@@ -401,7 +479,7 @@ class LocalRun:
                     spec.update + 1,
                 )
             old = self._old_model(trial, listener) if spec.entrant.strategy.needs_base else None
-            update = self.data_of(spec.update, spec.whole and self.restricted)
+            update = self._data_for(spec)
             base = align(*old, update.indices) if old else None
             checkpoint = self._checkpoint(trial, base.previous_sha256 if base else None)
             make_folder(checkpoint.parent)
@@ -430,6 +508,7 @@ class LocalRun:
                 observer,
                 keep,
                 self.way.automatic,
+                self.world,
             ).run()
             remove_checkpoint(checkpoint)
         listener.ended(label, finished.record)
@@ -460,6 +539,7 @@ class LocalRun:
                     _Labelled(listener, label),
                     self.way.automatic,
                     wait,
+                    self.world,
                 )
             except Exception as cause:
                 if not isinstance(cause, TakenError):
@@ -507,7 +587,14 @@ class LocalRun:
             self._jobs,
             self.way.reason,
         )
-        return found.model_copy(update={"model_code": self._model.describe() if self._model else None})
+        several = {"ranks": self._ranks()} if self.world.size > 1 else {}
+        return found.model_copy(update={"model_code": self._model.describe() if self._model else None, **several})
+
+    def _ranks(self) -> RankFacts:
+        backend = self.world.backend
+        assert backend is not None
+        how = self.scenario.training.batch_norm
+        return RankFacts(size=self.world.size, backend=backend, batch_norm=how, devices=self._devices)
 
 
 @dataclass

@@ -45,17 +45,23 @@ class Meters:
             "cpu_joules": self.packages.joules("train"),
         }
 
+    def known(self) -> dict[str, Any]:
+        """Return the totals, why a GPU's joules are None, and what everything else on the CPUs spent while training."""
+        return {
+            **self.totals(),
+            "gpu_joules_reason": self.energy.reason if self.energy else self._gpu_reason,
+            "other_cpu_seconds": self.cpu.others("train"),
+        }
+
     def summary(self) -> dict[str, Any]:
         """Return the fields for a finished trial's summary: the totals, and how they were measured."""
         energy = self.energy
         return {
-            **self.totals(),
-            "gpu_joules_reason": energy.reason if energy else self._gpu_reason,
+            **self.known(),
             "gpu_joules_source": energy.source if energy else None,
             "gpu_short_share": energy.short_share() if energy else None,
             "gpu_power": energy.power() if energy else None,
             "cpu_joules_reason": self.packages.reason,
-            "other_cpu_seconds": self.cpu.others("train"),
             "gpu_use": self.watch.summary() if self.watch else None,
         }
 

@@ -249,6 +249,18 @@ class PhaseFacts(_Record):
     features: Literal["kept", "kept padded", "recomputed"] | None
 
 
+class RankFacts(_Record):
+    """The ranks that trained a trial together, a process and a device each; see docs/scale.md.
+
+    size: how many. backend: what added up their gradients. batch_norm: training.batch_norm of the scenario. devices: by rank.
+    """
+
+    size: int = Field(gt=1)
+    backend: Literal["gloo", "nccl"]
+    batch_norm: Literal["local", "synchronized"]
+    devices: tuple[str, ...]
+
+
 class Provenance(_Record):
     """Where a record came from. Holds no absolute path and no host name."""
 
@@ -291,6 +303,9 @@ class Provenance(_Record):
         str  # over pixels, labels, the split, and a model of one's own: trials on different data are not compared
     )
     model_code: dict[str, Any] | None = None  # of a model of one's own: source, modules, packages, as in a strategy
+    ranks: RankFacts | None = (
+        None  # None if one process trained it; else device, threads and gpu are those of the first rank
+    )
 
     def machine(self) -> str:
         """Return, as text, everything that must be equal for seconds to be compared."""
@@ -310,7 +325,8 @@ class Provenance(_Record):
             "python",
             "packages",
         )
-        return "; ".join(str(getattr(self, name)) for name in names)
+        several = (str(self.ranks),) if self.ranks else ()
+        return "; ".join([*(str(getattr(self, name)) for name in names), *several])
 
 
 class _Copied(BaseModel):

@@ -29,6 +29,7 @@ from bench.training.checkpoint import (
 )
 from bench.training.given import GivenCheckpoint
 from bench.training.learner import Base, TrialSpec
+from bench.training.ranks import ALONE, World
 from bench.training.trial import Finished, Observer, Trial
 
 # A base model is trained like scratch: nobody knew of the update when it was trained.
@@ -106,11 +107,12 @@ class BaseStore:
         observer: Observer | None = None,
         automatic: bool = False,
         wait: bool = True,
+        world: World = ALONE,
     ) -> Base:
         """Return the base model of `seed`, training it first if it does not exist, or waiting for whoever does.
 
-        One that is damaged is put aside, and trained again. old: makes stage 0's data. automatic: see Trial. Raises TrialError if
-        it diverged, and TakenError instead of waiting, unless `wait`.
+        One that is damaged is put aside, and trained again. old: makes stage 0's data. automatic, world: see Trial. Raises
+        TrialError if it diverged, and TakenError instead of waiting, unless `wait`.
         """
         folder = self.folder(seed)
         checkpoint = self._checkpoint(seed)
@@ -128,7 +130,9 @@ class BaseStore:
                 kept = {"weights": finished.weights, "learning_speed": finished.learning_speed}
                 save_checkpoint(folder / "base.pt", {**kept, "before_decay": finished.before_decay})
 
-            trial = Trial(spec, old(), None, provenance, folder, checkpoint, self.device, observer, keep, automatic)
+            trial = Trial(
+                spec, old(), None, provenance, folder, checkpoint, self.device, observer, keep, automatic, world
+            )
             finished = trial.run()
             remove_checkpoint(checkpoint)
             if finished.record.status == "diverged":

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.data.feed.batches import Pool, TrainingImages
+from bench.data.feed.features import KeptFeatures
 from bench.errors import StrategyError
 from bench.strategies.selection import Selection
 from bench.strategies.strategy import running
@@ -32,8 +33,12 @@ class BatchOrder:
         seed: int,
         losses: ImageLosses | None = None,
         progress: Callable[[], float] = lambda: 0.0,
+        share: slice = slice(None),
     ) -> None:
-        """losses: what a selection that asks for losses is told; None for others. progress: share of the trial that is done."""
+        """losses: what a selection that asks for losses is told; None for others. progress: share of the trial that is done.
+
+        share: what to yield of each batch; the rest is another rank's.
+        """
         self._images = images
         self._pool = pool
         self._selection = selection
@@ -41,6 +46,8 @@ class BatchOrder:
         self._seed = seed
         self._losses = losses
         self._progress = progress
+        self._share = share
+        self._each = len(range(*share.indices(batch_size)))  # images that are yielded of a batch
         self.epoch = 0
         self.position = 0
         self.selection_seconds = 0.0
@@ -73,11 +80,16 @@ class BatchOrder:
     def _make_ready(self, left: int) -> None:
         """Cut the next batches, several at once where that is cheaper; at most `left`, and all of the present epoch."""
         assert self._plan is not None
-        count = min(self._images.at_once(self._size), left, self._batches - self.position)
+        count = min(self._images.at_once(self._each), left, self._batches - self.position)
         coming = slice(self.position * self._size, (self.position + count) * self._size)
-        indices, *drawn = (values[coming] for values in self._plan)
+        planned = [values[coming] for values in self._plan]
+        if self._each < self._size:
+            if isinstance(self._images, KeptFeatures):
+                self._images.require(*planned)
+            planned = [torch.cat([batch[self._share] for batch in values.split(self._size)]) for values in planned]
+        indices, *drawn = planned
         made = [indices, *drawn, self._images.batch(indices, *drawn), self._images.labels[indices]]
-        self._ready = list(zip(*(values.split(self._size) for values in made), strict=True))[::-1]
+        self._ready = list(zip(*(values.split(self._each) for values in made), strict=True))[::-1]
 
     def again(self, images: TrainingImages) -> Tensor:
         """Return the batch taken last, cut in the same way from other inputs of the same images."""
@@ -147,7 +159,10 @@ class BatchOrder:
         end = self._batches if left is None else min(self._batches, self.position + left)
         coming = slice(self.position * self._size, end * self._size)
         indices, *drawn = (values[coming] for values in self._plan)
-        self._images.expect(indices.split(self._size), *drawn)
+        batches = indices.split(self._size)
+        if not isinstance(self._images, KeptFeatures):  # those are kept on every rank for all
+            batches = [batch[self._share] for batch in batches]
+        self._images.expect(batches, *drawn)
         self._announced = True
 
 

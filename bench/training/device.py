@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 import sys
+import warnings
 
 import torch
 
 from bench.errors import DeviceError
 from bench.processors import usable_processors
 
+_LOG = logging.getLogger(__name__)
+
 
 def choose_device(asked: str) -> torch.device:
     """Return the device for "auto" (CUDA if available), "cpu", "cuda" or "cuda:N". Raises DeviceError."""
     if asked == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        there, reason = _count_gpus()
+        if reason:
+            _LOG.warning(
+                "bench: CUDA does not start (%s): the CPU is used. Name it with --device cpu, or fix the driver", reason
+            )
+        return torch.device("cuda:0" if there else "cpu")
     try:
         device = torch.device(asked)
     except RuntimeError:
@@ -23,10 +32,20 @@ def choose_device(asked: str) -> torch.device:
         raise DeviceError(f"--device {asked!r}: unknown, expected auto, cpu, cuda or cuda:N. Choose one of these.")
     if device.type == "cpu":
         return device
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count, reason = _count_gpus()
     if (device.index or 0) >= count:
-        raise DeviceError(f"--device {asked}: {count} CUDA devices found. Choose cpu, or fix the driver.")
+        why = f" ({reason})" if reason else ""
+        raise DeviceError(f"--device {asked}: {count} CUDA devices found{why}. Choose cpu, or fix the driver.")
     return torch.device("cuda", device.index or 0)
+
+
+def _count_gpus() -> tuple[int, str | None]:
+    """Return how many GPUs CUDA finds, and what it says if it does not start, as with a driver that does not fit its library."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    said = " ".join(str(told[0].message).split()) if told else None
+    return count, None if count else said and said.partition(" (Triggered internally")[0].rstrip(".")
 
 
 def check_jobs(jobs: int, device: torch.device) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bench.data.feed.batches import HeldOutImages
 from bench.training.device import autocast
+from bench.training.ranks import ALONE, World
 from bench.training.step import RecordedStep, Recorder
 
 _BATCH = 1000  # images of up to 32 x 32 pixels
@@ -43,11 +44,16 @@ class Evaluation:
         precision: str,
         device: torch.device,
         recorder: Recorder | None = None,
+        world: World = ALONE,
     ) -> None:
-        """recorder: records, in `prepare`, a batch of each size, to be replayed; None: batches run operator by operator."""
+        """recorder: records, in `prepare`, a batch of each size, to be replayed; None: batches run operator by operator.
+
+        world: the ranks that measure together, batch by batch in turn.
+        """
         self._model, self._heads, self._classes = model, heads, classes
         self._precision, self._device = precision, device
         self._recorder = recorder
+        self._world = world
         self._right = torch.zeros(2, dtype=torch.int64, device=device)  # of the old images, and of the new ones
         self._recorded: dict[tuple[int, ...], RecordedStep] = {}
 
@@ -57,8 +63,10 @@ class Evaluation:
         Raises StepError if a batch is to be recorded and cannot be.
         """
         for batch in _blank(parts, self._device).values():
+            # On a CPU, kernels are chosen without trying them, and a whole batch may take as long as some steps.
+            first = slice(1 if self._device.type == "cpu" else None)
             with self._measuring():
-                self._count(*batch)
+                self._count(*(each[first] for each in batch))
             if self._recorder is not None:
                 self._recorded[batch[0].shape] = RecordedStep(self._count_alone, batch, self._recorder)
 
@@ -68,13 +76,16 @@ class Evaluation:
         with torch.inference_mode() if self._recorded else self._measuring():
             for images in parts:
                 self._right.zero_()
-                for pixels, labels, new in images.batches(_batch(images, self._device)):
+                for number, (pixels, labels, new) in enumerate(images.batches(_batch(images, self._device))):
+                    if number % self._world.size != self._world.rank:
+                        continue
                     count = self._recorded[pixels.shape] if self._recorded else self._count
                     count(pixels, labels, new.long())
                 new = images.new.sum()
                 found += [self._right.clone(), torch.stack([len(images) - new, new])]
-        counts = torch.stack(found).tolist()
-        return [_accuracy(right, seen) for right, seen in zip(counts[::2], counts[1::2], strict=True)]
+        right, seen = torch.stack(found[::2]), torch.stack(found[1::2])
+        self._world.sum([right])
+        return [_accuracy(*counts) for counts in zip(*torch.stack([right, seen]).tolist(), strict=True)]
 
     def _measuring(self) -> AbstractContextManager[None]:
         return _measuring(self._model, self._heads, self._precision, self._device)
@@ -95,6 +106,7 @@ def measure(
     classes: int,
     precision: str,
     device: torch.device,
+    world: World = ALONE,
 ) -> Accuracy:
     """Return the accuracy of `model`, once; see Evaluation."""
     return Evaluation(model, heads, classes, precision, device)([images])[0]
@@ -144,7 +156,10 @@ def _blank(
         most, (channels, height, width) = _batch(images, device), images.image_shape
         for size in {min(most, len(images)), len(images) % most} - {0}:
             raw = torch.zeros(size, height, width, channels, dtype=torch.uint8, device=device)
-            pixels, labels = images.normalize(raw.permute(0, 3, 1, 2)), torch.zeros_like(images.labels[:size])
+            pixels, labels = (
+                images.normalize(raw.permute(0, 3, 1, 2)),
+                torch.zeros(size, dtype=torch.int64, device=device),
+            )
             found[pixels.shape] = pixels, labels, labels.clone()
     return found
 

@@ -6,7 +6,7 @@ import math
 import numbers
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -46,6 +46,7 @@ from bench.training.heads import body_before_head, fit_head
 from bench.training.losses import ImageLosses
 from bench.training.objectives import Hooks
 from bench.training.phases import Inputs, Phase, keep_features, plan_phases, set_modes
+from bench.training.ranks import ALONE, World, on_every_rank, synchronize_norms, unchanged
 from bench.training.step import RecordedStep, Recorder, StepError, is_compilers
 from bench.training.teaching import OldPredictions
 
@@ -117,10 +118,12 @@ class Learner:
         compiled: bool,
         folder: Path | None = None,
         recorder: Recorder | None = None,
+        world: World = ALONE,
     ) -> None:
         """folder: for a memory-mapped file of kept features, where they do not fit in memory; None: the system's own.
 
         recorder: records each phase's step in `prepare`, to be replayed; None: steps run operator by operator.
+        world: the ranks that train together, each with a learner, of which this is one.
         """
         strategy = spec.entrant.strategy
         self._strategy = strategy
@@ -128,6 +131,7 @@ class Learner:
         self._update = update
         self._base = base
         self._device = device
+        self._world = world
         self._folder = folder
         channels, height, width = update.train.image_shape
         stream = "update" if spec.update else "base"
@@ -178,6 +182,7 @@ class Learner:
             spec.stream_seed,
             self._losses,
             lambda: self._progress,
+            world.share(self._training.batch_size),
         )
         self._decays_at = _first_fall(self._rates) if spec.keeps_before_decay else None
         self._before_decay: dict[str, Tensor] | None = None
@@ -197,12 +202,14 @@ class Learner:
         self._recorder = recorder
         self._recorded: dict[int, RecordedStep] = {}
         self._evaluation = Evaluation(
-            self._model, self._heads, update.classes, self._training.precision, device, recorder
+            self._model, self._heads, update.classes, self._training.precision, device, recorder, world
         )
         self._stream = lambda *names: torch_stream(spec.stream_seed, "strategy", *names)
         if self._hooks is not None:
             with self._pretending():
                 self._count_hooks(self._hooks)
+        if world.size > 1 and self._training.batch_norm == "synchronized":
+            synchronize_norms(self._model, world)
 
     @property
     def _progress(self) -> float:
@@ -289,6 +296,7 @@ class Learner:
                 optimizer.state[parameter] = {"momentum_buffer": self._momentum[name]}
         return optimizer
 
+    @on_every_rank
     def prepare(self) -> None:
         """Compile, let libraries choose their kernels, and record, on made-up images; then restore every weight and buffer.
 
@@ -298,7 +306,8 @@ class Learner:
             for number, phase in enumerate(self.phases):
                 set_modes(phase, self._model)
                 batch = self._made_up(phase.inputs)
-                self._warm_up(number, batch)
+                with unchanged(self._model, self._device) if self._world.size > 1 else nullcontext():
+                    self._warm_up(number, batch)
                 if self._recorder is not None:
                     self._recorded[number] = RecordedStep(partial(self._step, number), batch, self._recorder)
             self._evaluation.prepare([self._update.validation, self._update.test])
@@ -338,13 +347,15 @@ class Learner:
     def _made_up(self, shape: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Return made-up inputs of a batch, their labels and their indices, on the device. shape: of one image's input."""
         stream = torch_stream(0, "made-up images")
-        shape = (self._training.batch_size, *shape)
+        share = self._world.share(self._training.batch_size)
+        shape = (share.stop - share.start, *shape)
         inputs = torch.randn(shape, generator=stream).to(self._device)
         if inputs.dim() == 4:  # as the batches to come, also of one channel, where contiguous() would leave the strides
             inputs = inputs.to(memory_format=torch.channels_last)
         labels = torch.randint(self._update.classes, (shape[0],), generator=stream)
         return inputs, labels.to(self._device), (torch.arange(shape[0]) % len(self._update.pool)).to(self._device)
 
+    @on_every_rank
     def start(self) -> None:
         """Load the strategy's starting weights, begin the first phase, fit the head, and keep the regularizer's anchors."""
         strategy = self._strategy
@@ -370,6 +381,9 @@ class Learner:
         if strategy.head.images:
             assert self._body is not None
             fit_head(strategy.head, self._body, self._inputs, self._update, self.ledger, self._stream)
+        self._world.spread(
+            list(self._model.state_dict().values())
+        )  # each rank has made them by itself, perhaps on its own GPU
         sources = {"start": self._model.state_dict(), "fresh": fresh}
         for name, anchor in self._anchors.items():
             anchor.copy_(sources[str(strategy.regularizer.anchor)][name])
@@ -479,6 +493,7 @@ class Learner:
         ends = [*(phase.begin for phase in self.phases[1:]), self.total_steps]
         return [(phase, end - phase.begin) for phase, end in zip(self.phases, ends, strict=True)]
 
+    @on_every_rank
     def train(self, steps: int) -> float:
         """Take `steps` optimizer steps, or fewer if a signal arrives, and return the sum of their losses.
 
@@ -497,10 +512,11 @@ class Learner:
                     f"a graph was compiled on the clock at step {self.ledger.steps}, expected none after prepare: the "
                     "seconds are invalid. Run it with --no-compile, or report it with the model."
                 )
-            if left and asked():
+            if left and self._world.any(asked()):
                 break
         if self._hooks is not None:
             self._hooks.check(self.ledger.steps)
+        self._world.collect([self._loss, self._seen])
         loss = self._loss.item()
         if not left:
             self._loss.zero_()
@@ -524,7 +540,9 @@ class Learner:
         step = self._recorded.get(self._at) or partial(self._step, self._at)
         step(inputs, labels, indices)
         self.ledger.charge_averaging(self._average.update(self.ledger.steps))
-        self.ledger.charge_step(len(labels), _sgd_passes(self._training), self._strategy.regularizer.passes)
+        self.ledger.charge_step(
+            self._training.batch_size, _sgd_passes(self._training), self._strategy.regularizer.passes
+        )
         self.ledger.charge_objective(self.hook_flops(self._at), self._strategy.objective.passes)
 
     def _set_rate(self, rate: float) -> None:
@@ -571,7 +589,15 @@ class Learner:
             parameter.grad = None
         whole = loss if whole is None else whole
         taught = whole + self._old.loss(logits, indices) if self._old is not None and any(self._teaching) else whole
-        taught.backward()
+        if (
+            self._world.size > 1
+        ):  # means over a share of the batch, weighed so that the ranks' sum is the mean over all of it
+            share = len(labels) / self._training.batch_size
+            loss, taught = share * loss, share * taught
+            taught.backward()
+            self._world.add_up(phase, share, self._training.batch_norm == "local")
+        else:
+            taught.backward()
         regularizer = self._strategy.regularizer
         with running(regularizer):
             anchors = [self._anchors[name] for name in names] if self._anchors else []
@@ -581,9 +607,11 @@ class Learner:
             hooks.adjust({name: each.grad for name, each in pairs if each.grad is not None}, shown)
         return loss.detach(), logits.detach()
 
+    @on_every_rank
     def evaluate(self, with_test: bool) -> dict[str, float | None]:
         """Measure accuracy over all, old and new images, named as in a record's evaluation."""
         found: dict[str, float | None] = {}
+        self._world.require_same_weights(self._model, self.ledger.steps)
         parts = {"validation": self._update.validation, **({"test": self._update.test} if with_test else {})}
         with self._average.in_place():
             measured = self._evaluation(list(parts.values()))
@@ -659,6 +687,7 @@ class Learner:
             "ledger": self.ledger.state(),
         }
 
+    @on_every_rank
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Go back to what `state` returned."""
         self._model.load_state_dict(saved["model"])
@@ -684,6 +713,7 @@ class Learner:
         self.ledger.restore(saved["ledger"])
         for store, charged in zip(self._stores, saved["charged"], strict=True):
             store.restore(charged)
+        self._world.keep_on_first([self._loss, self._seen])
 
 
 def _first_fall(rates: Sequence[float]) -> int:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bench.data.feed.update import Update
-from bench.errors import RecordError, TrialError, WriteError
+from bench.errors import LostRankError, RanksError, RecordError, TrialError, WriteError
 from bench.files import make_folder
 from bench.interrupts import asked, check, held
 from bench.metering.clock import PhaseClock
@@ -43,6 +43,7 @@ from bench.training.device import begin_peak_memory, gpu_uuid, peak_memory
 from bench.training.faults import explained
 from bench.training.grid import evaluation_grid
 from bench.training.learner import Base, Learner, TrialSpec
+from bench.training.ranks import ALONE, Measured, World, total
 from bench.training.step import StepWay, recorder_for, settle
 
 _LOG = logging.getLogger(__name__)
@@ -102,11 +103,14 @@ class Trial:
         observer: Observer | None = None,
         keep: Callable[[Finished], None] | None = None,
         automatic: bool = False,
+        world: World = ALONE,
     ) -> None:
         """keep: called with what the trial leaves behind, before its record is marked as finished.
 
         automatic: whether a way of taking steps that cannot run is replaced by what is left of it that can; see StepWay.
+        world: the ranks that train it together, of which this is the one that keeps the record.
         """
+        self._world = world
         self._spec = spec
         self._update = update
         self._base = base
@@ -133,7 +137,7 @@ class Trial:
                 self._build()
             try:
                 return self._run()
-            except WriteError:  # no record can be written, or no other trial's either; the next run goes on
+            except (WriteError, RanksError):  # nothing is lost: the next run goes on
                 raise
             except Exception as cause:
                 known = explained(cause, self._spec.scenario.training.batch_size)
@@ -186,15 +190,17 @@ class Trial:
 
     def _build(self) -> None:
         spec = self._spec
-        self._learner = Learner(
-            spec,
-            self._update,
-            self._base,
-            self._device,
-            self._provenance.compiled,
-            self._checkpoint.parent,
-            recorder_for(self._provenance.step, self._device),
-        )
+        with self._world.doing("build", spec.entrant.name, spec.horizon, spec.update, spec.seed, self._base):
+            self._learner = Learner(
+                spec,
+                self._update,
+                self._base,
+                self._device,
+                self._provenance.compiled,
+                self._checkpoint.parent,
+                recorder_for(self._provenance.step, self._device),
+                self._world,
+            )
         self._grid = evaluation_grid(spec.scenario, self._learner.scratch_steps, self._learner.total_steps)
         images = "streamed" if self._update.train.streamed else "resident"
         self._record = TrialRecord(
@@ -291,7 +297,7 @@ class Trial:
             self._saver.wait()
             self._writer.save(self._record.model_copy(update={"status": "interrupted"}))
         check()
-        raise AssertionError("interrupted by nobody")
+        raise LostRankError("another rank was asked to end. The same command resumes from the last checkpoint.")
 
     def _row(self, loss: float, accuracies: dict[str, float | None]) -> EvalRow:
         totals = self._learner.ledger.state()
@@ -303,21 +309,35 @@ class Trial:
                 "epoch": self._learner.ledger.images / len(self._update.train),
                 **totals,
                 "train_seconds": self._clock.seconds["train"],
-                "device_seconds": self._clock.seconds["train"],  # one device
+                "device_seconds": self._clock.seconds["train"] * self._world.size,
                 "evaluate_seconds": self._clock.seconds["evaluate"],
-                **self._meters.totals(),
+                **self._on_all_ranks(self._meters.totals()),
                 "learning_rate": self._learner.learning_rate,
                 "train_loss": loss if math.isfinite(loss) else None,
                 **accuracies,
             }
         )
 
+    def _on_all_ranks(self, measured: dict[str, Any]) -> dict[str, Any]:
+        """Return what the meters of this rank say, as totals over all ranks."""
+        if self._world.size == 1:
+            return measured
+        with self._world.doing("measured"):
+            return total(self._world.gather(Measured(self._meters.known(), self._world.first_here)), measured)
+
+    def _clocks(self) -> list[dict[str, Any]]:
+        """Return the state of every rank's clock, by rank."""
+        with self._world.doing("clock"):
+            return self._world.gather(self._clock.state())
+
     def _save(self) -> None:
         """Copy what a checkpoint holds; it is written while the trial goes on."""
+        clock, *others = self._clocks()
         self._saver.save(
             {
                 **self._learner.state(),
-                "clock": self._clock.state(),
+                "clock": clock,
+                **({"other_clocks": others} if others else {}),
                 "format": _CHECKPOINT_FORMAT,
                 "evals_sha256": self._writer.digest(),
                 "sittings": self._sittings,
@@ -336,6 +356,14 @@ class Trial:
     def _resume_from(self, saved: dict[str, Any]) -> bool:
         if saved.get("format") != _CHECKPOINT_FORMAT:
             return False
+        others = saved.get("other_clocks", [])
+        if len(others) + 1 != self._world.size:
+            began, here = (f"{size} rank{'s' if size > 1 else ''}" for size in (len(others) + 1, self._world.size))
+            again = "give --fresh to begin it again" if self._spec.update else "name another --cache"
+            raise RanksError(
+                f"{self._writer.folder}: begun on {began}, found {here}, expected as many: its seconds and, with batch norm, "
+                f"what it learns depend on it. Run it with {began}, or {again}."
+            )
         step, before = saved["ledger"]["steps"], Provenance.model_validate(saved["provenance"])
         if before.machine() != self._record.provenance.machine() or not self._recorded(step, saved["evals_sha256"]):
             return False
@@ -346,6 +374,8 @@ class Trial:
         self._writer.keep_until(step)
         self._learner.restore(saved)
         self._clock.restore(saved["clock"])
+        with self._world.doing("wind", others):
+            pass
         self._sittings = saved["sittings"] + 1
         self._writer.save(self._record)
         return True
@@ -389,14 +419,15 @@ class Trial:
             last = read_evals(self._writer.folder)[-1]
             weights = self._learner.weights()
             fingerprint = weights_sha256(weights)
+            metered = self._on_all_ranks(self._meters.summary())
         self._require_whole_clock()
-        metered, trained = self._meters.summary(), self._clock.seconds["train"]
+        trained = self._clock.seconds["train"]
         shared = shared_by(self._record.provenance, trained, metered["other_cpu_seconds"], self._meters.neighbours)
         summary = Summary.model_validate(
             {
                 **self._learner.ledger.state(),
                 **{f"{phase}_seconds": spent for phase, spent in self._clock.seconds.items()},
-                "device_seconds": self._clock.seconds["train"],
+                "device_seconds": self._clock.seconds["train"] * self._world.size,
                 "selection_seconds": self._learner.selection_seconds,
                 "feature_bytes": self._learner.feature_bytes,
                 "wall_seconds": self._clock.wall_seconds,

@@ -217,6 +217,8 @@ def _check_program(words: Sequence[str]) -> None:
         path = Path(found.origin or "") if found else ROOT / words[1]
         text = path.read_text(encoding="utf-8") if path.is_file() else Path(words[1]).read_text(encoding="utf-8")
         assert all(f'"{word}"' in text for word in words[2:] if word.startswith("--")), f"{path}: an unknown option"
+    elif words[0] == "torchrun":
+        check_command(words[words.index("bench") + 1 :])
     elif words[0] == "pip":
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         for extra in re.findall(r"\[(\w+)\]", " ".join(words)):

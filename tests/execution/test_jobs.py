@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 import bench
+from bench.api.sweeps import run_sweep, sweep
 from bench.catalog import find_scenario
-from bench.errors import DataError, RecordError, ScenarioError, StrategyError, TakenError, TrialError
+from bench.errors import BenchError, DataError, RecordError, ScenarioError, StrategyError, TakenError, TrialError
 from bench.execution.estimate import StepCost
 from bench.execution.jobs import (
     Ended,
@@ -30,6 +31,7 @@ from bench.execution.jobs import (
 )
 from bench.execution.listener import Listener
 from bench.execution.local import LocalRun
+from bench.execution.sinks import SINKS
 from bench.execution.sweep import drive
 from bench.locks import locked
 from bench.records.store import find_trials, read_evals, read_trial
@@ -339,6 +341,42 @@ def test_memory_and_joules_are_expected_of_finished_trials_on_the_same_device_al
 
     assert expected(record.provenance.cpu) == (3 * 2**30, pytest.approx(3.6e6))  # half of the FLOPs
     assert expected("another processor") == (None, None)
+
+
+def test_a_sweep_takes_fresh_and_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    heard: list[tuple[Any, ...]] = []
+
+    class Sink:
+        def __init__(self, folder: Path, scenario: str) -> None:
+            heard.append((folder, scenario))
+
+        def began(self, label: str) -> None:
+            heard.append(("began", label))
+
+        def evaluated(self, label: str, step: int, values: dict[str, float]) -> None:
+            heard.append(("evaluated", label))
+
+        def ended(self, label: str) -> None:
+            heard.append(("ended", label))
+
+    monkeypatch.setattr("bench.execution.executors.Processes", Here)
+    monkeypatch.setitem(SINKS, "tensorboard", Sink)
+    folders = {name: tmp_path / name for name in ("results", "cache", "data_root")}
+
+    def started(fresh: bool) -> str:
+        scenario = run_at(tmp_path, ()).scenario
+        found = sweep([scenario], ["scratch"], [0], device="cpu", threads=1, fresh=fresh, **folders)
+        run_sweep(found, jobs=1, log=["tensorboard"], log_folder=tmp_path / "logs")
+        ((_, record),) = find_trials(tmp_path / "results")
+        return record.provenance.started
+
+    first = started(fresh=False)
+    label = "short/scratch/1/seed-0"
+    assert heard == [(tmp_path / "logs", "short"), ("began", label), *[("evaluated", label)] * 2, ("ended", label)]
+    assert started(fresh=False) == first
+    assert started(fresh=True) != first
+    with pytest.raises(BenchError, match=r"^--log: --executor ray tells no evaluations, expected local"):
+        run_sweep(sweep([run_at(tmp_path, ()).scenario], ["scratch"], [0], **folders), "ray", log=["tensorboard"])
 
 
 _ENDED = (("mine", "finished"), ("broken", "failed"), ("scratch", "finished"))

@@ -184,6 +184,13 @@ _REFUSALS = {
     "MIG": ("mig=1, mig_result=0", (), "the GPU is split into MIG slices: its counter covers all of them"),
     "a MIG slice": ("slice=1", (), "a MIG slice has no energy counter of its own"),
     "driver not loaded": ("init=9", (), "NVML does not report any GPU: Driver Not Loaded"),
+    "driver and library mismatch": (
+        "init=18",
+        (),
+        "NVML does not report any GPU: RM has detected an NVML/RM version mismatch.",
+    ),
+    "no permission at all": ("init=4", (), "NVML does not report any GPU: Insufficient Permissions"),
+    "no permission for this GPU": ("handle=4", (), "NVML does not report this GPU: Insufficient Permissions"),
     "GPU not found": ("handle=6", (), "NVML does not report this GPU: Not Found"),
     "missing symbols": (
         "energy=0",

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 
@@ -22,6 +24,32 @@ def test_a_missing_cuda_device_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(DeviceError, match="--device cuda:1: 0 CUDA devices found"):
         choose_device("cuda:1")
+
+
+MISMATCH = (
+    "CUDA initialization: Unexpected error from cudaGetDeviceCount(). Error 803: system has unsupported display driver / cuda "
+    "driver combination (Triggered internally at /pytorch/c10/cuda/CUDAFunctions.cpp:109.)"
+)
+
+
+def test_a_driver_that_does_not_fit_is_one_line_with_what_cuda_says(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(warnings.warn(MISMATCH, stacklevel=1)))
+    with pytest.raises(
+        DeviceError,
+        match=r"^--device cuda: 0 CUDA devices found \(CUDA init.*803: system has .* driver combination\)\. Choose cpu, or",
+    ) as told:
+        choose_device("cuda")
+    assert "\n" not in str(told.value)
+    assert choose_device("auto") == torch.device("cpu")
+    (line,) = caplog.messages
+    assert line.startswith("bench: CUDA does not start (CUDA initialization: ")
+    assert line.endswith("driver combination): the CPU is used. Name it with --device cpu, or fix the driver")
+    caplog.clear()
+    assert choose_device("cpu") == torch.device("cpu")  # nobody needs a driver for that
+    assert not caplog.messages
+    assert not recwarn.list  # torch's own, of several lines
 
 
 @pytest.mark.parametrize(("precision", "expected"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])

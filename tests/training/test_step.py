@@ -138,6 +138,28 @@ def test_training_waits_for_the_device_once_a_segment(long, updates, base: Base,
         assert waits.found == ["aten._local_scalar_dense.default"] * (2 * epochs_begun + 1)
 
 
+def test_a_step_asks_for_no_value_and_copies_nothing_to_the_host(
+    long, updates, base: Base, monkeypatch: pytest.MonkeyPatch
+):
+    """What the pretended device cannot see: on a CPU, cpu() and tolist() are no operators."""
+
+    def refuse(name: str):
+        def asked(*_: object) -> None:
+            raise AssertionError(f"a step called {name}")
+
+        return asked
+
+    learner = made(long, updates[1], base, PULLED, run_again)
+    learner.start()
+    learner.train(1)  # draws the first epoch
+    with learner._draws.lent(), monkeypatch.context() as patch:
+        for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__int__", "__float__", "__index__"):
+            patch.setattr(torch.Tensor, name, refuse(name))
+        for _ in range(8):
+            learner._take_step()
+    assert learner.ledger.steps == 9
+
+
 @dataclass(frozen=True)
 class Peeking:
     """A regularizer that asks for a value, and so waits for the device."""

@@ -109,6 +109,11 @@ class KeptFeatures:
             taken *= (above[:, :, None] & beside[:, None, :])[..., None]
         return taken.permute(0, 3, 1, 2)
 
+    def require(self, indices: Tensor, rows: Tensor, columns: Tensor, flips: Tensor) -> None:
+        """Compute what a batch lacks, of which only a share is asked for here. The arguments are those of `batch`."""
+        if not self._complete:
+            self._fill(self._places(indices, flips))
+
     def at_once(self, size: int) -> int:
         """Return 1: features are computed, and charged, as batches need them."""
         return 1
