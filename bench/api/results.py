@@ -48,7 +48,7 @@ def load_results(
 
     >>> import bench
     >>> results = bench.load_results("no-such-folder", published=True)
-    >>> results.leaderboard("pacs-photo-art").frame["strategy"].tolist()
+    >>> results.leaderboard("fashion-mnist-7-3").frame["strategy"].tolist()
     ['scratch', 'naive', 'four-aspects']
     """
     from bench.catalog import shipped_folder
