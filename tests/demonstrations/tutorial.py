@@ -50,7 +50,7 @@ def _run_in(folder: Path) -> Callable[[list[str]], str]:
 
     def run(words: list[str]) -> str:
         begun = time.monotonic()
-        command = [sys.executable, "-m", *words]
+        command = [sys.executable, *words[1:]] if words[0] == "python" else [sys.executable, "-m", *words]
         done = subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True)
         print(f"{time.monotonic() - begun:.0f} s: {shlex.join(words)}", flush=True)
         if done.returncode:

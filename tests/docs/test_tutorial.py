@@ -21,10 +21,10 @@ def test_it_leads_from_an_empty_folder_to_a_row_of_ones_own(here: Path):
     text = PAGE.read_text(encoding="utf-8").replace("bench run ", "bench run --seeds 0 ")
     # What was printed in the long form is of other trainings; without it, only that commands succeed is checked.
     page.write_text(re.sub(r"```text\n.*?```", "", text, flags=re.DOTALL), encoding="utf-8")
-    run_page(page, quick=quick)
-    assert ran == ["new", "check-strategy", "run", "check-strategy", "run", "compare", "report"]
-    for name in ("mine", "focus"):
-        records = list((here / "runs" / "glyphs-32-15" / name).glob("0.5/seed-*/trial.json"))
+    run_page(page, quick=quick, changes=[("range(3)", "range(1)")])
+    assert ran == ["new", "check-strategy", "run", "check-strategy", "run", "compare", "leaderboard", "report"]
+    for name in ("mine", "focus", "open-adamw", "open-adamw-scratch"):
+        records = list((here / "runs" / "glyphs-32-15" / name).glob("*/seed-*/trial.json"))
         assert [json.loads(record.read_text())["status"] for record in sorted(records)] == ["finished"]
 
 
@@ -44,8 +44,12 @@ def test_the_transcript_is_made_by_running_each_command_and_writing_each_file(tm
 
 def test_the_page_shows_what_was_printed():
     shown = re.findall(r"```text\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(shown) == 5
+    assert len(shown) == 6
     assert shown[0].split() == ["mine.py", "test_strategy_mine.py"]
     assert "broken" not in shown[1]
-    for board, rows in ((shown[2], ["scratch", "naive", "mine"]), (shown[3], ["scratch", "mine", "focus", "naive"])):
+    for board, rows in (
+        (shown[2], ["scratch", "naive", "mine"]),
+        (shown[3], ["scratch", "mine", "focus", "naive"]),
+        (shown[5], ["scratch", "naive", "mine", "focus", "open-adamw", "open-adamw-scratch"]),
+    ):
         assert all(re.search(rf"^ *[\d-]+ +{row}\b.*\d of 3|^ *- +{row}\b", board, re.MULTILINE) for row in rows), board
