@@ -173,8 +173,9 @@ def test_a_plan_of_several_jobs_estimates_their_time(tiny: Path, folders: list[s
 @pytest.mark.parametrize("command", ["run", "plan"])
 def test_several_jobs_on_a_gpu_are_refused(command: str, tiny: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     line = refused(bench(command, "--scenario", tiny, "--jobs", "2"))
-    assert "--jobs 2: 0 CUDA devices found, expected one for each job" in line
+    assert "--jobs 2: 1 CUDA devices found, expected one for each job" in line
 
 
 def test_a_plan_without_its_data_says_what_is_missing(folders: list[str], tmp_path: Path):

@@ -205,7 +205,7 @@ def test_a_run_in_python_joins_no_ranks_by_itself(tiny: Path, tmp_path: Path, mo
 
 def test_steps_of_several_ranks_are_eager_and_say_why(tiny: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(step, "lacking_compiler", lambda device: None)
-    local = bench.plan(tiny, ["scratch"], [0], device="cpu", compiled=True)._local
+    local = bench.plan(tiny, ["scratch"], [0], device="cpu", compiled=True, results=tiny.parent / "runs")._local
     local.join(Echo())
     assert local.notes == ("steps run eager: no torch.compile: not tried on several ranks",)
     facts = local._provenance("hash")
@@ -217,7 +217,9 @@ def test_steps_of_several_ranks_are_eager_and_say_why(tiny: Path, monkeypatch: p
     assert facts.ranks is not None
     assert facts.ranks.devices == ("cpu", "cpu")
     with pytest.raises(DeviceError, match="--step compiled: found together with torchrun, expected eager"):
-        bench.plan(tiny, ["scratch"], [0], device="cpu", step="compiled")._local.join(Echo())
+        bench.plan(tiny, ["scratch"], [0], device="cpu", step="compiled", results=tiny.parent / "runs")._local.join(
+            Echo()
+        )
 
 
 def test_a_batch_has_an_image_for_each_rank(tiny: Path):
@@ -225,4 +227,4 @@ def test_a_batch_has_an_image_for_each_rank(tiny: Path):
     with pytest.raises(
         ScenarioError, match=r"tiny: training.batch_size: found 1 for 2 ranks, expected an image for each"
     ):
-        bench.plan(tiny, ["scratch"], [0], device="cpu")._local.join(Echo())
+        bench.plan(tiny, ["scratch"], [0], device="cpu", results=tiny.parent / "runs")._local.join(Echo())
