@@ -149,7 +149,7 @@ def test_published_records_fill_in_what_one_lacks_and_are_marked(tmp_path: Path)
     shutil.copytree(RESULTS / "pacs-photo-art" / "naive", tmp_path / "pacs-photo-art" / "naive")
     found = bench.load_results(tmp_path, published=True)
     board = found.leaderboard("pacs-photo-art").frame.set_index("strategy")
-    assert board["shipped"].to_dict() == {"scratch": True, "four-aspects": True, "naive": False}
+    assert board["shipped"].to_dict() == {"scratch": True, "four-aspects": True, "optimized": True, "naive": False}
     assert "four-aspects (published)" in found.leaderboard("pacs-photo-art").markdown()
     assert "naive (published)" not in found.leaderboard("pacs-photo-art").markdown()
     assert "shipped" not in bench.load_results(RESULTS).leaderboard("pacs-photo-art").frame
