@@ -186,11 +186,14 @@ def whole_scenario() -> dict[str, Any]:
 def check_command(words: Sequence[str]) -> None:
     """Parse a command of `bench` by its real declaration, and look up what it names. Raises what a user would be told."""
     command: click.Command = main
+    context = click.Context(
+        main, info_name="bench", **main.context_settings
+    )  # whose settings its commands have, and keep
     left = list(words)
     while isinstance(command, click.Group):
         assert "".join(left[:1]) in command.commands, f"no such command: {' '.join(words)}"
         command = command.commands[left.pop(0)]
-    given = command.make_context(command.name, left).params
+    given = command.make_context(command.name, left, parent=context).params
     for scenario in [given.get("scenario"), *given.get("scenarios", ())]:
         if scenario is not None:
             load_scenario(scenario)

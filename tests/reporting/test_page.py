@@ -5,6 +5,7 @@ import hashlib
 import shlex
 from pathlib import Path
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
@@ -62,7 +63,9 @@ def test_every_row_has_the_commands_that_reproduce_it_and_bench_run_accepts_them
         commands = [code.text for code in entry.all("code")]
         name = cells(entry)[1]
         horizon = 1.0 if name == "scratch" else 0.5
-        asked = [main.commands["run"].make_context("run", shlex.split(command)[2:]).params for command in commands]
+        whole = click.Context(main, info_name="bench", **main.context_settings)  # whose settings its commands keep
+        words = [shlex.split(command)[2:] for command in commands]
+        asked = [main.commands["run"].make_context("run", each, parent=whole).params for each in words]
         assert [params["strategies"] for params in asked][-1] == ((name if name == "scratch" else f"./{name}.py"),)
         assert asked[0]["strategies"] == ("scratch",)
         assert asked[-1]["horizons"] == (horizon,)
