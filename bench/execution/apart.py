@@ -7,6 +7,7 @@ locked from before the job is sent until its files have come back, have been ver
 from __future__ import annotations
 
 import os
+import platform
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
@@ -65,12 +66,12 @@ def work_apart(job: Mapping[str, Any], place: Mapping[str, Any], sent: Parcel) -
     The images are looked for at the place's data root or, where there is no such folder, in this user's own.
     """
     root = place["data_root"] if Path(place["data_root"]).is_dir() else str(data_folder())
-    with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
-        folder = Path(temporary)
+    with ExitStack() as stack:
         try:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
             _unpack(sent, folder)
-        except BenchError as cause:
-            return asdict(Ended(job["id"], "failed", str(cause))), {}
+        except (BenchError, OSError) as cause:  # without room for it, Python finds no folder for temporary files
+            return asdict(Ended(job["id"], "failed", f"on {platform.node()}: {cause}")), {}
         ended = work_elsewhere(job, {**place, "data_root": root}, folder)
         names = (path for part in _LEFT for path in (folder / part).rglob("*") if path.is_file())
         left = [path for path in names if not path.name.endswith(_MADE_FOR_A_WHILE)]

@@ -8,6 +8,7 @@ next.
 from __future__ import annotations
 
 import json
+import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import chdir
@@ -426,11 +427,17 @@ def work(job: Job, place: Place, listener: Listener | None = None, apart: Path |
 
 
 def work_elsewhere(job: Mapping[str, Any], place: Mapping[str, Any], apart: Path | None = None) -> dict[str, Any]:
-    """Do what `work` does from plain values to plain values, as if the command had been typed in this process."""
+    """Do what `work` does from plain values to plain values, as if the command had been typed in this process.
+
+    Why it failed is said with this machine's name, of which there are many.
+    """
     here = Place(**{**place, "words": tuple(place["words"])})
     before, sys.argv = sys.argv, ["bench", *here.words]
     try:
         with chdir(here.folder if Path(here.folder).is_dir() else "."):
-            return asdict(work(job_of(job), here, apart=apart))
+            ended = work(job_of(job), here, apart=apart)
     finally:
         sys.argv = before
+    if ended.outcome == "failed":
+        ended = replace(ended, reason=f"on {platform.node()}: {ended.reason}")
+    return asdict(ended)

@@ -40,8 +40,8 @@ _LARGEST_ARRAY = 1000  # Slurm's own limit, MaxArraySize, is 1001 unless a clust
 _POLL_SECONDS, _POLL_SECONDS_EACH = 0.5, 0.002  # a look at a job is a look at the file system
 # Before a job's time ends, for its last step and its checkpoint.
 _SIGNAL_SECONDS = 120
-# Without accounting, sacct knows of no end, and a job that was killed without a word leaves no result. squeue lists a job until it
-# has ended, also while it is queued again; one that is not listed any more has so long until its result must be seen here.
+# Without accounting, sacct knows of no end, and a job that was killed without a word leaves no result. squeue lists a job until
+# it has ended, also while it is queued again; one that is not listed any more has so long until its result must be seen here.
 _LOOK_SECONDS, _GONE_SECONDS = 30.0, 120.0
 _LOG_LEVEL = "SUBMITIT_LOG_LEVEL"
 

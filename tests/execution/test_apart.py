@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
+import platform
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -120,6 +123,22 @@ def test_a_record_is_locked_while_its_job_is_away_and_one_that_another_holds_is_
     run_at(tmp_path, BASELINES[:1]).run(Log())
     assert home.claim(job) == Ended(job.id, "done")
     assert not lock.exists()
+
+
+def test_a_machine_without_room_for_temporary_files_fails_its_job_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    job = graph_at(tmp_path, entrants=BASELINES[:1]).due[0]
+    for target, name in ((tempfile, "mkdtemp"), (Path, "write_bytes")):
+        with monkeypatch.context() as patched:
+            patched.setattr(target, name, full)
+            ended, left = work_apart(job.plain(), asdict(place_of(tmp_path)), {"cache/bases/base.pt": b"model"})
+        assert (ended["outcome"], left) == ("failed", {})
+        assert ended["reason"].startswith(f"on {platform.node()}: ")
+        assert "No space left on device" in ended["reason"]
 
 
 def test_a_trial_that_fails_elsewhere_leaves_its_record_here(tmp_path: Path):
