@@ -13,8 +13,9 @@ from torch.nn import functional as F
 import bench
 from bench import BeforeDecay, DirectionAwareShrink, InfoBatch, Keep, OneCycle, Strategy, WarmupStableDecay
 from bench.errors import ScenarioError, StrategyError
+from bench.execution.local import LocalRun
 from bench.records.store import read_trial
-from bench.scenario import parse_scenario
+from bench.scenario import Scenario, parse_scenario
 from bench.strategies.strategy import Entrant
 from bench.training.audit import replay
 from bench.training.base import BASE, base_entrant
@@ -201,4 +202,43 @@ class TestBeforeDecay:
         content["training"]["base_decay"] = 0.2
         content["model"]["checkpoint"] = "old.pt"
         with pytest.raises(ScenarioError, match=r"training.base_decay: found together with model.checkpoint"):
+            parse_scenario(content, "mine.toml")
+
+
+class TestBaseEpochs:
+    def test_a_scenario_without_it_keeps_its_hash_and_its_base_training(self, short):
+        assert "base_epochs" not in short.model_dump()["training"]
+        assert shorten(short, base_epochs=2).base_hash() != short.base_hash()
+
+    @pytest.mark.parametrize(("epochs", "base_epochs"), [(2, 1), (2, 4), (3, 1)])
+    def test_the_base_takes_so_many_passes_over_the_old_images(
+        self, short, updates, run_trial: RunTrial, epochs: int, base_epochs: int
+    ):
+        scenario = shorten(short, epochs=epochs, base_epochs=base_epochs)
+        finished = run_trial(base_entrant(scenario), name="base", update=0, scenario=scenario)
+        whole_batches = len(updates[0].pool) // scenario.training.batch_size
+        assert finished.record.total_steps == base_epochs * whole_batches
+
+    def test_a_plan_counts_its_steps_and_scratch_s_stay(self, tmp_path: Path, short):
+        def steps(scenario: Scenario) -> tuple[int, int]:
+            entrants, folders = [Entrant("one", PLAIN)], {"results": tmp_path, "cache": tmp_path, "data_root": tmp_path}
+            run = LocalRun(scenario, entrants, [0], device="cpu", threads=1, **folders)
+            return run.budget(0), run.budget(1)
+
+        whole, twice = (steps(shorten(short, epochs=2, base_epochs=n)) for n in (None, 4))
+        assert twice == (2 * whole[0], whole[1])
+
+    def test_more_than_ten_times_scratch_s_is_one_line(self, short):
+        content = short.model_dump(mode="json", exclude_none=True)
+        content["training"] |= {"epochs": 2, "base_epochs": 21}
+        with pytest.raises(
+            ScenarioError, match=r"mine.toml: training.base_epochs: found 21, expected at most 10 times"
+        ):
+            parse_scenario(content, "mine.toml")
+
+    def test_a_given_old_model_has_none(self, short):
+        content = short.model_dump(mode="json", exclude_none=True)
+        content["training"]["base_epochs"] = 2
+        content["model"]["checkpoint"] = "old.pt"
+        with pytest.raises(ScenarioError, match=r"training.base_epochs: found together with model.checkpoint"):
             parse_scenario(content, "mine.toml")
