@@ -483,8 +483,11 @@ class LocalRun:
 
     def budget(self, update: int) -> int:
         """Return scratch's optimizer steps on an update; for update 0, a base model's."""
-        scenario, split = (self.scenario, self.split) if update else (self.scenario.whole, self._whole)
-        return scratch_steps(scenario, sum(map(len, split.training(update, whole=True))))
+        if update:
+            return scratch_steps(self.scenario, sum(map(len, self.split.training(update, whole=True))))
+        whole = self.scenario.whole
+        steps = scratch_steps(whole, sum(map(len, self._whole.training(0, whole=True))))
+        return trial_steps(steps, base_entrant(whole).strategy.horizon)
 
     @property
     def whole_budget(self) -> int:

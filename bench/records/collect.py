@@ -71,6 +71,8 @@ class Records:
 
     def only(self, trials: pd.DataFrame) -> Records:
         """Return the part that holds only these trials."""
+        if trials.empty:
+            return replace(self, trials=trials, evals=self.evals.iloc[:0])
         begins = np.flatnonzero(_changes(self.evals))
         first = pd.MultiIndex.from_frame(self.evals.iloc[begins][_KEY])
         wanted = first.isin(pd.MultiIndex.from_frame(trials[_KEY]))
@@ -185,7 +187,8 @@ def _changes(evals: pd.DataFrame) -> np.ndarray:
     """Return bool (evaluations,): whether an evaluation belongs to a different trial than the previous one."""
     changed = np.arange(len(evals)) == 0
     for name in _KEY:
-        values = pd.factorize(evals[name])[0]
+        values = evals[name].cat.codes if isinstance(evals[name].dtype, pd.CategoricalDtype) else evals[name]
+        values = values.to_numpy()
         changed[1:] |= values[1:] != values[:-1]
     return changed
 

@@ -125,12 +125,26 @@ def read_parquet(
             trials = join(map(_part, _parts(path, facts)))
             unreadable = parse_json(facts[b"bench.unreadable"])
             schema = pa.schema([file.schema_arrow.field(name) for name in columns])
-            groups = (file.read_row_group(place, columns) for place in range(file.num_row_groups))
-            return trials, unreadable, stack(schema, groups, file.metadata.num_rows)
+            nothing = _only_nulls(file.metadata, columns)
+            there = [name for name in columns if name not in nothing]
+            groups = (file.read_row_group(place, there) for place in range(file.num_row_groups))
+            return trials, unreadable, stack(schema, groups, file.metadata.num_rows, nothing)
     # Whatever Arrow, zlib and base64 raise on corrupted bytes.
     except (OSError, EOFError, ValueError, KeyError, TypeError, MemoryError, pa.ArrowException, zlib.error) as cause:
         reason = (str(cause).splitlines() or [type(cause).__name__])[0]
         raise NotUsableError(f"cannot be read ({reason})") from cause
+
+
+def _only_nulls(facts: pq.FileMetaData, columns: list[str]) -> frozenset[str]:
+    """Return those of some columns that have no value anywhere: joules on a CPU, or accuracies of parts."""
+    groups = [facts.row_group(place) for place in range(facts.num_row_groups)]
+
+    def empty(place: int) -> bool:
+        chunks = (group.column(place) for group in groups)
+        return all(each.is_stats_set and each.statistics.null_count == each.num_values for each in chunks)
+
+    places = {facts.schema.column(place).name: place for place in range(facts.num_columns)} if groups else {}
+    return frozenset(name for name in columns if name in places and empty(places[name]))
 
 
 def _require_unchanged(path: Path) -> None:

@@ -39,11 +39,13 @@ BASE = Entrant("base", Strategy(title="Base model", start=Fresh(), schedule=OneC
 
 
 def base_entrant(scenario: Scenario) -> Entrant:
-    """Return how a scenario's base model is trained: as scratch is, or with its rate at the peak until training.base_decay."""
-    decay = scenario.training.base_decay
-    if decay is None:
-        return BASE
-    return replace(BASE, strategy=replace(BASE.strategy, schedule=WarmupStableDecay(warmup=0.2, decay=decay)))
+    """Return how a scenario's base model is trained: as scratch is, but for training.base_epochs and training.base_decay."""
+    training, strategy = scenario.training, BASE.strategy
+    if training.base_epochs is not None:
+        strategy = replace(strategy, horizon=training.base_epochs / training.epochs)
+    if training.base_decay is not None:
+        strategy = replace(strategy, schedule=WarmupStableDecay(warmup=0.2, decay=training.base_decay))
+    return BASE if strategy is BASE.strategy else replace(BASE, strategy=strategy)
 
 
 def require_before_decay(scenario: Scenario, entrants: Iterable[Entrant]) -> None:

@@ -8,6 +8,7 @@ from torch import nn
 
 from bench.metering.flops import FlopCount, count_flops
 from bench.models.build import recipe
+from bench.scenario import TrainingPart
 
 _COUNTED: dict[Hashable, FlopCount] = {}
 
@@ -21,3 +22,9 @@ def count_built(model: nn.Module, name: str, image_shape: tuple[int, int, int], 
     if key not in _COUNTED:
         _COUNTED[key] = count_flops(model, image_shape)
     return _COUNTED[key]
+
+
+def sgd_passes(training: TrainingPart) -> int:
+    """Return SGD's FLOPs per parameter and step: two each for the update, weight decay, momentum and Nesterov."""
+    momentum = training.momentum > 0
+    return 2 * (1 + (training.weight_decay > 0) + momentum + (momentum and training.nesterov))

@@ -122,8 +122,8 @@ def test_faults_are_found():
 def test_a_users_title_is_not_a_formula(tmp_path: Path):
     records = made_up(2, title=r"$\frac{1$: 5 $ an hour, 6 $ a day")
     records.trials["title"] = r"$\bad{$ & <b>"
-    paths = write_report(records, tmp_path, Prints(("png",), ()))
-    assert (tmp_path / "accuracy-flops.png") in paths
+    paths = write_report(records, tmp_path, Prints(("svg",), ()))
+    assert (tmp_path / "accuracy-flops.svg") in paths
 
 
 def test_saving_lays_out_once_and_keeps_the_width(tmp_path: Path):
