@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from itertools import combinations
@@ -183,6 +184,25 @@ def test_collecting_waits_until_the_last_record_is_older_than_a_clocks_tick(
         os.utime(path, ns=(0, now - age))
         write_collected(tmp_path)
         assert len(slept) == waits
+
+
+def test_records_from_the_future_are_records(results: Path):
+    """Of a machine whose clock is ahead; of two clocks, nobody can say which is right."""
+    for path in results.rglob("*.json*"):
+        os.utime(path, (time.time() + 86_400,) * 2)
+    path = results / "made-up/scratch/1/seed-0/trial.json"
+    content = json.loads(path.read_text())
+    content["provenance"]["started"] = "2999-01-01T00:00:00+00:00"
+    path.write_text(json.dumps(content))
+    directly = collect(results, never)
+    assert directly.unreadable == ()
+    assert "2999-01-01T00:00:00+00:00" in set(directly.trials["started"])
+    write_collected(results)
+    assert_same(collect(results, never), directly)
+    touch(path)
+    notes: list[str] = []
+    assert_same(collect(results, notes.append), directly)
+    assert "is outdated" in notes[0]
 
 
 def test_a_record_that_changes_while_it_is_collected_makes_the_file_outdated(
