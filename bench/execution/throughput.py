@@ -84,8 +84,16 @@ def _children_seconds() -> float:
 
 def _jobs(scenario: Scenario, data_root: Path, folder: Path, count: int) -> tuple[LocalRun, list[Job]]:
     seeds = range(count)
-    places = {"data_root": data_root, "results": folder / "none", "cache": folder / "cache"}
-    run = LocalRun(scenario, [load_variant("scratch")], seeds, device="cpu", threads=1, **places)
+    run = LocalRun(
+        scenario,
+        [load_variant("scratch")],
+        seeds,
+        device="cpu",
+        data_root=data_root,
+        results=folder / "none",
+        cache=folder / "cache",
+        threads=1,
+    )
     return run, [job for job in graph_of([(run, None)], seeds).due if job.kind == "trial" and job.update == 1]
 
 
