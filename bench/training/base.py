@@ -28,8 +28,8 @@ from bench.training.checkpoint import (
     weights_sha256,
 )
 from bench.training.given import GivenCheckpoint
-from bench.training.learner import Base, TrialSpec
 from bench.training.ranks import ALONE, World
+from bench.training.spec import Base, TrialSpec
 from bench.training.trial import Finished, Observer, Trial
 
 # A base model is trained like scratch: nobody knew of the update when it was trained.
