@@ -207,7 +207,14 @@ def test_a_comparison_takes_a_variant_in_any_form_and_says_what_is_published(
         assert result.exit_code == 0, result.output
         assert f"{name}@1 against scratch@1" in result.stdout
     published = bench(
-        "compare", "naive", "four-aspects", "--scenario", "fashion-mnist-7-3", "--published", "--results", tmp_path / "x"
+        "compare",
+        "naive",
+        "four-aspects",
+        "--scenario",
+        "fashion-mnist-7-3",
+        "--published",
+        "--results",
+        tmp_path / "x",
     )
     said = " ".join(published.stdout.split())
     assert "Published, from the records that come with bench: four-aspects@0.4, naive@1." in said
