@@ -9,7 +9,8 @@ from bench.scenario import digest
 from bench.strategies.start import GradientStart
 from bench.strategies.strategy import Entrant
 from bench.training.base import base_entrant
-from bench.training.learner import Learner, TrialSpec
+from bench.training.learner import Learner
+from bench.training.spec import TrialSpec
 
 _CLOSE = 0.002  # two strategies this near in cost keep one horizon, and with it the records that there may be
 _TRIES = 12

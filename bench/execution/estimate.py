@@ -16,7 +16,8 @@ from bench.strategies.freezing import NoFreezing
 from bench.training.base import BASE
 from bench.training.device import check_jobs, fix_threads
 from bench.training.grid import trial_steps
-from bench.training.learner import Learner, TrialSpec
+from bench.training.learner import Learner
+from bench.training.spec import TrialSpec
 from bench.training.step import StepWay, recorder_for, settle
 
 _WARM_UP_STEPS = 1  # preparing took some already

@@ -54,9 +54,9 @@ from bench.training.faults import explained, release_memory
 from bench.training.given import OldModel, assess, find_given, require_no_speed
 from bench.training.grid import scratch_steps, trial_steps
 from bench.training.kept import keep_model
-from bench.training.learner import Base, TrialSpec
 from bench.training.provenance import describe_run
 from bench.training.ranks import ALONE, World
+from bench.training.spec import Base, TrialSpec
 from bench.training.step import StepChoice, choose_step
 from bench.training.trial import Finished, Trial
 

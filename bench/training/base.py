@@ -29,8 +29,8 @@ from bench.training.checkpoint import (
     weights_sha256,
 )
 from bench.training.given import GivenCheckpoint
-from bench.training.learner import Base, TrialSpec
 from bench.training.ranks import ALONE, World
+from bench.training.spec import Base, TrialSpec
 from bench.training.trial import Finished, Observer, Trial
 
 _WEIGHTS = "base.pt"

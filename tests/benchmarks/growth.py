@@ -25,7 +25,7 @@ from bench.execution.harness import _place, _specs, usage_of, write_made_up
 from bench.execution.plan import plan_trials
 from bench.records.listing import list_records
 from bench.records.store import record_digest
-from bench.training.learner import TrialSpec
+from bench.training.spec import TrialSpec
 
 SIZES, MILLION = (1_000, 10_000, 100_000), 1_000_000
 _FEW, _EACH, _EVALUATIONS = (

@@ -30,7 +30,8 @@ from bench.strategies.strategy import Entrant
 from bench.training.audit import replay
 from bench.training.base import BASE, base_entrant
 from bench.training.holdout import holdout_steps, irreducible_losses
-from bench.training.learner import Base, Learner, TrialSpec
+from bench.training.learner import Learner
+from bench.training.spec import Base, TrialSpec
 from tests.conftest import CPU, RunTrial, shorten
 from tests.training.tape import Waits, record_on_tape, run_again
 from tests.training.test_average import Interrupt
