@@ -169,8 +169,13 @@ def cluster() -> Iterator[Any]:
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'compute-to-accuracy[ray]'")
     from ray.cluster_utils import Cluster
 
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    found.add_node(num_cpus=1)
+    try:
+        found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        found.add_node(num_cpus=1)
+    except Exception as cause:
+        if "timed out during startup" not in str(cause):
+            raise
+        pytest.skip("Ray gives a node 30 s to start, and this machine was too busy")
     yield found
     found.shutdown()
 
