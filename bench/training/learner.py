@@ -33,7 +33,7 @@ from bench.strategies.strategy import running
 from bench.streams import torch_stream
 from bench.training.average import Average
 from bench.training.batching import BatchOrder
-from bench.training.counted import count_built, sgd_passes
+from bench.training.counted import count_built, made_of, sgd_passes
 from bench.training.device import autocast
 from bench.training.draws import LentGenerators
 from bench.training.evaluate import Evaluation
@@ -95,7 +95,8 @@ class Learner:
         self.total_steps = trial_steps(self.scratch_steps, spec.horizon)
         self._rates = self._learning_rates()
         self._average = Average(strategy.averaging, self._model, self.total_steps)
-        self._parts = Parts(self._model, find_stages(self._model, head_keys(name, channels, update.head, height)))
+        stages = find_stages(self._model, head_keys(name, channels, update.head, height))
+        self._parts = Parts(self._model, stages, made_of(name, (channels, height, width), update.head))
         self._heads = [self._model.get_submodule(module) for module in self._parts.stages[-1].modules]
         self.phases = plan_phases(
             strategy.freezing,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -317,14 +316,14 @@ def test_published_records_are_added_and_marked(tmp_path: Path):
     assert "no such" in refused(bench("leaderboard", "--results", tmp_path / "none"))
 
 
-def test_records_and_reports_go_below_the_current_folder_by_default(tiny: Path, tmp_path: Path):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+def test_records_and_reports_go_below_the_current_folder_by_default(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
     options = ["--strategy", "scratch", "--seeds", "0", "--cache", "cache", "--device", "cpu"]
     for command in (["run", "--scenario", "tiny.toml", *options], ["report", "--formats", "svg", "--width", "page"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "bench", *command], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
+        done = bench(*command)
+        assert done.exit_code == 0, done.output
     assert (tmp_path / "runs" / "tiny" / "scratch" / "1" / "seed-0" / "trial.json").is_file()
     assert (tmp_path / "reports" / "tiny" / "leaderboard.csv").is_file()
 
