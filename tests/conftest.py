@@ -25,8 +25,8 @@ from bench.strategies.start import Fresh
 from bench.strategies.strategy import Entrant, Strategy
 from bench.training import trial
 from bench.training.base import BASE, _cost
-from bench.training.learner import Base, TrialSpec
 from bench.training.provenance import describe_run
+from bench.training.spec import Base, TrialSpec
 from bench.training.trial import Finished, Observer, Trial
 
 torch.set_num_threads(1)

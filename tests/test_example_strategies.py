@@ -17,7 +17,8 @@ from bench.catalog import find_scenario
 from bench.strategies.strategy import load_strategy
 from bench.strategies.variants import load_variant
 from bench.training.audit import replay
-from bench.training.learner import Base, Learner, TrialSpec
+from bench.training.learner import Learner
+from bench.training.spec import Base, TrialSpec
 from tests.benchmarks import examples
 from tests.conftest import CPU
 from tests.training.tape import record_on_tape, run_again

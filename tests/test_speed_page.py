@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.records.speed import HarnessRecord, read_speeds
+from bench.records.speed import HarnessRecord, ThroughputRecord, read_speeds
 from bench.reporting.layout import markdown, text_lines
-from bench.reporting.speed import harness_cells, speed_cells
+from bench.reporting.speed import harness_cells, speed_cells, throughput_cells
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PAGE = _ROOT / "docs" / "speed.md"
@@ -30,10 +30,16 @@ def test_the_table_of_speeds_is_what_the_records_give():
     assert _parts()[1] == _table()
 
 
-def test_the_table_of_the_harness_is_what_its_record_gives():
-    (path,) = (_ROOT / "results" / "speed" / "harness").glob("*.json")
-    cells = harness_cells(HarnessRecord.model_validate_json(path.read_bytes()))
-    assert "\n".join(["```text", cells.heading, *text_lines(cells, None), "```"]) in _PAGE.read_text(encoding="utf-8")
+def test_the_tables_of_the_harness_and_of_processes_are_what_their_records_give():
+    folder = _ROOT / "results" / "speed"
+    tables = [harness_cells(HarnessRecord.model_validate_json(path.read_bytes())) for path in folder.glob("harness/*")]
+    tables += [
+        throughput_cells(ThroughputRecord.model_validate_json(path.read_bytes())) for path in folder.glob("processes/*")
+    ]
+    assert tables
+    for cells in tables:
+        text = "\n".join(["```text", cells.heading, *text_lines(cells, None), "```"])
+        assert text in _PAGE.read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bench.records.collect import Records
     from bench.records.schema import Summary, TrialRecord
     from bench.scenario import Scenario
-    from bench.training.learner import TrialSpec
+    from bench.training.spec import TrialSpec
 
 # Naive's full length costs as much as scratch, so that it could save nothing.
 COMPARED = (REFERENCE, "naive[horizon=0.5]", "optimized")

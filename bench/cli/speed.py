@@ -1,4 +1,4 @@
-"""The command that times the training step against other loops, and the harness itself."""
+"""The command that times the training step against other loops, trials in processes, and the harness itself."""
 
 from __future__ import annotations
 
@@ -47,6 +47,14 @@ _FORMATS = ("pdf", "svg", "png")
 @click.option("--harness", is_flag=True, help="Time planning and scoring of made-up trials instead.")
 @click.option("--trials", type=int, default=10_000, show_default=True, help="With --harness.")
 @click.option("--evaluations", type=click.IntRange(min=1), default=200, show_default=True, help="With --harness.")
+@click.option(
+    "--processes",
+    type=int,
+    default=None,
+    help="Time small trials instead: so many processes of one thread against one of so many threads.",
+)
+@click.option("--scenario", default="digits-7-3", show_default=True, help="With --processes: name, or path.")
+@click.option("--turn", type=click.IntRange(min=1), default=8, show_default=True, help="Trials, with --processes.")
 @width_options
 def speed_command(
     models: tuple[str, ...],
@@ -57,6 +65,9 @@ def speed_command(
     harness: bool,
     trials: int,
     evaluations: int,
+    processes: int | None,
+    scenario: str,
+    turn: int,
     wide: bool,
     columns: str | None,
     seconds: float,
@@ -71,6 +82,9 @@ def speed_command(
     os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # before torch loads: its profiler would report that there is no GPU
     if harness:
         _harness(results, trials, evaluations)
+        return
+    if processes is not None:
+        _processes(results, scenario, processes, asked["pairs"], turn)
         return
     from bench.records.speed import read_speeds
     from bench.reporting.speed import profile_cells, speed_cells
@@ -114,3 +128,23 @@ def _harness(results: Path, trials: int, evaluations: int) -> None:
     record = measure_harness(trials, evaluations, lambda line: click.echo(f"harness: {line}", err=True))
     click.echo(f"record: {write_harness(results, record)}", err=True)
     show_tables([harness_cells(record)], wide=True)
+
+
+def _processes(results: Path, scenario: str, processes: int, pairs: int, trials: int) -> None:
+    from bench.catalog import find_scenario
+    from bench.execution.throughput import measure_throughput
+    from bench.places import data_folder
+    from bench.records.speed import write_throughput
+    from bench.records.store import require_writable
+    from bench.reporting.speed import throughput_cells
+    from bench.scenario import load_scenario
+
+    require_writable(results)
+
+    def told(line: str) -> None:
+        click.echo(f"{scenario}: {line}", err=True)
+
+    found = load_scenario(find_scenario(scenario))
+    record = measure_throughput(found, data_folder(), processes, pairs=pairs, trials=trials, told=told)
+    told(f"record: {write_throughput(results, record)}")
+    show_tables([throughput_cells(record)], wide=True)

@@ -20,7 +20,8 @@ from bench.strategies.strategy import Entrant
 from bench.strategies.variants import load_variant
 from bench.streams import torch_stream
 from bench.training.audit import AuditedPart, replay
-from bench.training.learner import Base, Learner, TrialSpec
+from bench.training.learner import Learner
+from bench.training.spec import Base, TrialSpec
 
 
 @dataclass(frozen=True)

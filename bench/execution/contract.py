@@ -41,7 +41,8 @@ from bench.streams import torch_stream
 from bench.training.audit import replay
 from bench.training.base import BASE
 from bench.training.checkpoint import weights_sha256
-from bench.training.learner import Base, Learner, TrialSpec
+from bench.training.learner import Learner
+from bench.training.spec import Base, TrialSpec
 from bench.training.step import lacking_compiler
 
 LOAD_SECONDS, RULE_SECONDS = 60.0, 600.0

@@ -9,7 +9,8 @@ from bench.scenario import digest
 from bench.strategies.start import GradientStart
 from bench.strategies.strategy import Entrant
 from bench.training.base import base_entrant
-from bench.training.learner import Learner, TrialSpec
+from bench.training.learner import Learner
+from bench.training.spec import TrialSpec
 
 _CLOSE = 0.002  # two strategies this near in cost keep one horizon, and with it the records that there may be
 _TRIES = 12
@@ -48,6 +49,7 @@ class Expectations:
         whole = TrialSpec(self._run.scenario, entrant, 1, 0).whole
         pieces = [said.get(name) for name in ("freezing", "head", "averaging")]
         pieces += [isinstance(strategy.start, GradientStart), strategy.needs_predictions]
+        pieces += [said.get("selection")] if getattr(strategy.selection, "holdout_epochs", 0) else []
         hooks = [strategy.objective.passes, said.get("objective"), said["source"], said.get("modules")]
         pieces += hooks if "objective" in said else []
         key = digest([*pieces, strategy.regularizer.passes, strategy.horizon, whole, update])

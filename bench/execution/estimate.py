@@ -16,7 +16,8 @@ from bench.strategies.freezing import NoFreezing
 from bench.training.base import BASE
 from bench.training.device import check_jobs, fix_threads
 from bench.training.grid import trial_steps
-from bench.training.learner import Learner, TrialSpec
+from bench.training.learner import Learner
+from bench.training.spec import TrialSpec
 from bench.training.step import StepWay, recorder_for, settle
 
 _WARM_UP_STEPS = 1  # preparing took some already
@@ -102,7 +103,9 @@ def estimate(run: LocalRun, jobs: int = 1) -> Plan:
 
 def _share(run: LocalRun, spec: TrialSpec) -> float:
     """Return what a trial's model passes are expected to cost, as a share of what as many whole steps cost."""
-    if spec.entrant.strategy.freezing == NoFreezing() and not spec.entrant.strategy.head.images:
+    strategy = spec.entrant.strategy
+    holdout = getattr(strategy.selection, "holdout_epochs", 0)
+    if strategy.freezing == NoFreezing() and not strategy.head.images and not holdout:
         return 1.0
     update = run.data_of(1, run.restricted)
     return Learner(replace(spec, update=1), update, None, run.device, compiled=False).expected_share()

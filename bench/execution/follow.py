@@ -11,8 +11,9 @@ from bench.metering.clock import Phase, PhaseClock
 from bench.metering.meters import open_meters
 from bench.training.device import gpu_uuid
 from bench.training.faults import explained
-from bench.training.learner import Base, Learner
+from bench.training.learner import Learner
 from bench.training.ranks import Measured, Ranks
+from bench.training.spec import Base
 
 # The phase of rank 0's clock in which it tells the others to call a method of their learner.
 _PHASES: dict[str, Phase] = {

@@ -27,8 +27,8 @@ from bench.strategies.schedule import OneCycle
 from bench.strategies.start import Fresh
 from bench.strategies.strategy import Entrant, Strategy
 from bench.training import TRAINING_VERSION
-from bench.training.learner import TrialSpec
 from bench.training.provenance import describe_run
+from bench.training.spec import TrialSpec
 
 _SEEDS = 10
 _STEPS = 10  # between evaluations

@@ -38,6 +38,7 @@ from bench.interrupts import check
 from bench.locks import locked
 from bench.models.build import find_own_model
 from bench.processors import bfloat16_units
+from bench.records.listing import EVALS, TRIAL
 from bench.records.provenance import cpu_name
 from bench.records.schema import EvalRow, Provenance, RankFacts
 from bench.records.store import discard, read_trial, require_writable
@@ -56,9 +57,9 @@ from bench.training.faults import explained, release_memory
 from bench.training.given import OldModel, assess, find_given, require_no_speed
 from bench.training.grid import scratch_steps, trial_steps
 from bench.training.kept import keep_model
-from bench.training.learner import Base, TrialSpec
 from bench.training.provenance import describe_run
 from bench.training.ranks import ALONE, World, require_shares
+from bench.training.spec import Base, TrialSpec
 from bench.training.step import StepChoice, StepPart, choose_step
 from bench.training.trial import Finished, Trial
 
@@ -168,6 +169,14 @@ class LocalRun:
         other.trials = other.look()
         check_chains(other.trials)
         return other
+
+    def at(self, results: Path, cache: Path) -> LocalRun:
+        """Return the same run with its records and models elsewhere, for no strategy or seed; its data are not read again."""
+        other = copy.copy(self)
+        other._results, other._cache = results, cache
+        other._bases = replace(self._bases, cache=cache)
+        other._chain = replace(self._chain, cache=cache)
+        return other.of((), ())
 
     def join(self, world: World) -> None:
         """Train every trial on all ranks of a world; each rank calls it. Raises a BenchError for what is not done on several."""
@@ -335,12 +344,16 @@ class LocalRun:
         require_writable(self._results, "--results")
         require_writable(self._cache, "--cache")
         for trial in self.trials:
-            if not trial.due and trial.record:  # a run may have ended between its record and this
-                remove_checkpoint(self._checkpoint(trial, trial.record.previous_sha256))
+            self.tidy(trial)
+
+    def tidy(self, trial: PlannedTrial) -> None:
+        """Delete the checkpoint of a trial that is done: a run may have ended between its record and that."""
+        if not trial.due and trial.record:
+            remove_checkpoint(self._checkpoint(trial, trial.record.previous_sha256))
 
     def forget(self, trial: PlannedTrial) -> None:
         """Remove a trial's record, its checkpoint, and the model that it left; nothing of a trial that another process runs."""
-        with suppress(TakenError), locked(_lock_of(trial)):
+        with suppress(TakenError), locked(lock_of(trial.folder)):
             record = None
             with suppress(RecordError):
                 record = read_trial(trial.folder)
@@ -434,6 +447,25 @@ class LocalRun:
         }
         return {seed for seed in seeds if self._bases.load(seed) is None}
 
+    def has_base(self, seed: int) -> bool:
+        """Return whether a seed's base model is there, and whole."""
+        return self._bases.load(seed) is not None
+
+    def base_folder(self, seed: int) -> Path:
+        """Return where a seed's base model and its record belong."""
+        return self._bases.folder(seed)
+
+    def starts_from(self, trial: PlannedTrial) -> list[Path]:
+        """Return the files of the model that a trial starts from, and of its record; none for a new or a given model."""
+        spec = trial.spec
+        if not spec.entrant.strategy.needs_base:
+            return []
+        if spec.update == 1:
+            return self._bases.files(spec.seed)
+        before = trial.folder.with_name(f"update-{spec.update - 1}")
+        model = self._chain.path(replace(spec, update=spec.update - 1))
+        return [model, before / EVALS, before / TRIAL]
+
     @property
     def trains_bases(self) -> bool:
         """Whether the base models are trained, rather than given as the user's own checkpoint."""
@@ -451,8 +483,11 @@ class LocalRun:
 
     def budget(self, update: int) -> int:
         """Return scratch's optimizer steps on an update; for update 0, a base model's."""
-        scenario, split = (self.scenario, self.split) if update else (self.scenario.whole, self._whole)
-        return scratch_steps(scenario, sum(map(len, split.training(update, whole=True))))
+        if update:
+            return scratch_steps(self.scenario, sum(map(len, self.split.training(update, whole=True))))
+        whole = self.scenario.whole
+        steps = scratch_steps(whole, sum(map(len, self._whole.training(0, whole=True))))
+        return trial_steps(steps, base_entrant(whole).strategy.horizon)
 
     @property
     def whole_budget(self) -> int:
@@ -468,7 +503,7 @@ class LocalRun:
     def _run_trial(self, trial: PlannedTrial, listener: Listener) -> None:
         spec, label = trial.spec, self.label_of(trial)
         # Held from before its base model is made, so that another run goes on with what is free.
-        with locked(_lock_of(trial)):
+        with locked(lock_of(trial.folder)):
             found = plan_trial(spec, self._results, self.device.type, self.data_hash, fresh=self._fresh)
             if not found.due:
                 if trial.state != "damaged" or not self._chain.lacks(spec, found.record):
@@ -619,8 +654,9 @@ def _follows(trial: PlannedTrial, other: PlannedTrial) -> bool:
     return (one.entrant, one.seed) == (before.entrant, before.seed) and one.update > before.update
 
 
-def _lock_of(trial: PlannedTrial) -> Path:
-    return trial.folder.with_name(f"{trial.folder.name}.lock")
+def lock_of(folder: Path) -> Path:
+    """Return the lock of a trial's record, or of a base model."""
+    return folder.with_name(f"{folder.name}.lock")
 
 
 def base_label(seed: int) -> str:

@@ -14,7 +14,7 @@ from bench.scenario import Scenario
 from bench.strategies.strategy import Entrant
 from bench.training import TRAINING_VERSION
 from bench.training.chain import ChainStore
-from bench.training.learner import TrialSpec
+from bench.training.spec import TrialSpec
 
 State = Literal["due", "cut off", "failed before", "damaged", "diverged", "finished"]
 

@@ -39,8 +39,9 @@ from bench.training.allocator import keep_freed_memory
 from bench.training.base import BASE
 from bench.training.checkpoint import copied
 from bench.training.device import autocast, choose_device, fix_threads
-from bench.training.learner import Learner, TrialSpec
+from bench.training.learner import Learner
 from bench.training.provenance import describe_run
+from bench.training.spec import TrialSpec
 from bench.training.step import CudaRecorder, RecordedStep, StepChoice, StepWay, choose_step, settle
 
 _IMAGES = 20_000  # an epoch of some 150 steps, as in a small scenario

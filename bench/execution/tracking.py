@@ -36,7 +36,8 @@ from bench.training.counted import count_built
 from bench.training.device import gpu_uuid
 from bench.training.evaluate import measure
 from bench.training.grid import evaluation_grid
-from bench.training.learner import Base, _compiled_graphs
+from bench.training.learner import _compiled_graphs
+from bench.training.spec import Base
 
 OPEN = "open-"  # what the name of every strategy of the open division begins with
 _ADAM_PASSES = 14  # FLOPs per parameter and step: two moments, their corrections, root, quotient, decay and update

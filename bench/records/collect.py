@@ -16,7 +16,7 @@ import pandas as pd
 
 from bench.catalog import TUNING_FROM
 from bench.errors import RecordError
-from bench.records.frames import KEY, stack
+from bench.records.frames import KEY, join, stack
 from bench.records.listing import Listing, list_records, require_results
 from bench.records.parquet import NAME, NotUsableError, read_parquet, write_parquet
 
@@ -71,6 +71,8 @@ class Records:
 
     def only(self, trials: pd.DataFrame) -> Records:
         """Return the part that holds only these trials."""
+        if trials.empty:
+            return replace(self, trials=trials, evals=self.evals.iloc[:0])
         begins = np.flatnonzero(_changes(self.evals))
         first = pd.MultiIndex.from_frame(self.evals.iloc[begins][_KEY])
         wanted = first.isin(pd.MultiIndex.from_frame(trials[_KEY]))
@@ -185,7 +187,8 @@ def _changes(evals: pd.DataFrame) -> np.ndarray:
     """Return bool (evaluations,): whether an evaluation belongs to a different trial than the previous one."""
     changed = np.arange(len(evals)) == 0
     for name in _KEY:
-        values = pd.factorize(evals[name])[0]
+        values = evals[name].cat.codes if isinstance(evals[name].dtype, pd.CategoricalDtype) else evals[name]
+        values = values.to_numpy()
         changed[1:] |= values[1:] != values[:-1]
     return changed
 
@@ -235,7 +238,9 @@ def collect(
     reading = read_rows(listing)
     kept = [table.select(wanted) for table in (reading.schema.empty_table(), *reading.tables)]
     evals = stack(kept[0].schema, kept, sum(table.num_rows for table in kept))
-    return Records(_trials_frame(json.loads(reading.text())), evals, _unreadable(_below(results, reading.lost)))
+    return Records(
+        _trials_frame(join(map(json.loads, reading.parts()))), evals, _unreadable(_below(results, reading.lost))
+    )
 
 
 def write_collected(results: Path, output: Path | None = None) -> Collected:
@@ -253,7 +258,7 @@ def write_collected(results: Path, output: Path | None = None) -> Collected:
         lost = dict(reading.lost)
         if not reading.count:
             raise RecordError(_none(results, lost))
-        contents = (reading.text(), json.dumps(_below(results, lost)))
+        contents = (reading.parts(), json.dumps(_below(results, lost)))
         evals = write_parquet(
             path, contents, reading.tables, reading.schema, listing, partial(operator.eq, reading.lost, lost)
         )

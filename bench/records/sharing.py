@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
-from bench.records.schema import Provenance, Shared
+if TYPE_CHECKING:
+    from bench.records.schema import Provenance, Shared
 
 # Of the time of the processors that a trial may use, what other processes may take: on a GPU, only a host without processors to
 # spare slows it down.
@@ -29,6 +31,8 @@ def shared_by(
     was_busy = busy is not None and busy > (BUSY_SHARE if on_cpu else BUSY_HOST_SHARE)
     long_enough = (other_cpu_seconds or 0) > LEAST_SECONDS
     if (on_cpu and origin.jobs > 1) or neighbours or (was_busy and long_enough):
+        from bench.records.schema import Shared  # loads pydantic: 0.1 s, and leaderboards do without
+
         return Shared(jobs=origin.jobs, busy_share=busy, neighbours=neighbours)
     return None
 

@@ -115,15 +115,12 @@ class SpeedRecord(_Part):
         """The name of its file: one for each model, size, precision, step, number of threads and processor."""
         threads = [f"{self.provenance.threads}-threads"] if self.provenance.device_type == "cpu" else []
         words = (self.model, f"{self.image[1]}px", self.provenance.precision, self.way, *threads, self.processor)
-        return re.sub(r"[^a-z0-9+]+", "-", "-".join(words).lower()).strip("-")
+        return _file_name(*words)
 
 
 def write_speed(results: Path, record: SpeedRecord) -> Path:
     """Write a record, in place of an earlier one of the same name, and return its file."""
-    path = results / FOLDER / f"{record.name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, (record.model_dump_json(indent=1) + "\n").encode())
-    return path
+    return _write(results / FOLDER / f"{record.name}.json", record)
 
 
 def read_speeds(results: Path) -> list[SpeedRecord]:
@@ -147,6 +144,40 @@ def read_speeds(results: Path) -> list[SpeedRecord]:
     return found
 
 
+Arm = Literal["processes", "threads"]
+
+
+class ThroughputRecord(_Part):
+    """How many trials a minute there are: `processes` processes of one thread each, against one process of as many threads.
+
+    trials: of a turn, all of scratch. seconds_per_trial: of each turn, by the clock, in the order of the pairs.
+    trials_per_minute: the median over turns. ratio: how many times as many the processes have. wall_seconds: of everything,
+    processes' start included; other_cpu_seconds: what everything else on the machine took of it.
+    """
+
+    speed_version: int = SPEED_VERSION
+    scenario: str
+    scenario_hash: str
+    processes: int
+    trials: int
+    seconds_per_trial: dict[Arm, tuple[float, ...]]
+    trials_per_minute: dict[Arm, float]
+    ratio: PairedRatio
+    wall_seconds: float
+    other_cpu_seconds: float | None
+    load_average_at_end: float | None
+    provenance: Provenance
+
+    @property
+    def name(self) -> str:
+        return _file_name(self.scenario, f"{self.processes}-processes", self.provenance.cpu)
+
+
+def write_throughput(results: Path, record: ThroughputRecord) -> Path:
+    """Write a record, in place of an earlier one of the same name, and return its file."""
+    return _write(results / FOLDER / "processes" / f"{record.name}.json", record)
+
+
 class Piece(_Part):
     """What one command or function took. megabytes: its process' peak memory; None if it had no process of its own."""
 
@@ -167,13 +198,19 @@ class HarnessRecord(_Part):
 
     @property
     def name(self) -> str:
-        words = f"{self.trials}-trials-{self.evaluations}-evaluations-{self.provenance.cpu}"
-        return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+        return _file_name(f"{self.trials}-trials-{self.evaluations}-evaluations", self.provenance.cpu)
 
 
 def write_harness(results: Path, record: HarnessRecord) -> Path:
     """Write a record, in place of an earlier one of the same name, and return its file."""
-    path = results / FOLDER / "harness" / f"{record.name}.json"
+    return _write(results / FOLDER / "harness" / f"{record.name}.json", record)
+
+
+def _write(path: Path, record: _Part) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, (record.model_dump_json(indent=1) + "\n").encode())
     return path
+
+
+def _file_name(*words: str) -> str:
+    return re.sub(r"[^a-z0-9+]+", "-", "-".join(words).lower()).strip("-")

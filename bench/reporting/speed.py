@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.records.speed import HarnessRecord, PairedRatio, SpeedRecord
+from bench.records.speed import HarnessRecord, PairedRatio, SpeedRecord, ThroughputRecord
 from bench.reporting.layout import Cells, Column
 
 _NOTES = (
@@ -94,6 +94,25 @@ def harness_cells(record: HarnessRecord) -> Cells:
         for piece in record.pieces
     ]
     return Cells(f"{record.trials:,} trials of {record.evaluations} evaluations", columns, tuple(rows))
+
+
+def throughput_cells(record: ThroughputRecord) -> Cells:
+    """Return a row for each way."""
+    columns = (
+        Column("way", "way", left=True),
+        Column("trials_per_minute", "trials a minute"),
+        Column("ratio", "ratio"),
+        Column("others", "others' CPUs"),
+    )
+    count, others = record.processes, record.other_cpu_seconds
+    busy = "" if others is None else f"{others / record.wall_seconds:.1f} of {record.provenance.cpus}"
+    rows = (
+        (f"1 process of {count} threads", f"{record.trials_per_minute['threads']:.2f}", "1", busy),
+        (f"{count} processes of 1 thread", f"{record.trials_per_minute['processes']:.2f}", _ratio(record.ratio), ""),
+    )
+    return Cells(
+        f"{record.scenario}: trials of scratch, {record.ratio.pairs} pairs of turns of {record.trials}", columns, rows
+    )
 
 
 def _ratio(ratio: PairedRatio) -> str:

@@ -9,7 +9,8 @@ import torch
 
 from bench.data.feed.update import Update
 from bench.metering.formulas import exact_counter
-from bench.training.learner import Base, Learner, TrialSpec
+from bench.training.learner import Learner
+from bench.training.spec import Base, TrialSpec
 
 # RULES 2: the ledger agrees with an actually counted step to within 0.1 %.
 TOLERANCE = 0.001

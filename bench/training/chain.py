@@ -10,7 +10,7 @@ import torch
 
 from bench.records.schema import BaseCost, GivenModel, TrialRecord
 from bench.training.checkpoint import load_checkpoint, remove_checkpoint, save_checkpoint, weights_sha256
-from bench.training.learner import Base, TrialSpec
+from bench.training.spec import Base, TrialSpec
 from bench.training.trial import Finished
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from bench.metering.flops import FlopCount, StepFlops, count_flops, count_pass, count_step
 from bench.models.build import recipe
 from bench.models.stages import Parts
+from bench.scenario import TrainingPart
 
 _COUNTED: dict[Hashable, Any] = {}
 Count = TypeVar("Count")
@@ -57,3 +58,9 @@ def _once(key: Hashable, count: Callable[[], Count]) -> Count:
     if key not in _COUNTED:
         _COUNTED[key] = count()
     return _COUNTED[key]
+
+
+def sgd_passes(training: TrainingPart) -> int:
+    """Return SGD's FLOPs per parameter and step: two each for the update, weight decay, momentum and Nesterov."""
+    momentum = training.momentum > 0
+    return 2 * (1 + (training.weight_decay > 0) + momentum + (momentum and training.nesterov))

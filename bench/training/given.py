@@ -27,7 +27,7 @@ from bench.records.schema import GivenModel, SeenTest
 from bench.scenario import HELD_OUT, Scenario, Use
 from bench.strategies.strategy import Entrant
 from bench.training.evaluate import measure_classes
-from bench.training.learner import Base
+from bench.training.spec import Base
 
 # A model passes for untrained if guessing is as accurate as it with at least this probability, and for trained on held-out
 # images if one that has not seen them is as accurate on them with less than this probability.

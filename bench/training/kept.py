@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bench.records.store import trial_folder
 from bench.training.checkpoint import load_checkpoint, save_checkpoint, weights_sha256
-from bench.training.learner import TrialSpec
+from bench.training.spec import TrialSpec
 from bench.training.trial import Finished
 
 

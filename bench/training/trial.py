@@ -42,8 +42,9 @@ from bench.training.checkpoint import CheckpointWriter, remove_checkpoint, usabl
 from bench.training.device import begin_peak_memory, gpu_uuid, peak_memory
 from bench.training.faults import explained
 from bench.training.grid import evaluation_grid
-from bench.training.learner import Base, Learner, TrialSpec
+from bench.training.learner import Learner
 from bench.training.ranks import ALONE, Measured, World, total
+from bench.training.spec import Base, TrialSpec
 from bench.training.step import StepWay, recorder_for, settle
 
 _LOG = logging.getLogger(__name__)

@@ -25,7 +25,8 @@ from bench.records.listing import list_records
 from bench.records.store import read_evals, read_trial
 from bench.scenario import load_scenario
 from bench.strategies.strategy import Entrant, load_strategy
-from bench.training.learner import Base, Learner, TrialSpec
+from bench.training.learner import Learner
+from bench.training.spec import Base, TrialSpec
 from tests.cli.test_main import bench as command
 from tests.cli.test_main import refused
 from tests.conftest import CPU

@@ -29,7 +29,7 @@ from bench.strategies.strategy import load_strategy
 from bench.training.allocator import keep_freed_memory
 from bench.training.device import choose_device
 from bench.training.learner import Learner
-from bench.training.trial import TrialSpec
+from bench.training.spec import TrialSpec
 
 _CLASSES = 10
 _CHUNK = 4096  # images

@@ -206,7 +206,14 @@ def test_a_comparison_takes_a_variant_in_any_form_and_says_what_is_published(
         assert result.exit_code == 0, result.output
         assert f"{name}@1 against scratch@1" in result.stdout
     published = bench(
-        "compare", "naive", "four-aspects", "--scenario", "pacs-photo-art", "--published", "--results", tmp_path / "x"
+        "compare",
+        "naive",
+        "four-aspects",
+        "--scenario",
+        "fashion-mnist-7-3",
+        "--published",
+        "--results",
+        tmp_path / "x",
     )
     said = " ".join(published.stdout.split())
     assert "Published, from the records that come with bench: four-aspects@0.4, naive@1." in said
@@ -305,7 +312,7 @@ def test_the_documented_schema_is_what_programs_get(form: str):
 
 def test_published_records_are_added_and_marked(tmp_path: Path):
     lines = lines_at(80, "leaderboard", "--published", "--scenario", "pacs-photo-art", "--results", tmp_path / "none")
-    assert any("naive (published)" in line and "1.33 (0.98 to 1.55)" in line for line in lines)
+    assert any("naive@1 (published)" in line and "1.33 (0.98 to 1.55)" in line for line in lines)
     assert "no such" in refused(bench("leaderboard", "--results", tmp_path / "none"))
 
 

@@ -18,7 +18,7 @@ from bench.records.store import find_trials, read_evals, read_trial, sealed, tri
 from bench.scenario import Scenario, load_scenario, parse_scenario
 from bench.strategies.strategy import Entrant, load_strategy
 from bench.training.chain import ChainStore
-from bench.training.learner import TrialSpec
+from bench.training.spec import TrialSpec
 from tests.conftest import shorten
 
 SCRATCH, NAIVE = (load_strategy(shipped_folder("baselines") / f"{name}.py") for name in ("scratch", "naive"))

@@ -16,7 +16,8 @@ from bench.metering.nvml import UnmeasuredError, open_gpu
 from bench.strategies.strategy import Entrant
 from bench.training.device import gpu_uuid
 from bench.training.faults import explained, release_memory
-from bench.training.learner import Base, Learner, TrialSpec
+from bench.training.learner import Learner
+from bench.training.spec import Base, TrialSpec
 from bench.training.step import CudaRecorder, lacking_compiler
 from tests.training.test_step import PLAIN, made, same
 

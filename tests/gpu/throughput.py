@@ -27,7 +27,8 @@ from bench.scenario import load_scenario
 from bench.strategies.strategy import load_strategy
 from bench.training.base import BASE
 from bench.training.device import gpu_uuid
-from bench.training.learner import Learner, TrialSpec
+from bench.training.learner import Learner
+from bench.training.spec import TrialSpec
 from bench.training.step import StepMode, recorder_for
 
 # Name -> (torch.compile, how steps reach the device).

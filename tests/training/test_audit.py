@@ -13,7 +13,7 @@ from bench.strategies.selection import LearningSpeed, OldShare, Uniform
 from bench.strategies.start import Keep
 from bench.strategies.strategy import Entrant, Strategy, load_strategy
 from bench.training.audit import AuditedPart, replay
-from bench.training.learner import Base, TrialSpec
+from bench.training.spec import Base, TrialSpec
 from tests.conftest import CPU
 
 

@@ -13,7 +13,8 @@ from bench.errors import StrategyError
 from bench.records.schema import EvalRow
 from bench.records.store import read_evals
 from bench.strategies.strategy import Entrant, load_strategy
-from bench.training.learner import Base, Learner, TrialSpec
+from bench.training.learner import Learner
+from bench.training.spec import Base, TrialSpec
 from tests.conftest import CPU, RunTrial
 from tests.training.tape import record_on_tape
 

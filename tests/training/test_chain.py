@@ -8,7 +8,7 @@ from bench.records.schema import BaseCost
 from bench.scenario import load_scenario
 from bench.training.base import BASE
 from bench.training.chain import align
-from bench.training.learner import Base, TrialSpec
+from bench.training.spec import Base, TrialSpec
 
 
 def cost() -> BaseCost:

@@ -26,7 +26,8 @@ from bench.errors import StrategyError
 from bench.records.store import read_evals
 from bench.strategies.strategy import Entrant
 from bench.training.audit import replay
-from bench.training.learner import Base, Learner, TrialSpec
+from bench.training.learner import Learner
+from bench.training.spec import Base, TrialSpec
 from tests.conftest import CPU, RunTrial, shorten
 from tests.training.test_trial import KillAfter, Killed, learned
 

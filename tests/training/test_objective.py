@@ -20,7 +20,8 @@ from bench.strategies.ablations import ablations
 from bench.strategies.strategy import Entrant
 from bench.strategies.variants import load_variant
 from bench.training.audit import AuditedPart, replay
-from bench.training.learner import Base, Learner, TrialSpec
+from bench.training.learner import Learner
+from bench.training.spec import Base, TrialSpec
 from bench.training.step import CudaRecorder
 from tests.conftest import CPU, RunTrial, shorten
 from tests.training.tape import Waits, record_on_tape, run_again

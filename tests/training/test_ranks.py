@@ -19,9 +19,10 @@ from bench.scenario import Scenario
 from bench.strategies.strategy import Entrant, load_strategy
 from bench.torchrun import Launch
 from bench.training import evaluate
-from bench.training.learner import Base, Learner, TrialSpec
+from bench.training.learner import Learner
 from bench.training.provenance import describe_run
 from bench.training.ranks import ALONE, Measured, Ranks, World, require_shares, synchronize_norms, total, unchanged
+from bench.training.spec import Base, TrialSpec
 from tests.conftest import CPU, shorten
 from tests.training.ranks import on_threads
 

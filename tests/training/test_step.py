@@ -18,8 +18,9 @@ from bench.records.store import read_trial
 from bench.strategies.strategy import Entrant
 from bench.training import learner as module
 from bench.training import step as module_of_steps
-from bench.training.learner import Base, Learner, TrialSpec
+from bench.training.learner import Learner
 from bench.training.provenance import describe_run
+from bench.training.spec import Base, TrialSpec
 from bench.training.step import CudaRecorder, Recorder, StepError, StepWay, choose_step, settle
 from bench.training.trial import Trial
 from tests.conftest import CPU, shorten

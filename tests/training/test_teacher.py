@@ -12,7 +12,8 @@ from bench.errors import StrategyError
 from bench.strategies.strategy import Entrant
 from bench.strategies.variants import load_variant
 from bench.training.audit import replay
-from bench.training.learner import Base, Learner, TrialSpec
+from bench.training.learner import Learner
+from bench.training.spec import Base, TrialSpec
 from bench.training.teaching import OldPredictions
 from tests.conftest import CPU, RunTrial
 from tests.training.tape import record_on_tape, run_again

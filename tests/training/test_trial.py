@@ -45,7 +45,7 @@ from bench.training.audit import replay
 from bench.training.base import BASE
 from bench.training.checkpoint import CheckpointWriter, load_checkpoint, usable_checkpoints, weights_sha256
 from bench.training.draws import LentGenerators
-from bench.training.learner import Base, TrialSpec
+from bench.training.spec import Base, TrialSpec
 from tests.conftest import RunTrial, shorten
 
 

@@ -161,7 +161,7 @@ def hold_resampled(
         return found
     counts = _counts(scratch.seeds, seed)
     targets = share * (
-        _means(scratch.accuracy[-1:], counts)[:, 0] if published is None else np.full(len(counts), published)
+        _means(scratch.accuracy[-1:], counts)[0] if published is None else np.full(len(counts), published)
     )
     last = np.full(len(counts), len(scratch.accuracy) - 1)
     theirs = last if share == 1.0 else _crossings(scratch.accuracy, counts, targets)
@@ -231,11 +231,11 @@ def _counts(seeds: int, seed: int) -> np.ndarray:
 
 
 def _means(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return each resample's means, (resamples, evaluations), of values (evaluations, seeds)."""
+    """Return each resample's means, (evaluations, resamples), of values (evaluations, seeds)."""
     missing = np.isnan(values)
-    means = counts @ np.where(missing, 0.0, values).T / counts.shape[1]
+    means = np.where(missing, 0.0, values) @ counts.T / counts.shape[1]
     if missing.any():  # a mean is NaN only if such a seed was drawn
-        means[counts @ missing.T > 0] = np.nan
+        means[missing @ counts.T > 0] = np.nan
     return means
 
 
@@ -244,16 +244,18 @@ def _crossings(accuracy: np.ndarray, counts: np.ndarray, targets: np.ndarray) ->
 
     A mean lies between the minimum and the maximum over its seeds. So evaluations only matter after the last one at which
     every resample must be below its target, and up to the last one at which any might be. They are searched from their end, a few
-    at a time, as most resamples are soon found to be below.
+    at a time, as most resamples are soon found to be below. Arrays are (evaluations, resamples): NumPy is quick along long rows.
     """
     below_all = np.flatnonzero(accuracy.max(axis=1) < targets.min() - 2 * ROUNDING)
     unsure = np.flatnonzero(~(accuracy.min(axis=1) >= targets.max()))  # comparing NaN gives False
     start = int(below_all[-1]) + 1 if len(below_all) else 0
     stop = max(start, int(unsure[-1]) + 1 if len(unsure) else 0)
     found, left = np.full(len(counts), start), np.arange(len(counts))
+    places = np.arange(1, _AT_ONCE + 1, dtype=np.uint8)[:, None]
     while len(left) and stop > start:
         begin = max(start, stop - _AT_ONCE)
-        here = find_crossings(_means(accuracy[begin:stop], counts[left]), targets[left])
+        below = ~(_means(accuracy[begin:stop], counts[left]) >= targets[left] - ROUNDING)
+        here = (below * places[: stop - begin]).max(axis=0)  # one after the last that is below, 0 without one
         found[left[here > 0]] = begin + here[here > 0]
         left, stop = left[here == 0], begin
     return found

@@ -15,8 +15,8 @@ from bench.scenario import Scenario
 from bench.strategies.selection import OldShare, Uniform
 from bench.strategies.strategy import Entrant
 from bench.training.batching import BatchOrder
-from bench.training.learner import TrialSpec
 from bench.training.provenance import describe_run
+from bench.training.spec import TrialSpec
 from bench.training.trial import Finished, Trial
 
 CPU = torch.device("cpu")
