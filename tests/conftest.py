@@ -85,7 +85,7 @@ def updates(short: Scenario, digits: ImageSet, split: Split) -> tuple[Update, Up
     return build_update(short, digits, split, 0, CPU), build_update(short, digits, split, 1, CPU)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def scratch() -> Entrant:
     return Entrant("scratch", Strategy(title="Scratch", start=Fresh(), schedule=OneCycle(warmup=0.2)))
 
