@@ -30,6 +30,9 @@ CASES = {
     "many horizons": {"horizons": (0.25, 0.5, 0.75)},
     "ten seeds": {"seeds": 10},
 }
+# Figures that differ from accuracy-flops in their axis alone, and the cases that draw them nevertheless.
+_ALIKE = {"accuracy-steps", "accuracy-images", "accuracy-device-seconds", "accuracy-gpu-joules"}
+EVERY_CURRENCY = {"three strategies", "twelve long titles"}
 _SLACK = 1.5  # pixels at 300 dpi by which glyphs' boxes may overlap
 
 
@@ -86,6 +89,8 @@ def test_nothing_is_cut_off_or_overlaps(case: str, tmp_path: Path):
     ranking = leaderboard(records.trials, records.evals)
     found = {}
     for sheet in sheets(records, ranking):
+        if sheet.name in _ALIKE and case not in EVERY_CURRENCY:
+            continue
         sheet.rows.to_csv(tmp_path / "rows.csv", index=False)
         rows = read_table(tmp_path / "rows.csv")
         for width in (PAGE, COLUMN):
@@ -94,7 +99,7 @@ def test_nothing_is_cut_off_or_overlaps(case: str, tmp_path: Path):
                 found[sheet.name, width.name] = faults(figure)
                 assert figure.get_size_inches()[0] == width.inches
                 plt.close(figure)
-    assert len(found) >= 2 * 6
+    assert len(found) >= 2 * (6 if case in EVERY_CURRENCY else 3)
     assert {name: what for name, what in found.items() if what} == {}
 
 
