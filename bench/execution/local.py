@@ -21,18 +21,16 @@ from bench.data.sources.find import load_images
 from bench.data.stages.splits import Split, cut, cut_off_old
 from bench.errors import (
     DeadDeviceError,
-    DeviceError,
     LostRankError,
     MeterError,
-    RanksError,
     RecordError,
-    ScenarioError,
     StrategyError,
     TakenError,
     TrialError,
 )
 from bench.execution.listener import Listener
 from bench.execution.plan import PlannedTrial, check_chains, mend_chains, plan_trial, plan_trials
+from bench.execution.ranks import rank_facts, require_alone, require_same, way_on_ranks
 from bench.files import make_folder
 from bench.interrupts import check
 from bench.locks import locked
@@ -40,12 +38,11 @@ from bench.models.build import find_own_model
 from bench.processors import bfloat16_units
 from bench.records.listing import EVALS, TRIAL
 from bench.records.provenance import cpu_name
-from bench.records.schema import EvalRow, Provenance, RankFacts
+from bench.records.schema import EvalRow, Provenance
 from bench.records.store import discard, read_trial, require_writable
 from bench.scenario import Scenario, digest
 from bench.strategies.strategy import Entrant
 from bench.streams import numpy_stream
-from bench.torchrun import launch
 from bench.training import TRAINING_VERSION
 from bench.training.able import LeftOut, able, require_freezing
 from bench.training.allocator import keep_freed_memory
@@ -58,9 +55,9 @@ from bench.training.given import OldModel, assess, find_given, require_no_speed
 from bench.training.grid import scratch_steps, trial_steps
 from bench.training.kept import keep_model
 from bench.training.provenance import describe_run
-from bench.training.ranks import ALONE, World, require_shares
+from bench.training.ranks import ALONE, World
 from bench.training.spec import Base, TrialSpec
-from bench.training.step import StepChoice, StepPart, choose_step
+from bench.training.step import StepChoice, choose_step
 from bench.training.trial import Finished, Trial
 
 _LOG = logging.getLogger(__name__)
@@ -184,39 +181,10 @@ class LocalRun:
         if world.size == 1:
             return
         with world.agreed():
-            self._require_ranks(world)
-        hashes = {f"strategy {each.name}": each.hash() for each in self.entrants}
-        world.require_same(
-            {
-                "scenario": self.scenario.hash(),
-                "data": self.data_hash,
-                **hashes,
-                "kind of device": self.device.type,
-                "PyTorch": torch.__version__,
-            }
-        )
+            self.way = way_on_ranks(self.way, self.scenario, self.entrants, world.size)
+        require_same(world, self.scenario, self.entrants, self.data_hash, self.device)
         world.use(self.device)
         self._devices = tuple(world.gather(device_name(self.device)))
-
-    def _require_ranks(self, world: World) -> None:
-        if self.way.name != "eager" and not self.way.automatic:
-            raise DeviceError(
-                f"--step {self.way.name}: found together with torchrun, expected eager. Choose it, or auto."
-            )
-        parts: tuple[tuple[StepPart, bool], ...] = (
-            ("graph", self.way.mode == "graph"),
-            ("compiled", self.way.compiled),
-        )
-        for part, has in parts:
-            self.way = self.way.without(part, "not tried on several ranks") if has else self.way
-        size = self.scenario.training.batch_size
-        if size < world.size:
-            raise ScenarioError(
-                f"{self.scenario.name}: training.batch_size: found {size} for {world.size} ranks, expected an image for each at "
-                "least. Use fewer ranks."
-            )
-        for entrant in self.entrants:
-            require_shares(entrant)
 
     def asked(self, name: str, horizon: float, update: int, seed: int) -> tuple[TrialSpec, Update]:
         """Return the trial that rank 0 is at, and its data. update: 0 for a base model."""
@@ -334,12 +302,7 @@ class LocalRun:
 
         Raises RecordError if nothing can be written, and what old_model does.
         """
-        found = launch()
-        if found is not None and self.world.size == 1:
-            raise RanksError(
-                f"torchrun: found {found.size} ranks, expected one, as only the command bench run trains on several. "
-                "Use it, or one."
-            )
+        require_alone(self.world)
         self.old_model()
         require_writable(self._results, "--results")
         require_writable(self._cache, "--cache")
@@ -622,14 +585,11 @@ class LocalRun:
             self._jobs,
             self.way.reason,
         )
-        several = {"ranks": self._ranks()} if self.world.size > 1 else {}
-        return found.model_copy(update={"model_code": self._model.describe() if self._model else None, **several})
-
-    def _ranks(self) -> RankFacts:
-        backend = self.world.backend
-        assert backend is not None
-        how = self.scenario.training.batch_norm
-        return RankFacts(size=self.world.size, backend=backend, batch_norm=how, devices=self._devices)
+        more = {
+            "model_code": self._model.describe() if self._model else None,
+            "ranks": rank_facts(self.world, self.scenario, self._devices),
+        }
+        return found.model_copy(update=more)
 
 
 @dataclass

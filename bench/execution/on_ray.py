@@ -59,7 +59,7 @@ class Ray:
         """
         self._ray = extra_package(("ray",), "ray", "--executor ray")
         self._place, self._listener, self._tell = place, listener, tell
-        self._asked_for, self._most = count, count or _MOST_SUBMITTED
+        self._count, self._most = count, count or _MOST_APART
         address = options.get("address")
         self._given = address is not None
         self._started = not self._ray.is_initialized()
@@ -122,6 +122,7 @@ class Ray:
         """Find out whether every node sees the folders, and say so, unless there is only this machine."""
         self._probe = leave_probe(self._place)
         if self._started and not self._given:
+            self._most = self._count or _MOST_SUBMITTED
             return
         on = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
         task, nodes = self._ray.remote(max_retries=0, num_cpus=0)(_sees), self._nodes()
@@ -130,9 +131,10 @@ class Ray:
         blind = len(nodes) - sum(map(self._saw, answered))
         which = f"{self._place.results} and {self._place.cache}"
         if not blind:
+            self._most = self._count or _MOST_SUBMITTED
             self._tell(f"Ray: all nodes ({len(nodes)}) see {which}, and work there")
             return
-        self._home, self._most = Home(self._place), self._asked_for or _MOST_APART
+        self._home = Home(self._place)
         self._tell(
             f"Ray: {blind} of {len(nodes)} nodes do not see {which}: records and models are sent; a trial whose node dies starts "
             "over"

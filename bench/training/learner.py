@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 import numbers
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from bench.data.feed.batches import Pool
 from bench.data.feed.features import KeptFeatures
@@ -22,7 +19,6 @@ from bench.data.feed.update import Update
 from bench.errors import StrategyError, TrialError
 from bench.interrupts import asked
 from bench.metering.flops import FlopCount, StepFlops
-from bench.metering.formulas import exact_counter
 from bench.metering.ledger import Ledger
 from bench.models import build_model
 from bench.models.build import head_keys
@@ -34,7 +30,6 @@ from bench.streams import torch_stream
 from bench.training.average import Average
 from bench.training.batching import BatchOrder
 from bench.training.counted import count_built, made_of, sgd_passes
-from bench.training.device import autocast
 from bench.training.draws import LentGenerators
 from bench.training.evaluate import Evaluation
 from bench.training.gradients import mean_gradient
@@ -44,10 +39,11 @@ from bench.training.holdout import holdout_steps, image_losses, irreducible_loss
 from bench.training.losses import ImageLosses
 from bench.training.objectives import Hooks
 from bench.training.phases import Inputs, Phase, keep_features, plan_phases, set_modes
-from bench.training.ranks import ALONE, World, on_every_rank, synchronize_norms, unchanged
+from bench.training.ranks import ALONE, World, on_every_rank, synchronize_norms
 from bench.training.spec import Base, TrialSpec
-from bench.training.step import RecordedStep, Recorder, StepError, is_compilers
+from bench.training.step import Recorder
 from bench.training.teaching import OldPredictions
+from bench.training.train_step import TrainStep
 
 _WARM_UP_STEPS = 2
 
@@ -88,8 +84,6 @@ class Learner:
         model = build_model(name, channels, update.head, spec.stream_seed, stream, height)
         self.flops: FlopCount = count_built(model, name, (channels, height, width), update.head)
         self._model = model.to(device)
-        names = [name for name, _ in self._model.named_parameters()] if strategy.regularizer.anchor else []
-        self._anchors = {name: torch.zeros_like(self._model.get_parameter(name)) for name in names}
         self.ledger = Ledger(self.flops, sum(p.numel() for p in self._model.parameters()))
         self.scratch_steps = scratch_steps(spec.scenario, update.reference_images)
         self.total_steps = trial_steps(self.scratch_steps, spec.horizon)
@@ -137,20 +131,20 @@ class Learner:
         self._decays_at = _first_fall(self._rates) if spec.keeps_before_decay else None
         self._before_decay: dict[str, Tensor] | None = None
         self._draws = LentGenerators(device, spec.stream_seed, "draws", stream)
-        # Per image of the pool: how often the training passes saw it, and how often they predicted it correctly.
-        self._seen = torch.zeros(2, len(pool), dtype=torch.float32, device=device)
         self._at = 0
-        # What a step reads and writes stays where it is in memory, so that a recorded one can be replayed.
-        self._loss = torch.zeros((), device=device)
-        on_device = device.type != "cpu" or recorder is not None
-        self._rate = torch.tensor(self._training.learning_rate, device=device) if on_device else None
-        self._momentum = {
-            name: torch.zeros_like(each) for name, each in self._model.named_parameters() if self._training.momentum > 0
-        }
-        self._trained = [self._names_of(phase) for phase in self.phases]
-        self._optimizers = [self._new_optimizer(names) for names in self._trained]
-        self._recorder = recorder
-        self._recorded: dict[int, RecordedStep] = {}
+        self._step = TrainStep(
+            self._model,
+            self.phases,
+            update,
+            strategy,
+            self._training,
+            device,
+            recorder,
+            world,
+            losses=self._losses,
+            old=self._old if any(self._teaching) else None,
+            hooks=self._hooks,
+        )
         self._evaluation = Evaluation(
             self._model, self._heads, update.classes, self._training.precision, device, recorder, world
         )
@@ -161,8 +155,8 @@ class Learner:
         ).to(device)
         self._seed = spec.stream_seed
         if self._hooks is not None:
-            with self._pretending():
-                self._count_hooks(self._hooks)
+            with self._step.pretending():
+                self._step.count_hooks(self._hooks)
         if world.size > 1 and self._training.batch_norm == "synchronized":
             synchronize_norms(self._model, world)
 
@@ -218,97 +212,16 @@ class Learner:
         precision = self._training.precision
         return Hooks(self._strategy.objective, self._model, update, old, setting, precision, compiled)
 
-    def _count_hooks(self, hooks: Hooks) -> None:
-        """Count what a step of each phase costs with the hooks of the objective and without them, on made-up images."""
-        for number, phase in enumerate(self.phases):
-            set_modes(phase, self._model)
-            batch = self._made_up(phase.inputs)
-            counted = []
-            for each in (hooks, None):
-                with exact_counter() as counter:
-                    self._set_gradients(phase.eager, self._trained[number], batch, each)
-                counted.append(counter.get_total_flops())
-            hooks.charge(number, counted[0], counted[1], len(batch[0]) * phase.step.image + phase.step.batch)
-
-    def _names_of(self, phase: Phase) -> list[str]:
-        trained = {id(parameter) for parameter in phase.parameters}
-        return [name for name, parameter in self._model.named_parameters() if id(parameter) in trained]
-
-    def _new_optimizer(self, names: Sequence[str]) -> torch.optim.SGD:
-        """Return an optimizer of these parameters. A parameter's momentum, zero at first, is the same in every phase."""
-        training = self._training
-        parameters = {name: self._model.get_parameter(name) for name in names}
-        optimizer = torch.optim.SGD(
-            list(parameters.values()),
-            lr=training.learning_rate if self._rate is None else self._rate,
-            momentum=training.momentum,
-            nesterov=training.nesterov and training.momentum > 0,
-            weight_decay=training.weight_decay,
-            fused=True,
-        )
-        for name, parameter in parameters.items():
-            if self._momentum:
-                optimizer.state[parameter] = {"momentum_buffer": self._momentum[name]}
-        return optimizer
-
     @on_every_rank
     def prepare(self) -> None:
         """Compile, let libraries choose their kernels, and record, on made-up images; then restore every weight and buffer.
 
         Raises StepError if a step is to be compiled or recorded and cannot be.
         """
-        with self._pretending():
-            for number, phase in enumerate(self.phases):
-                set_modes(phase, self._model)
-                batch = self._made_up(phase.inputs)
-                with unchanged(self._model, self._device) if self._world.size > 1 else nullcontext():
-                    self._warm_up(number, batch)
-                if self._recorder is not None:
-                    self._recorded[number] = RecordedStep(partial(self._step, number), batch, self._recorder)
+        with self._step.pretending():
+            for number in range(len(self.phases)):
+                self._step.prepare(number)
             self._evaluation.prepare([self._update.validation, self._update.test])
-
-    @contextmanager
-    def _pretending(self) -> Iterator[None]:
-        """Take steps on made-up images; then restore every weight and buffer, and all that steps add up."""
-        before = {key: value.clone() for key, value in self._model.state_dict().items()}
-        if self._hooks is not None and self._hooks.needs_images and self._hooks.images is None:
-            self._hooks.images = self._made_up(self._update.train.image_shape)[0]
-        with LentGenerators(self._device, 0, "made-up draws").lent():
-            yield
-        self._model.train()
-        self._model.load_state_dict(before)
-        for total in (self._loss, self._seen, *self._momentum.values()):
-            total.zero_()
-        if self._losses is not None:
-            self._losses.forget()
-        if self._hooks is not None:
-            self._hooks.forget()
-
-    def _warm_up(self, number: int, batch: tuple[Tensor, Tensor, Tensor]) -> None:
-        try:
-            for _ in range(_WARM_UP_STEPS):
-                self._step(number, *batch)
-        except RuntimeError as cause:
-            if not is_compilers(cause):
-                raise
-            reason = next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
-            raise StepError(
-                "compiled",
-                reason,
-                f"the model cannot be compiled ({reason}), expected one without control flow that depends on values. Run it "
-                "with --step eager.",
-            ) from cause
-
-    def _made_up(self, shape: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return made-up inputs of a batch, their labels and their indices, on the device. shape: of one image's input."""
-        stream = torch_stream(0, "made-up images")
-        share = self._world.share(self._training.batch_size)
-        shape = (share.stop - share.start, *shape)
-        inputs = torch.randn(shape, generator=stream).to(self._device)
-        if inputs.dim() == 4:  # as the batches to come, also of one channel, where contiguous() would leave the strides
-            inputs = inputs.to(memory_format=torch.channels_last)
-        labels = torch.randint(self._update.classes, (shape[0],), generator=stream)
-        return inputs, labels.to(self._device), (torch.arange(shape[0]) % len(self._update.pool)).to(self._device)
 
     @on_every_rank
     def start(self) -> None:
@@ -342,7 +255,7 @@ class Learner:
             list(self._model.state_dict().values())
         )  # each rank has made them by itself, perhaps on its own GPU
         sources = {"start": self._model.state_dict(), "fresh": fresh}
-        for name, anchor in self._anchors.items():
+        for name, anchor in self._step.anchors.items():
             anchor.copy_(sources[str(strategy.regularizer.anchor)][name])
         if self._hooks is not None:
             self._hooks.begin(sources)
@@ -394,7 +307,7 @@ class Learner:
 
     def enter(self, number: int) -> None:
         """Begin a phase: its features, and the parameters that it trains, with the momentum that they have."""
-        phase, last, before = self.phases[number], self.phases[self._at], self._trained[self._at]
+        phase, last, before = self.phases[number], self.phases[self._at], self._step.names[self._at]
         self._at = number
         if not (phase.kept and self._stores and phase.frozen > last.frozen):
             self._stores = []
@@ -403,7 +316,7 @@ class Learner:
             self._stores.append(keep_features(phase, self._inputs, self._training.precision, charge, self._folder))
             self.feature_bytes = max(self.feature_bytes, sum(store.bytes for store in self._stores))
         self._order.switch(self._inputs)
-        for name, momentum in self._momentum.items():
+        for name, momentum in self._step.momentum.items():
             if name not in before:
                 momentum.zero_()
         self.ledger.step = phase.step
@@ -496,10 +409,10 @@ class Learner:
                 break
         if self._hooks is not None:
             self._hooks.check(self.ledger.steps)
-        self._world.collect([self._loss, self._seen])
-        loss = self._loss.item()
+        self._world.collect([self._step.loss, self._step.seen])
+        loss = self._step.loss.item()
         if not left:
-            self._loss.zero_()
+            self._step.loss.zero_()
         return loss
 
     def _take_step(self) -> None:
@@ -510,82 +423,19 @@ class Learner:
             self.enter(self._at + 1)
             set_modes(self.phases[self._at], self._model)
         inputs, labels, indices = self._order.next(self._phase_end() - self.ledger.steps)
-        self._set_rate(self._rates[self.ledger.steps])
+        self._step.set_rate(self._at, self._rates[self.ledger.steps])
         if self._old is not None:
             self._old.strength.fill_(self._teaching[self.ledger.steps])
         if self._hooks is not None:
             self._hooks.progress.fill_(self._progress)
             if self._hooks.images is not None and self.phases[self._at].kept:
                 self._hooks.images.copy_(self._order.again(self._update.train))
-        step = self._recorded.get(self._at) or partial(self._step, self._at)
-        step(inputs, labels, indices)
+        self._step(self._at, inputs, labels, indices)
         self.ledger.charge_averaging(self._average.update(self.ledger.steps))
         self.ledger.charge_step(
             self._training.batch_size, sgd_passes(self._training), self._strategy.regularizer.passes
         )
         self.ledger.charge_objective(self.hook_flops(self._at), self._strategy.objective.passes)
-
-    def _set_rate(self, rate: float) -> None:
-        if self._rate is None:
-            self._optimizers[self._at].param_groups[0]["lr"] = rate
-        else:
-            self._rate.fill_(rate)
-
-    def _step(self, number: int, inputs: Tensor, labels: Tensor, indices: Tensor) -> None:
-        """Take one optimizer step of a phase, and add up on the device what it finds out. Never waits for the device."""
-        loss, logits = self._set_gradients(
-            self.phases[number], self._trained[number], (inputs, labels, indices), self._hooks
-        )
-        self._optimizers[number].step()
-        self._loss += loss
-        hits = logits.argmax(1) == labels
-        self._seen[0].index_add_(0, indices, torch.ones_like(hits, dtype=torch.float32))
-        self._seen[1].index_add_(0, indices, hits.float())
-
-    def _set_gradients(
-        self, phase: Phase, names: Sequence[str], batch: tuple[Tensor, Tensor, Tensor], hooks: Hooks | None
-    ) -> tuple[Tensor, Tensor]:
-        """Set the gradient of every parameter that is trained, as the optimizer will see it, and return what a step finds out.
-
-        names: of these parameters. batch: (inputs, labels, indices). Returns (loss, logits of the classes seen).
-        """
-        inputs, labels, indices = batch
-        with autocast(self._device, self._training.precision):
-            found = phase.forward(inputs)
-        logits, features = found if phase.stages else (found, ())
-        logits = logits[:, : self._update.classes].float()
-        smoothing = self._training.label_smoothing
-        whole, shown = None, None
-        if self._losses is None and hooks is None:
-            loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
-        else:
-            losses = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
-            losses = losses if self._losses is None else self._losses.weighed(losses, indices)
-            loss = losses.mean()
-            if hooks is not None:
-                named = dict(zip(phase.stages, features, strict=True))
-                whole, shown = hooks.loss(phase, inputs, labels, indices, logits, losses, named)
-        for parameter in phase.parameters:
-            parameter.grad = None
-        whole = loss if whole is None else whole
-        taught = whole + self._old.loss(logits, indices) if self._old is not None and any(self._teaching) else whole
-        if (
-            self._world.size > 1
-        ):  # means over a share of the batch, weighed so that the ranks' sum is the mean over all of it
-            share = len(labels) / self._training.batch_size
-            loss, taught = share * loss, share * taught
-            taught.backward()
-            self._world.add_up(phase, share, self._training.batch_norm == "local")
-        else:
-            taught.backward()
-        regularizer = self._strategy.regularizer
-        with running(regularizer):
-            anchors = [self._anchors[name] for name in names] if self._anchors else []
-            regularizer.apply(phase.parameters, anchors)
-        if hooks is not None and shown is not None:
-            pairs = zip(names, phase.parameters, strict=True)
-            hooks.adjust({name: each.grad for name, each in pairs if each.grad is not None}, shown)
-        return loss.detach(), logits.detach()
 
     @on_every_rank
     def evaluate(self, with_test: bool) -> dict[str, float | None]:
@@ -643,23 +493,23 @@ class Learner:
 
     def learning_speed(self) -> Tensor:
         """Return float32 (images,), see Pool; NaN for an image never seen."""
-        seen, right = self._seen.cpu()
+        seen, right = self._step.seen.cpu()
         return right / seen
 
     def state(self) -> dict[str, Any]:
         """Return everything that `restore` needs to resume bit-identically."""
         return {
             "model": self._model.state_dict(),
-            "momentum": self._momentum,
-            "anchors": self._anchors,
+            "momentum": self._step.momentum,
+            "anchors": self._step.anchors,
             "average": self._average.state(),
             "losses": self._losses.state() if self._losses else {},
             "before_decay": self._before_decay,
             "old": self._old.state() if self._old else {},
             "irreducible": self._pool.irreducible_loss,
             "objective": self._hooks.state() if self._hooks else {},
-            "seen": self._seen,
-            "loss": self._loss,
+            "seen": self._step.seen,
+            "loss": self._step.loss,
             "order": (self._order.epoch, self._order.position),
             "selection_seconds": self._order.selection_seconds,
             "draws": self._draws.state(),
@@ -674,12 +524,12 @@ class Learner:
         self._model.load_state_dict(saved["model"])
         for number in range(saved["phase"] + 1):
             self.enter(number)
-        for mine, theirs in ((self._momentum, saved["momentum"]), (self._anchors, saved["anchors"])):
+        for mine, theirs in ((self._step.momentum, saved["momentum"]), (self._step.anchors, saved["anchors"])):
             for name, tensor in mine.items():
                 tensor.copy_(theirs[name])
         self._average.restore(saved.get("average", {}))  # not in checkpoints older than averaging
-        self._seen.copy_(saved["seen"])
-        self._loss.copy_(saved.get("loss", torch.zeros(())))  # older checkpoints were made at evaluations only
+        self._step.seen.copy_(saved["seen"])
+        self._step.loss.copy_(saved.get("loss", torch.zeros(())))  # older checkpoints were made at evaluations only
         if self._losses is not None:
             self._losses.restore(saved["losses"])
         self._before_decay = saved.get("before_decay")
@@ -696,7 +546,7 @@ class Learner:
         self.ledger.restore(saved["ledger"])
         for store, charged in zip(self._stores, saved["charged"], strict=True):
             store.restore(charged)
-        self._world.keep_on_first([self._loss, self._seen])
+        self._world.keep_on_first([self._step.loss, self._step.seen])
 
 
 def _first_fall(rates: Sequence[float]) -> int:
