@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from itertools import islice
 from pathlib import Path
 
 import matplotlib as mpl
@@ -13,19 +12,13 @@ import pytest
 from PIL import Image
 
 from bench.errors import BenchError
-from bench.reporting.figures import gallery
 from bench.reporting.figures.sheet import EVERY_PRINT, NO_PICTURES, Prints, prints_of, read_table
 from bench.reporting.figures.words import Facts, caption
 from bench.reporting.report import write_report, write_reports
+from tests.cli.test_main import draw_only
 from tests.reporting.made_up import made_up
 
 PICTURES = (".pdf", ".svg", ".png")
-
-
-def draw_only(monkeypatch: pytest.MonkeyPatch, figures: int) -> None:
-    """Let a report have its first figures alone: a file of pixels or of letters takes half a second."""
-    sheets = gallery.sheets
-    monkeypatch.setattr(gallery, "sheets", lambda *given: islice(sheets(*given), figures))
 
 
 @pytest.fixture(scope="module")
