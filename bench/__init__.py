@@ -51,6 +51,7 @@ _PUBLIC = {
     "Plan": "bench.api.plans",
     "Pool": "bench.data.feed.batches",
     "RandomHead": "bench.strategies.head",
+    "ReducibleLoss": "bench.strategies.selection",
     "Results": "bench.api.results",
     "Ridge": "bench.strategies.head",
     "Scenario": "bench.scenario",
@@ -119,6 +120,7 @@ __all__ = [
     "Plan",
     "Pool",
     "RandomHead",
+    "ReducibleLoss",
     "Results",
     "Ridge",
     "Scenario",
@@ -177,7 +179,15 @@ if TYPE_CHECKING:
     from bench.strategies.objective import Batch, CrossEntropy, Objective, Setting
     from bench.strategies.regularizer import L2Init, NoRegularizer
     from bench.strategies.schedule import Cosine, Linear, MultiStep, OneCycle, WarmupStableDecay
-    from bench.strategies.selection import InfoBatch, LearningSpeed, OldModelFilter, OldShare, OldShareOverTime, Uniform
+    from bench.strategies.selection import (
+        InfoBatch,
+        LearningSpeed,
+        OldModelFilter,
+        OldShare,
+        OldShareOverTime,
+        ReducibleLoss,
+        Uniform,
+    )
     from bench.strategies.start import (
         BeforeDecay,
         DirectionAwareShrink,

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import platform
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold the lock file `path` and remove it at the end. wait: until it is free, if it is taken.
 
     A lock is free if its owner is dead: on this machine, if no process has its number and start time, or the machine was started
-    again; on another, if it was not touched for STALE_SECONDS.
+    again; on another, if it was not touched for STALE_SECONDS, by the clock of the file system.
     Raises TakenError if it is taken, and RecordError if the folder cannot be written, or if its file system has no locks and
     SINGLE_WRITER is not set.
     """
@@ -99,7 +100,7 @@ def _guard(handle: int, folder: Path) -> None:
 
 def _taken(path: Path) -> bool:
     try:
-        age = abs(time.time() - path.stat().st_mtime)  # a clock may have been set back
+        age = abs(_now(path.parent) - path.stat().st_mtime)  # a clock may have been set back
     except FileNotFoundError:
         return False
     owner = _read(path)
@@ -109,6 +110,15 @@ def _taken(path: Path) -> bool:
     if owner["host"] != mine["host"]:
         return age < STALE_SECONDS
     return owner["boot"] == mine["boot"] and _alive(owner["pid"], owner["start"])
+
+
+def _now(folder: Path) -> float:
+    """Return the time by the clock that stamps a folder's files: of a shared one, the server's, and not this machine's."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:  # only looked at, in a folder that others write
+        return time.time()
 
 
 def _read(path: Path) -> dict[str, object] | None:

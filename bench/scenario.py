@@ -43,6 +43,7 @@ LARGEST_FILE = 1 << 20  # bytes
 _MOST_STAGES = 1000
 _MOST_CLASSES = 1_000_000
 _MOST_EPOCHS = 100_000
+_LONGEST_BASE = 10  # times scratch's epochs, as a strategy's horizon
 _LARGEST_BATCH = 1 << 20
 _LARGEST_IMAGE = 8000  # pixels of a side: 64 megapixels, as of what is decoded
 MOST_POINTS = 100_000
@@ -270,10 +271,21 @@ class TrainingPart(_Part):
     # The old model's rate stays at the peak until this last share of its steps, and falls then; None: it falls after the warm-up.
     base_decay: float | None = Field(default=None, gt=0, le=0.5)
 
+    # The old model's passes over the old images; None: as many as scratch's, `epochs`.
+    base_epochs: int | None = Field(default=None, gt=0, le=_MOST_EPOCHS)
+
     # On several devices: statistics of each one's share of a batch, or of the whole. On one device, both are the same.
     batch_norm: Literal["local", "synchronized"] = "local"
 
-    unhashed_defaults = frozenset({"crop_scale", "base_decay", "batch_norm"})
+    unhashed_defaults = frozenset({"crop_scale", "base_decay", "base_epochs", "batch_norm"})
+
+    @model_validator(mode="after")
+    def _a_length_that_can_be_trained(self) -> TrainingPart:
+        if self.base_epochs is not None and self.base_epochs > _LONGEST_BASE * self.epochs:
+            raise ValueError(
+                f"base_epochs: found {self.base_epochs}, expected at most {_LONGEST_BASE} times epochs. Lower it."
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_kind_of_crop(self) -> TrainingPart:
@@ -337,10 +349,11 @@ class Scenario(_Part):
 
     @model_validator(mode="after")
     def _holds_together(self) -> Scenario:
-        if self.training.base_decay is not None and self.model.checkpoint is not None:
-            raise ValueError(
-                "training.base_decay: found together with model.checkpoint, but then no old model is trained. Remove one."
-            )
+        for field in ("base_decay", "base_epochs"):
+            if getattr(self.training, field) is not None and self.model.checkpoint is not None:
+                raise ValueError(
+                    f"training.{field}: found together with model.checkpoint, but then no old model is trained. Remove one."
+                )
         expected = _ARRIVES[self.kind]
         for place, stage in enumerate(self.stages):
             if stage.source not in (expected, "folder"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 
@@ -9,6 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -83,42 +85,57 @@ def updates(short: Scenario, digits: ImageSet, split: Split) -> tuple[Update, Up
     return build_update(short, digits, split, 0, CPU), build_update(short, digits, split, 1, CPU)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def scratch() -> Entrant:
     return Entrant("scratch", Strategy(title="Scratch", start=Fresh(), schedule=OneCycle(warmup=0.2)))
 
 
 RunTrial = Callable[..., Finished]
+Updates = tuple[Update, Update]
+
+
+def run_short(
+    updates: Updates,
+    images: ImageSet,
+    split: Split,
+    entrant: Entrant,
+    folder: Path,
+    *,
+    scenario: Scenario,
+    seed: int = 0,
+    base: Base | None = None,
+    update: int = 1,
+    observer: Observer | None = None,
+) -> Finished:
+    """Run a trial in a folder, with its checkpoints beside it."""
+    provenance = describe_run(scenario, images.source, split.hash(), CPU, False, "eager", "test")
+    spec = TrialSpec(scenario, entrant, update, seed)
+    checkpoint = folder.with_name(f"{folder.name}.pt")
+    return Trial(spec, updates[update], base, provenance, folder, checkpoint, CPU, observer).run()
 
 
 @pytest.fixture
-def run_trial(
-    short: Scenario, digits: ImageSet, split: Split, updates: tuple[Update, Update], tmp_path: Path
-) -> RunTrial:
+def run_trial(short: Scenario, digits: ImageSet, split: Split, updates: Updates, tmp_path: Path) -> RunTrial:
     """Return a function that runs one short trial in tmp_path / name."""
 
-    def run(
-        entrant: Entrant,
-        *,
-        name: str = "trial",
-        seed: int = 0,
-        base: Base | None = None,
-        scenario: Scenario = short,
-        update: int = 1,
-        observer: Observer | None = None,
-    ) -> Finished:
-        provenance = describe_run(scenario, digits.source, split.hash(), CPU, False, "eager", "test")
-        folder, checkpoint = tmp_path / name, tmp_path / f"{name}.pt"
-        spec = TrialSpec(scenario, entrant, update, seed)
-        return Trial(spec, updates[update], base, provenance, folder, checkpoint, CPU, observer).run()
+    def run(entrant: Entrant, *, name: str = "trial", scenario: Scenario = short, **more: Any) -> Finished:
+        return run_short(updates, digits, split, entrant, tmp_path / name, scenario=scenario, **more)
 
     return run
 
 
+@pytest.fixture(scope="session")
+def trained_base(
+    short: Scenario, digits: ImageSet, split: Split, updates: Updates, tmp_path_factory: pytest.TempPathFactory
+) -> Base:
+    folder = tmp_path_factory.mktemp("trained") / "base"
+    return as_base(run_short(updates, digits, split, BASE, folder, scenario=short, update=0))
+
+
 @pytest.fixture
-def base(run_trial: RunTrial) -> Base:
-    finished = run_trial(BASE, name="base", update=0)
-    return as_base(finished)
+def base(trained_base: Base) -> Base:
+    """A copy of the base model of `short`, which is trained once in a process."""
+    return copy.deepcopy(trained_base)
 
 
 def as_base(finished: Finished) -> Base:

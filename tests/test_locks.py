@@ -107,6 +107,24 @@ def test_a_lock_of_another_machine_is_free_once_it_is_not_touched_any_more(lock:
         pass
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_machine_whose_clock_is_wrong_does_not_take_the_living_of_another_for_dead(
+    lock: Path, monkeypatch: pytest.MonkeyPatch, hours: int
+):
+    """The server of a shared folder stamps its files; a machine's own clock may say anything."""
+    with locked(lock):
+        mine = lock.read_text()
+    lock.write_text(mine)
+    change(lock, host="another pid:[1]", pid=1, boot="another")
+    now = time.time
+    monkeypatch.setattr(locks.time, "time", lambda: now() + 3600 * hours)
+    with pytest.raises(TakenError, match="process 1 on another is at work"), locked(lock):
+        pass
+    os.utime(lock, (now() - locks.STALE_SECONDS - 1,) * 2)
+    with locked(lock):
+        pass
+
+
 def test_a_held_lock_is_touched(lock: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(locks, "BEAT_SECONDS", 0.01)
     with locked(lock):

@@ -26,13 +26,13 @@ def test_every_point_is_glyphs_with_one_thing_changed(study: dict, tmp_path: Pat
     for point in points:
         scenario = study["scenario_of"](point, tmp_path)
         assert 1 <= point.update <= scenario.updates
-        assert (scenario.model, scenario.training, scenario.evaluation) == (
-            whole.model,
-            whole.training,
-            whole.evaluation,
-        )
-    chain = study["scenario_of"](points[-1], tmp_path)
-    assert [stage.classes for stage in chain.stages] == [17, 5, 5, 5, 5, 5, 5]
+        training = scenario.training.model_copy(update={"base_epochs": None})
+        assert (scenario.model, training, scenario.evaluation) == (whole.model, whole.training, whole.evaluation)
+        assert (scenario.training.base_epochs is None) == ("base" not in point.scenario)
+    made = {point.scenario: study["scenario_of"](point, tmp_path) for point in points}
+    assert [stage.classes for stage in made["savings-chain"].stages] == [17, 5, 5, 5, 5, 5, 5]
+    lengths = [made[f"savings-base-{share}"].training.base_epochs for share in (50, 200)]
+    assert lengths == [whole.training.epochs / 2, 2 * whole.training.epochs]
 
 
 def test_the_domains_are_drawn_once_and_differ_where_they_should(study: dict, tmp_path: Path):

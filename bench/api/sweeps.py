@@ -147,7 +147,7 @@ def run_sweep(
     check_log(executor, log)
     sinks = open_sinks(log, Path(log_folder), sweep.scenarios[0].name if len(sweep.scenarios) == 1 else "sweep")
     with logging_to(sinks, listener or Silent(), tell) as told:
-        opened = open_executor(executor, sweep._place, jobs, found, told)  # pyright: ignore[reportArgumentType]
+        opened = open_executor(executor, sweep._place, jobs, found, told, tell)  # pyright: ignore[reportArgumentType]
         try:
             require_writable(Path(sweep._place.results), "--results")
             require_writable(Path(sweep._place.cache), "--cache")

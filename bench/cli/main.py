@@ -181,21 +181,7 @@ def run(
         from bench.cli.ranks import run_on_ranks
 
         _refuse_alone({"--with": options, "--retries": retries is not None})
-        run_on_ranks(
-            several,
-            scenarios,
-            images=images,
-            fresh=fresh,
-            jobs=jobs,
-            pilot=pilot,
-            log=log,
-            log_folder=log_folder,
-            executor=executor,
-            interleave=interleave,
-            tell=_tell,
-            show=_show_results,
-            **asked,
-        )
+        run_on_ranks(several, click.get_current_context().params, tell=_tell, show=_show_results)
         return
     executor = executor or ("local" if len(scenarios) > 1 else None)
     if interleave and (executor or jobs > 1):

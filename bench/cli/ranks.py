@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,31 +12,18 @@ from bench.cli.options import entrants_of, noted, planned
 from bench.errors import RanksError
 
 if TYPE_CHECKING:
-    from bench.data.feed.streaming import Residence
     from bench.torchrun import Launch
 
 
 def run_on_ranks(
-    found: Launch,
-    scenarios: tuple[str, ...],
-    *,
-    images: Residence,
-    fresh: bool,
-    jobs: int,
-    pilot: float | None,
-    log: tuple[str, ...],
-    log_folder: Path,
-    executor: str | None,
-    device: str,
-    seeds: tuple[int, ...],
-    tell: Callable[[str], None],
-    show: Callable[..., None],
-    **asked: Any,
+    found: Launch, asked: dict[str, Any], *, tell: Callable[[str], None], show: Callable[..., None]
 ) -> None:
-    """Train trials on all ranks, one after the other; on rank 0, print the leaderboard. The arguments are the command's.
+    """Train trials on all ranks, one after the other; on rank 0, print the leaderboard.
 
-    tell, show: print a line, and the results. Raises a BenchError on every rank; rank 0's says what is wrong.
+    asked: the options of `bench run`. tell, show: print a line, and the results. Raises a BenchError on every rank; rank 0's says
+    what is wrong.
     """
+    scenarios, executor, jobs, pilot = (asked[name] for name in ("scenarios", "executor", "jobs", "pilot"))
     _refuse(len(scenarios) > 1, "several scenarios", "one")
     _refuse(executor is not None, f"--executor {executor}", "none")
     _refuse(jobs > 1, f"--jobs {jobs}", "one trial at a time")
@@ -53,15 +39,13 @@ def run_on_ranks(
     world = Ranks(found)
     try:
         with world.agreed():
-            here = world.device(device)
+            asked = {**asked, "device": world.device(asked["device"])}
             check_names(asked["strategies"])
             scenario = load_scenario(scenarios[0])
-            entrants = entrants_of(jobs=1, device=here, **asked)
+            entrants = entrants_of(**asked)
             scenario = scenario if pilot is None else scenario.as_pilot(pilot)
             require_data(scenario, asked["data_root"], scenarios[0])
-            run = plan(
-                scenario, entrants, seeds, **planned({**asked, "device": here, "images": images, "fresh": fresh})
-            )
+            run = plan(scenario, entrants, asked["seeds"], **planned(asked))
         join(run, world)
         if found.rank:
             follow(run, world)
@@ -72,7 +56,7 @@ def run_on_ranks(
             for line in old.lines() if old else ():
                 click.echo(line)
             with progress_on_terminal() as listener:
-                results = run_plan(run, listener=listener, log=log, log_folder=log_folder, tell=tell)
+                results = run_plan(run, listener=listener, log=asked["log"], log_folder=asked["log_folder"], tell=tell)
     finally:
         world.close()
     show(results, run.results, run.scenario, min(run.seeds))

@@ -49,6 +49,7 @@ class Expectations:
         whole = TrialSpec(self._run.scenario, entrant, 1, 0).whole
         pieces = [said.get(name) for name in ("freezing", "head", "averaging")]
         pieces += [isinstance(strategy.start, GradientStart), strategy.needs_predictions]
+        pieces += [said.get("selection")] if getattr(strategy.selection, "holdout_epochs", 0) else []
         hooks = [strategy.objective.passes, said.get("objective"), said["source"], said.get("modules")]
         pieces += hooks if "objective" in said else []
         key = digest([*pieces, strategy.regularizer.passes, strategy.horizon, whole, update])

@@ -103,7 +103,9 @@ def estimate(run: LocalRun, jobs: int = 1) -> Plan:
 
 def _share(run: LocalRun, spec: TrialSpec) -> float:
     """Return what a trial's model passes are expected to cost, as a share of what as many whole steps cost."""
-    if spec.entrant.strategy.freezing == NoFreezing() and not spec.entrant.strategy.head.images:
+    strategy = spec.entrant.strategy
+    holdout = getattr(strategy.selection, "holdout_epochs", 0)
+    if strategy.freezing == NoFreezing() and not strategy.head.images and not holdout:
         return 1.0
     update = run.data_of(1, run.restricted)
     return Learner(replace(spec, update=1), update, None, run.device, compiled=False).expected_share()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from bench.errors import BenchError
@@ -18,15 +18,23 @@ _OPTIONS: dict[str, Mapping[str, tuple[type, str]]] = {"local": {}, "slurm": on_
 
 
 def open_executor(
-    name: ExecutorName, place: Place, count: int | None, options: Mapping[str, Any], listener: Listener
+    name: ExecutorName,
+    place: Place,
+    count: int | None,
+    options: Mapping[str, Any],
+    listener: Listener,
+    tell: Callable[[str], object] = lambda line: None,
 ) -> Executor:
     """Return an executor. count: how many jobs run at once at most; None for one, or as many as a cluster has room for.
 
-    options: as read_options returns them. Raises BenchError for what is not installed or not there.
+    options: as read_options returns them. tell: is given a line of what was found out.
+    Raises BenchError for what is not installed or not there.
     """
     if name == "local":
         return Processes(place, count or 1, listener)
-    return (on_slurm.Slurm if name == "slurm" else on_ray.Ray)(place, count, options, listener)
+    if name == "slurm":
+        return on_slurm.Slurm(place, count, options, listener)
+    return on_ray.Ray(place, count, options, listener, tell)
 
 
 def check_log(name: str, log: Sequence[str]) -> None:

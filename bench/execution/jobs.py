@@ -8,6 +8,7 @@ next.
 from __future__ import annotations
 
 import json
+import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import chdir
@@ -39,6 +40,8 @@ from bench.version import __version__
 Kind = Literal["preparation", "base model", "trial"]
 KINDS: tuple[Kind, ...] = ("preparation", "base model", "trial")
 FORMAT = "bench jobs 1"
+# In the folder of a job that does not see the place's results and cache.
+RESULTS, CACHE = "results", "cache"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +85,8 @@ class Place:
     """Where and with what jobs run, the same for all of a graph: plain values.
 
     folder: the current one, which models of the user's own are relative to. data_root, results, cache: absolute paths, which
-    every machine that runs jobs has to see. device, compiled, step, threads, images, models: see bench.plan. jobs: how many run
-    side by side, for the record. words: of the command, for the record.
+    every machine that runs jobs has to see, unless it is sent what they need, see apart. device, compiled, step, threads,
+    images, models: see bench.plan. jobs: how many run side by side, for the record. words: of the command, for the record.
     """
 
     folder: str
@@ -301,9 +304,10 @@ def scenario_from_text(said: Mapping[str, Any]) -> Scenario:
     return found.model_copy(update={"root": Path(said["root"]) if said["root"] else None})
 
 
-def run_one(job: Job, place: Place, listener: Listener | None = None) -> str | None:
+def run_one(job: Job, place: Place, listener: Listener | None = None, apart: Path | None = None) -> str | None:
     """Run a job here, and return None, or why it failed. What is done already is not done again.
 
+    apart: a folder whose "results" and "cache" stand for the place's.
     Raises TakenError if another process is at work on it, DataError if the images here are others than those it was planned with,
     and what LocalRun raises.
     """
@@ -312,7 +316,7 @@ def run_one(job: Job, place: Place, listener: Listener | None = None) -> str | N
             f"{job.id}: planned with training version {job.training_version}, but here it is {TRAINING_VERSION}. Install the "
             "same version of bench on every machine."
         )
-    run = _run_here(json.dumps(job.scenario, sort_keys=True), place)
+    run = run_of(job, place)
     if run.data_hash != job.data_hash:
         raise DataError(
             f"{job.id}: the images in {place.data_root}, or a model or checkpoint of your own, are others here (digest "
@@ -321,9 +325,11 @@ def run_one(job: Job, place: Place, listener: Listener | None = None) -> str | N
     told = _Told(listener or Silent(), job)
     if job.kind == "preparation" or job.seed is None:
         return None
+    if apart is not None:
+        run = run.at(apart / RESULTS, apart / CACHE)
     if job.kind == "base model":
         return run.of((), [job.seed]).attempt_base(job.seed, told)
-    one, trial = _trial_of(job, run)
+    one, trial = trial_of(job, run)
     return one.failure_of(trial, told)
 
 
@@ -331,11 +337,17 @@ def forget(graph: Graph, place: Place) -> None:
     """Remove the records of all trials that are due, so that each runs anew; what another process is at work on stays."""
     for job in graph.due:
         if job.kind == "trial":
-            one, trial = _trial_of(job, _run_here(json.dumps(job.scenario, sort_keys=True), place, fresh=True))
+            one, trial = trial_of(job, _run_here(json.dumps(job.scenario, sort_keys=True), place, fresh=True))
             one.forget(trial)
 
 
-def _trial_of(job: Job, run: LocalRun) -> tuple[LocalRun, PlannedTrial]:
+def run_of(job: Job, place: Place) -> LocalRun:
+    """Return the run of a job's scenario, without strategies and seeds; its images are read once for many jobs."""
+    return _run_here(json.dumps(job.scenario, sort_keys=True), place)
+
+
+def trial_of(job: Job, run: LocalRun) -> tuple[LocalRun, PlannedTrial]:
+    """Return the run of a job's strategy and seed, and its trial, as their records are now."""
     assert job.strategy is not None
     assert job.seed is not None
     one = run.of([_entrant_here(json.dumps(job.strategy, sort_keys=True))], [job.seed])
@@ -344,7 +356,6 @@ def _trial_of(job: Job, run: LocalRun) -> tuple[LocalRun, PlannedTrial]:
 
 @lru_cache(maxsize=2)
 def _run_here(scenario: str, place: Place, fresh: bool = False) -> LocalRun:
-    """Return the run of a scenario without its strategies and seeds: its images are read once for many jobs."""
     return LocalRun(
         scenario_from_text(json.loads(scenario)),
         (),
@@ -404,10 +415,10 @@ class Ended:
     reason: str | None = None
 
 
-def work(job: Job, place: Place, listener: Listener | None = None) -> Ended:
+def work(job: Job, place: Place, listener: Listener | None = None, apart: Path | None = None) -> Ended:
     """Do what run_one does, and say how it ended. A bug keeps its traceback."""
     try:
-        failure = run_one(job, place, listener)
+        failure = run_one(job, place, listener, apart)
     except TakenError as cause:
         return Ended(job.id, "taken", str(cause))
     except BenchError as cause:
@@ -415,12 +426,18 @@ def work(job: Job, place: Place, listener: Listener | None = None) -> Ended:
     return Ended(job.id, "failed", failure) if failure else Ended(job.id, "done")
 
 
-def work_elsewhere(job: Mapping[str, Any], place: Mapping[str, Any]) -> dict[str, Any]:
-    """Do what `work` does from plain values to plain values, as if the command had been typed in this process."""
+def work_elsewhere(job: Mapping[str, Any], place: Mapping[str, Any], apart: Path | None = None) -> dict[str, Any]:
+    """Do what `work` does from plain values to plain values, as if the command had been typed in this process.
+
+    Why it failed is said with this machine's name, of which there are many.
+    """
     here = Place(**{**place, "words": tuple(place["words"])})
     before, sys.argv = sys.argv, ["bench", *here.words]
     try:
         with chdir(here.folder if Path(here.folder).is_dir() else "."):
-            return asdict(work(job_of(job), here))
+            ended = work(job_of(job), here, apart=apart)
     finally:
         sys.argv = before
+    if ended.outcome == "failed":
+        ended = replace(ended, reason=f"on {platform.node()}: {ended.reason}")
+    return asdict(ended)

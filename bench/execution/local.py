@@ -21,30 +21,28 @@ from bench.data.sources.find import load_images
 from bench.data.stages.splits import Split, cut, cut_off_old
 from bench.errors import (
     DeadDeviceError,
-    DeviceError,
     LostRankError,
     MeterError,
-    RanksError,
     RecordError,
-    ScenarioError,
     StrategyError,
     TakenError,
     TrialError,
 )
 from bench.execution.listener import Listener
 from bench.execution.plan import PlannedTrial, check_chains, mend_chains, plan_trial, plan_trials
+from bench.execution.ranks import rank_facts, require_alone, require_same, way_on_ranks
 from bench.files import make_folder
 from bench.interrupts import check
 from bench.locks import locked
 from bench.models.build import find_own_model
 from bench.processors import bfloat16_units
+from bench.records.listing import EVALS, TRIAL
 from bench.records.provenance import cpu_name
-from bench.records.schema import EvalRow, Provenance, RankFacts
+from bench.records.schema import EvalRow, Provenance
 from bench.records.store import discard, read_trial, require_writable
 from bench.scenario import Scenario, digest
 from bench.strategies.strategy import Entrant
 from bench.streams import numpy_stream
-from bench.torchrun import launch
 from bench.training import TRAINING_VERSION
 from bench.training.able import LeftOut, able, require_freezing
 from bench.training.allocator import keep_freed_memory
@@ -57,9 +55,9 @@ from bench.training.given import OldModel, assess, find_given, require_no_speed
 from bench.training.grid import scratch_steps, trial_steps
 from bench.training.kept import keep_model
 from bench.training.provenance import describe_run
-from bench.training.ranks import ALONE, World, require_shares
+from bench.training.ranks import ALONE, World
 from bench.training.spec import Base, TrialSpec
-from bench.training.step import StepChoice, StepPart, choose_step
+from bench.training.step import StepChoice, choose_step
 from bench.training.trial import Finished, Trial
 
 _LOG = logging.getLogger(__name__)
@@ -169,45 +167,24 @@ class LocalRun:
         check_chains(other.trials)
         return other
 
+    def at(self, results: Path, cache: Path) -> LocalRun:
+        """Return the same run with its records and models elsewhere, for no strategy or seed; its data are not read again."""
+        other = copy.copy(self)
+        other._results, other._cache = results, cache
+        other._bases = replace(self._bases, cache=cache)
+        other._chain = replace(self._chain, cache=cache)
+        return other.of((), ())
+
     def join(self, world: World) -> None:
         """Train every trial on all ranks of a world; each rank calls it. Raises a BenchError for what is not done on several."""
         self.world = world
         if world.size == 1:
             return
         with world.agreed():
-            self._require_ranks(world)
-        hashes = {f"strategy {each.name}": each.hash() for each in self.entrants}
-        world.require_same(
-            {
-                "scenario": self.scenario.hash(),
-                "data": self.data_hash,
-                **hashes,
-                "kind of device": self.device.type,
-                "PyTorch": torch.__version__,
-            }
-        )
+            self.way = way_on_ranks(self.way, self.scenario, self.entrants, world.size)
+        require_same(world, self.scenario, self.entrants, self.data_hash, self.device)
         world.use(self.device)
         self._devices = tuple(world.gather(device_name(self.device)))
-
-    def _require_ranks(self, world: World) -> None:
-        if self.way.name != "eager" and not self.way.automatic:
-            raise DeviceError(
-                f"--step {self.way.name}: found together with torchrun, expected eager. Choose it, or auto."
-            )
-        parts: tuple[tuple[StepPart, bool], ...] = (
-            ("graph", self.way.mode == "graph"),
-            ("compiled", self.way.compiled),
-        )
-        for part, has in parts:
-            self.way = self.way.without(part, "not tried on several ranks") if has else self.way
-        size = self.scenario.training.batch_size
-        if size < world.size:
-            raise ScenarioError(
-                f"{self.scenario.name}: training.batch_size: found {size} for {world.size} ranks, expected an image for each at "
-                "least. Use fewer ranks."
-            )
-        for entrant in self.entrants:
-            require_shares(entrant)
 
     def asked(self, name: str, horizon: float, update: int, seed: int) -> tuple[TrialSpec, Update]:
         """Return the trial that rank 0 is at, and its data. update: 0 for a base model."""
@@ -325,22 +302,21 @@ class LocalRun:
 
         Raises RecordError if nothing can be written, and what old_model does.
         """
-        found = launch()
-        if found is not None and self.world.size == 1:
-            raise RanksError(
-                f"torchrun: found {found.size} ranks, expected one, as only the command bench run trains on several. "
-                "Use it, or one."
-            )
+        require_alone(self.world)
         self.old_model()
         require_writable(self._results, "--results")
         require_writable(self._cache, "--cache")
         for trial in self.trials:
-            if not trial.due and trial.record:  # a run may have ended between its record and this
-                remove_checkpoint(self._checkpoint(trial, trial.record.previous_sha256))
+            self.tidy(trial)
+
+    def tidy(self, trial: PlannedTrial) -> None:
+        """Delete the checkpoint of a trial that is done: a run may have ended between its record and that."""
+        if not trial.due and trial.record:
+            remove_checkpoint(self._checkpoint(trial, trial.record.previous_sha256))
 
     def forget(self, trial: PlannedTrial) -> None:
         """Remove a trial's record, its checkpoint, and the model that it left; nothing of a trial that another process runs."""
-        with suppress(TakenError), locked(_lock_of(trial)):
+        with suppress(TakenError), locked(lock_of(trial.folder)):
             record = None
             with suppress(RecordError):
                 record = read_trial(trial.folder)
@@ -434,6 +410,25 @@ class LocalRun:
         }
         return {seed for seed in seeds if self._bases.load(seed) is None}
 
+    def has_base(self, seed: int) -> bool:
+        """Return whether a seed's base model is there, and whole."""
+        return self._bases.load(seed) is not None
+
+    def base_folder(self, seed: int) -> Path:
+        """Return where a seed's base model and its record belong."""
+        return self._bases.folder(seed)
+
+    def starts_from(self, trial: PlannedTrial) -> list[Path]:
+        """Return the files of the model that a trial starts from, and of its record; none for a new or a given model."""
+        spec = trial.spec
+        if not spec.entrant.strategy.needs_base:
+            return []
+        if spec.update == 1:
+            return self._bases.files(spec.seed)
+        before = trial.folder.with_name(f"update-{spec.update - 1}")
+        model = self._chain.path(replace(spec, update=spec.update - 1))
+        return [model, before / EVALS, before / TRIAL]
+
     @property
     def trains_bases(self) -> bool:
         """Whether the base models are trained, rather than given as the user's own checkpoint."""
@@ -451,8 +446,11 @@ class LocalRun:
 
     def budget(self, update: int) -> int:
         """Return scratch's optimizer steps on an update; for update 0, a base model's."""
-        scenario, split = (self.scenario, self.split) if update else (self.scenario.whole, self._whole)
-        return scratch_steps(scenario, sum(map(len, split.training(update, whole=True))))
+        if update:
+            return scratch_steps(self.scenario, sum(map(len, self.split.training(update, whole=True))))
+        whole = self.scenario.whole
+        steps = scratch_steps(whole, sum(map(len, self._whole.training(0, whole=True))))
+        return trial_steps(steps, base_entrant(whole).strategy.horizon)
 
     @property
     def whole_budget(self) -> int:
@@ -468,7 +466,7 @@ class LocalRun:
     def _run_trial(self, trial: PlannedTrial, listener: Listener) -> None:
         spec, label = trial.spec, self.label_of(trial)
         # Held from before its base model is made, so that another run goes on with what is free.
-        with locked(_lock_of(trial)):
+        with locked(lock_of(trial.folder)):
             found = plan_trial(spec, self._results, self.device.type, self.data_hash, fresh=self._fresh)
             if not found.due:
                 if trial.state != "damaged" or not self._chain.lacks(spec, found.record):
@@ -587,14 +585,11 @@ class LocalRun:
             self._jobs,
             self.way.reason,
         )
-        several = {"ranks": self._ranks()} if self.world.size > 1 else {}
-        return found.model_copy(update={"model_code": self._model.describe() if self._model else None, **several})
-
-    def _ranks(self) -> RankFacts:
-        backend = self.world.backend
-        assert backend is not None
-        how = self.scenario.training.batch_norm
-        return RankFacts(size=self.world.size, backend=backend, batch_norm=how, devices=self._devices)
+        more = {
+            "model_code": self._model.describe() if self._model else None,
+            "ranks": rank_facts(self.world, self.scenario, self._devices),
+        }
+        return found.model_copy(update=more)
 
 
 @dataclass
@@ -619,8 +614,9 @@ def _follows(trial: PlannedTrial, other: PlannedTrial) -> bool:
     return (one.entrant, one.seed) == (before.entrant, before.seed) and one.update > before.update
 
 
-def _lock_of(trial: PlannedTrial) -> Path:
-    return trial.folder.with_name(f"{trial.folder.name}.lock")
+def lock_of(folder: Path) -> Path:
+    """Return the lock of a trial's record, or of a base model."""
+    return folder.with_name(f"{folder.name}.lock")
 
 
 def base_label(seed: int) -> str:

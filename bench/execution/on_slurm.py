@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -39,6 +40,9 @@ _LARGEST_ARRAY = 1000  # Slurm's own limit, MaxArraySize, is 1001 unless a clust
 _POLL_SECONDS, _POLL_SECONDS_EACH = 0.5, 0.002  # a look at a job is a look at the file system
 # Before a job's time ends, for its last step and its checkpoint.
 _SIGNAL_SECONDS = 120
+# Without accounting, sacct knows of no end, and a job that was killed without a word leaves no result. squeue lists a job until
+# it has ended, also while it is queued again; one that is not listed any more has so long until its result must be seen here.
+_LOOK_SECONDS, _GONE_SECONDS = 30.0, 120.0
 _LOG_LEVEL = "SUBMITIT_LOG_LEVEL"
 
 
@@ -94,6 +98,7 @@ class Slurm:
         )
         self._failures = submitit.core.utils.FailedJobError, submitit.core.utils.UncompletedJobError
         self._running: list[tuple[Job, Any]] = []
+        self._looked, self._gone = -math.inf, dict[str, float]()
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Raises DeviceError if Slurm refuses them."""
@@ -110,15 +115,33 @@ class Slurm:
         if self._cluster != "debug":
             time.sleep(max(_POLL_SECONDS, _POLL_SECONDS_EACH * len(self._running)))
         ended, running = [], []
+        lost = self._lost()
         for job, submitted in self._running:
             if submitted.done():
                 ended.append(self._end_of(job, submitted))
+            elif submitted.job_id in lost:
+                reason = f"Slurm ended it without a word, and it left no result for {_GONE_SECONDS:g} s"
+                ended.append(Ended(job.id, "failed", f"{reason}; see {submitted.paths.stderr}"))
             else:
                 running.append((job, submitted))
         self._running = running
         for job_end in ended:
             tell_ended(self._listener, job_end, self._place)
         return ended
+
+    def _lost(self) -> set[str]:
+        """Return Slurm's numbers of the jobs that have not been listed for too long."""
+        if self._cluster != "slurm" or not self._running or time.monotonic() - self._looked < _LOOK_SECONDS:
+            return set()
+        self._looked = time.monotonic()
+        words = ["squeue", "--noheader", "--array", "--format=%i", f"--user={os.getuid()}"]
+        try:
+            listed = subprocess.run(words, check=True, capture_output=True, text=True, timeout=_LOOK_SECONDS).stdout
+        except (OSError, subprocess.SubprocessError):  # nobody there to ask: that says nothing of a job
+            return set()
+        missing = {each.job_id for _, each in self._running} - set(listed.split())
+        self._gone = {id: self._gone.get(id, self._looked) for id in missing}
+        return {id for id, since in self._gone.items() if self._looked - since >= _GONE_SECONDS}
 
     def _end_of(self, job: Job, submitted: Any) -> Ended:
         try:

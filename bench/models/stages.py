@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, fx, nn
@@ -86,8 +86,10 @@ class Parts:
     Traced by torch.fx, which takes models without control flow that depends on values.
     """
 
-    def __init__(self, model: nn.Module, stages: Sequence[Stage]) -> None:
+    def __init__(self, model: nn.Module, stages: Sequence[Stage], made: Hashable = None) -> None:
+        """made: of what the model is made, equal for models whose parts cost the same; None: no other one is like it."""
         self.model = model
+        self.made = made
         self.stages = tuple(stages)
         self.names = tuple(stage.name for stage in stages)
 

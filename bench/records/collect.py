@@ -16,7 +16,7 @@ import pandas as pd
 
 from bench.catalog import TUNING_FROM
 from bench.errors import RecordError
-from bench.records.frames import KEY, stack
+from bench.records.frames import KEY, join, stack
 from bench.records.listing import Listing, list_records, require_results
 from bench.records.parquet import NAME, NotUsableError, read_parquet, write_parquet
 
@@ -238,7 +238,9 @@ def collect(
     reading = read_rows(listing)
     kept = [table.select(wanted) for table in (reading.schema.empty_table(), *reading.tables)]
     evals = stack(kept[0].schema, kept, sum(table.num_rows for table in kept))
-    return Records(_trials_frame(json.loads(reading.text())), evals, _unreadable(_below(results, reading.lost)))
+    return Records(
+        _trials_frame(join(map(json.loads, reading.parts()))), evals, _unreadable(_below(results, reading.lost))
+    )
 
 
 def write_collected(results: Path, output: Path | None = None) -> Collected:
@@ -256,7 +258,7 @@ def write_collected(results: Path, output: Path | None = None) -> Collected:
         lost = dict(reading.lost)
         if not reading.count:
             raise RecordError(_none(results, lost))
-        contents = (reading.text(), json.dumps(_below(results, lost)))
+        contents = (reading.parts(), json.dumps(_below(results, lost)))
         evals = write_parquet(
             path, contents, reading.tables, reading.schema, listing, partial(operator.eq, reading.lost, lost)
         )

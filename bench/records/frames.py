@@ -1,4 +1,4 @@
-"""Turning Arrow tables of evaluations, a few at a time, into one data frame."""
+"""Turning what is read a part at a time into one table: Arrow tables of evaluations, and columns of trials."""
 
 from __future__ import annotations
 
@@ -37,6 +37,18 @@ def stack(
     # Without copy=False, pandas would copy the columns into shared blocks.
     found = {**numbers, **empty, **words}
     return pd.DataFrame({name: found[name] for name in schema.names}, copy=False)
+
+
+def join(parts: Iterable[dict[str, list[object]]]) -> dict[str, list[object]]:
+    """Return the columns of parts, each with the same columns, one below the other. Equal texts become one object."""
+    found: dict[str, list[object]] = {}
+    texts: dict[str, str] = {}
+    for part in parts:
+        for name, values in part.items():
+            found.setdefault(name, []).extend(
+                texts.setdefault(each, each) if isinstance(each, str) else each for each in values
+            )
+    return found
 
 
 def _words(chunks: list[pa.Array], kind: pa.DataType) -> pd.Series:

@@ -1,12 +1,14 @@
 """All records of a results folder in one Parquet file: derived from them, quick to read, usable without bench.
 
 A row is an evaluation of a finished trial, in the order of the trials' paths; its columns are those of bulk.evaluations.
-Text is dictionary-encoded. What is stored once per trial, finished or not, is text in the file's metadata:
+Text is dictionary-encoded. What is stored once per trial, finished or not, is text before the first row, in parts of some
+thousand trials each: Records.trials as JSON, each column's values by its name, packed by zlib. Before each is its length, in 8
+bytes, and after the last 8 zeros. Readers of Parquet pass over it, as the footer says where each column is. In the file's
+metadata are:
 
     bench.format          version of this layout, and of the columns of Records.trials
     bench.versions        schema versions that its records may have, rules version, hash of the shipped scenarios; JSON
     bench.fingerprint     of the record files it was made from (listing.Listing)
-    bench.trials          Records.trials: JSON, each column's values by its name; zlib, then base64
     bench.unreadable      [folder below the results, why] of each record that is left out; JSON
     bench.count           number of trials in these files
 
@@ -15,6 +17,8 @@ History of the format:
 2  selection_seconds and regularizer_flops in Records.trials.
 3  feature_flops, head_flops and feature_bytes in Records.trials.
  5  may_have_seen and tuning_flops in Records.trials; records that are left out.
+8  Records.trials in parts. Until then it was one text of at most 1 GiB, about 350,000 trials, in the metadata: bench.trials, in
+   base64. Files of format 7 are still read.
 """
 
 from __future__ import annotations
@@ -25,7 +29,8 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -35,18 +40,20 @@ import pyarrow.parquet as pq
 
 from bench.catalog import shipped_folder
 from bench.files import make_folder, parse_json, replacing
-from bench.records.frames import stack
+from bench.records.frames import join, stack
 from bench.records.listing import Listing
 from bench.records.versions import READABLE_VERSIONS, RULES_VERSION
 
 # Increment whenever a column of Records.trials is added, dropped or changes its meaning: older files are then not used.
 # A test compares these columns with this number.
-FORMAT = 7
+FORMAT = 8
+_READABLE = (b"7", b"8")
 NAME = "records.parquet"
 
 _GROUP_ROWS = 1 << 17  # in a row group: 30 MB of numbers
 _DIGITS = 64  # of the digest
-_MOST_BYTES = 1 << 30  # of Records.trials as JSON; 10,000 trials take 30 MB
+_MOST_BYTES = 1 << 30  # of one part of Records.trials as JSON; 10,000 trials take 30 MB
+_MAGIC, _LENGTH = b"PAR1", 8  # with which a Parquet file begins; bytes of a part's length
 # With 2 million rows, lz4 took 0.6 s to read and 148 MB, zstd 1.0 s and 137 MB.
 _COMPRESSION = "lz4"
 _REPEATED = ("step", "images", "learning_rate")  # the same in every seed's trial; other numbers never repeat
@@ -62,7 +69,7 @@ class _NotWholeError(Exception):
 
 def write_parquet(
     path: Path,
-    contents: tuple[str, str],
+    contents: tuple[Iterable[str], str],
     tables: Iterable[pa.Table],
     schema: pa.Schema,
     made_from: Listing,
@@ -70,17 +77,16 @@ def write_parquet(
 ) -> int | None:
     """Write a collected file, all or nothing, and return the number of evaluations in it.
 
-    contents: Records.trials, and what is left out, as JSON. tables: the evaluations, each of `schema`. made_from: listed before
-    any record was read, so that a record written in the meantime makes the file outdated. whole: asked once the tables have been
-    read; if it says no, nothing is written and None is returned.
+    contents: the parts of Records.trials, and what is left out, as JSON. tables: the evaluations, each of `schema`. made_from:
+    listed before any record was read, so that a record written in the meantime makes the file outdated. whole: asked once the
+    tables have been read; if it says no, nothing is written and None is returned.
     Raises WriteError if it cannot be written, or if `path` is there and not a regular file.
     """
-    trials, unreadable = contents
+    parts, unreadable = contents
     facts = {
         "bench.format": str(FORMAT),
         "bench.versions": _versions(),
         "bench.fingerprint": made_from.fingerprint,
-        "bench.trials": base64.b64encode(zlib.compress(trials.encode())).decode(),
         "bench.unreadable": unreadable,
         "bench.count": str(len(made_from.folders)),
         "bench.digest": "0" * _DIGITS,
@@ -89,7 +95,7 @@ def write_parquet(
     try:
         with replacing(path) as part:
             with part.open("wb") as file:
-                written = _write(file, tables, schema.with_metadata(facts))
+                written = _write(file, parts, tables, schema.with_metadata(facts))
             if not whole():
                 raise _NotWholeError
             with part.open("r+b") as file:
@@ -116,7 +122,7 @@ def read_parquet(
             _refuse_others(facts, records)
             if not set(columns) <= set(file.schema_arrow.names):
                 raise NotUsableError("is from another version of bench")
-            trials = _trials(base64.b64decode(facts[b"bench.trials"], validate=True))
+            trials = join(map(_part, _parts(path, facts)))
             unreadable = parse_json(facts[b"bench.unreadable"])
             schema = pa.schema([file.schema_arrow.field(name) for name in columns])
             nothing = _only_nulls(file.metadata, columns)
@@ -180,7 +186,22 @@ def _digest(file: BinaryIO, place: int) -> bytes:
     return running.hexdigest().encode()
 
 
-def _trials(packed: bytes) -> dict[str, list[object]]:
+def _packed(part: str) -> bytes:
+    return zlib.compress(part.encode())
+
+
+def _parts(path: Path, facts: dict[bytes, bytes]) -> Iterator[bytes]:
+    """Yield each part of Records.trials as it lies in a file."""
+    if facts[b"bench.format"] == b"7":
+        yield base64.b64decode(facts[b"bench.trials"], validate=True)
+        return
+    with path.open("rb") as file:
+        file.seek(len(_MAGIC))
+        while length := int.from_bytes(file.read(_LENGTH), "little"):
+            yield file.read(length)
+
+
+def _part(packed: bytes) -> dict[str, list[object]]:
     """Return columns of equal length. Raises ValueError for anything else, also for what is far larger than it was packed."""
     unpack = zlib.decompressobj()
     text = unpack.decompress(packed, _MOST_BYTES)
@@ -202,7 +223,7 @@ def _versions() -> str:
 
 
 def _refuse_others(facts: dict[bytes, bytes], records: Listing) -> None:
-    if facts.get(b"bench.format") != str(FORMAT).encode() or facts.get(b"bench.versions") != _versions().encode():
+    if facts.get(b"bench.format") not in _READABLE or facts.get(b"bench.versions") != _versions().encode():
         raise NotUsableError("is from another version of bench")
     if facts.get(b"bench.fingerprint") != records.fingerprint.encode():
         count = facts.get(b"bench.count", b"?").decode(errors="replace")
@@ -211,14 +232,17 @@ def _refuse_others(facts: dict[bytes, bytes], records: Listing) -> None:
         )
 
 
-def _write(file: BinaryIO, tables: Iterable[pa.Table], schema: pa.Schema) -> int:
+def _write(file: BinaryIO, parts: Iterable[str], tables: Iterable[pa.Table], schema: pa.Schema) -> int:
     text = [field.name for field in schema if pa.types.is_dictionary(field.type)]
     how: dict[str, Any] = {
         "compression": _COMPRESSION,
         "use_dictionary": [*text, *_REPEATED],
     }
     rows, waiting, total = 0, [], 0
-    with pq.ParquetWriter(file, schema, **how) as writer:
+    sink = pa.PythonFile(file, "w")  # the writer's own: it counts what went through it
+    with pq.ParquetWriter(sink, schema, **how) as writer:
+        for packed in chain(map(_packed, parts), [b""]):
+            sink.write(len(packed).to_bytes(_LENGTH, "little") + packed)
         for table in tables:
             waiting.append(table)
             rows, total = rows + table.num_rows, total + table.num_rows

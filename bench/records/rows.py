@@ -21,6 +21,7 @@ from bench.records.sharing import marked
 from bench.records.store import read_trial
 from bench.target import TargetPart
 
+_PART_TRIALS = 10_000  # 30 MB of text
 # A regularizer's FLOPs per parameter and step, for records that do not hold them.
 _REGULARIZER_PASSES = {"NoRegularizer": 0, "L2Init": 4}
 # The totals of a base model that add up to each currency, as in bench.analysis.
@@ -51,11 +52,13 @@ class Reading:
         """The number of trials that can be read."""
         return sum(folder not in self.lost for folder, _ in self._rows)
 
-    def text(self) -> str:
-        """Return Records.trials as JSON. Only once the tables have been read."""
+    def parts(self) -> Iterator[str]:
+        """Yield Records.trials as JSON, some thousand trials at a time, each with all columns. Only once the tables are read."""
         rows = [row for folder, row in self._rows if folder not in self.lost]
         names = dict.fromkeys(name for row in rows for name in row)
-        return json.dumps({name: [row.get(name) for row in rows] for name in names})
+        for begin in range(0, len(rows), _PART_TRIALS):
+            part = rows[begin : begin + _PART_TRIALS]
+            yield json.dumps({name: [row.get(name) for row in part] for name in names})
 
 
 def read_rows(listing: Listing, lost: Mapping[str, str] | None = None) -> Reading:

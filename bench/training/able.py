@@ -19,6 +19,7 @@ from bench.strategies.head import Head, RandomHead
 from bench.strategies.selection import Uniform
 from bench.strategies.strategy import Entrant
 from bench.strategies.variants import vary
+from bench.training.counted import made_of
 from bench.training.heads import body_before_head
 from bench.training.phases import Augmented, Phase, plan_phases
 
@@ -94,7 +95,8 @@ def _model(scenario: Scenario, image_shape: tuple[int, int, int], classes: int) 
     channels, height, _ = image_shape
     name = scenario.model.name
     model: nn.Module = build_model(name, channels, classes, 0, "base", height)
-    return Parts(model, find_stages(model, head_keys(name, channels, classes, height)))
+    stages = find_stages(model, head_keys(name, channels, classes, height))
+    return Parts(model, stages, made_of(name, image_shape, classes))
 
 
 def _freezing(asked: Freezing, steps: int, parts: Parts, images: Augmented) -> tuple[Freezing, Phase, str]:

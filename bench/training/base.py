@@ -12,6 +12,7 @@ import torch
 from bench.data.feed.update import Update
 from bench.errors import RecordError, StrategyError, TrialError
 from bench.locks import locked
+from bench.records.listing import EVALS, TRIAL
 from bench.records.schema import BaseCost, Provenance, TrialRecord
 from bench.records.store import discard, read_trial
 from bench.scenario import Scenario
@@ -32,16 +33,19 @@ from bench.training.ranks import ALONE, World
 from bench.training.spec import Base, TrialSpec
 from bench.training.trial import Finished, Observer, Trial
 
+_WEIGHTS = "base.pt"
 # A base model is trained like scratch: nobody knew of the update when it was trained.
 BASE = Entrant("base", Strategy(title="Base model", start=Fresh(), schedule=OneCycle(warmup=0.2)))
 
 
 def base_entrant(scenario: Scenario) -> Entrant:
-    """Return how a scenario's base model is trained: as scratch is, or with its rate at the peak until training.base_decay."""
-    decay = scenario.training.base_decay
-    if decay is None:
-        return BASE
-    return replace(BASE, strategy=replace(BASE.strategy, schedule=WarmupStableDecay(warmup=0.2, decay=decay)))
+    """Return how a scenario's base model is trained: as scratch is, but for training.base_epochs and training.base_decay."""
+    training, strategy = scenario.training, BASE.strategy
+    if training.base_epochs is not None:
+        strategy = replace(strategy, horizon=training.base_epochs / training.epochs)
+    if training.base_decay is not None:
+        strategy = replace(strategy, schedule=WarmupStableDecay(warmup=0.2, decay=training.base_decay))
+    return BASE if strategy is BASE.strategy else replace(BASE, strategy=strategy)
 
 
 def require_before_decay(scenario: Scenario, entrants: Iterable[Entrant]) -> None:
@@ -82,6 +86,10 @@ class BaseStore:
     def folder(self, seed: int) -> Path:
         return self.cache / "bases" / self.key / f"seed-{seed}"
 
+    def files(self, seed: int) -> list[Path]:
+        """Return the files of a base model and its record; none if it is given."""
+        return [] if self.given else [self.folder(seed) / name for name in (_WEIGHTS, EVALS, TRIAL)]
+
     def load(self, seed: int) -> Base | None:
         """Return a finished base model; None if there is none, or if its files are damaged or do not belong together."""
         if self.given is not None:
@@ -89,7 +97,7 @@ class BaseStore:
         record = self._record(seed)
         if record is None or record.summary is None:
             return None
-        saved = load_checkpoint(self.folder(seed) / "base.pt")
+        saved = load_checkpoint(self.folder(seed) / _WEIGHTS)
         return _base_of(saved, record, self.key) if saved else None
 
     def _checkpoint(self, seed: int) -> Path:
@@ -128,7 +136,7 @@ class BaseStore:
 
             def keep(finished: Finished) -> None:
                 kept = {"weights": finished.weights, "learning_speed": finished.learning_speed}
-                save_checkpoint(folder / "base.pt", {**kept, "before_decay": finished.before_decay})
+                save_checkpoint(folder / _WEIGHTS, {**kept, "before_decay": finished.before_decay})
 
             trial = Trial(
                 spec, old(), None, provenance, folder, checkpoint, self.device, observer, keep, automatic, world
@@ -157,9 +165,9 @@ class BaseStore:
         path, finished = self.folder(seed) / "trial.json", record is not None and record.summary is not None
         if record is None and path.exists():
             put_aside(path, "cannot be read")
-        saved = load_or_set_aside(self.folder(seed) / "base.pt")
+        saved = load_or_set_aside(self.folder(seed) / _WEIGHTS)
         if finished and saved is not None:
-            put_aside(self.folder(seed) / "base.pt", "its weights are not those of its record")
+            put_aside(self.folder(seed) / _WEIGHTS, "its weights are not those of its record")
 
 
 def _base_of(saved: dict[str, Any], record: TrialRecord, key: str) -> Base | None:

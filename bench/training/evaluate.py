@@ -15,7 +15,7 @@ from bench.training.ranks import ALONE, World
 from bench.training.step import RecordedStep, Recorder
 
 # Images of up to 32 x 32 pixels, by device type. Activations of more leave a CPU's cache: resnet8 at 28 px predicted 6,100 images
-# per CPU second in batches of 250, and 3,800 in batches of 1,000, with the same logits, bit for bit.
+# per CPU second in batches of 250, and 3,700 in batches of 1,000, with the same logits, bit for bit.
 _BATCH = {"cpu": 250, "cuda": 1000}
 # Fewer of larger images, whose activations would take gigabytes. Device type -> pixels in a batch.
 _BATCH_PIXELS = {"cpu": 1 << 19, "cuda": 1 << 24}

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from bench.data.feed.update import Update
 from bench.errors import StrategyError
-from bench.metering.flops import count_pass
 from bench.metering.ledger import Ledger
 from bench.models.stages import Parts
 from bench.strategies.head import Head
 from bench.strategies.strategy import running
+from bench.training.counted import count_part_pass
 from bench.training.phases import Inputs, Phase
 
 _BATCH = 500  # images
@@ -36,8 +36,9 @@ def body_before_head(parts: Parts, phase: Phase) -> Body:
     """
     head = parts.head()
     parts.model.eval()
-    part = parts.between(phase.frozen if phase.kept else 0, len(parts.names) - 1)
-    flops, shape = count_pass(part, phase.inputs)
+    begin, end = phase.frozen if phase.kept else 0, len(parts.names) - 1
+    part = parts.between(begin, end)
+    flops, shape = count_part_pass(parts, part, begin, end, phase.inputs)
     parts.model.train()
     if len(shape) != 1:
         raise StrategyError(f"head: features of shape {shape} enter it, expected a vector. Choose RandomHead().")

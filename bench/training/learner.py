@@ -23,19 +23,19 @@ from bench.metering.ledger import Ledger
 from bench.models import build_model
 from bench.models.build import head_keys
 from bench.models.stages import Parts, find_stages
-from bench.scenario import TrainingPart
 from bench.strategies.objective import CrossEntropy, Setting
 from bench.strategies.start import BeforeDecay, GradientStart
 from bench.strategies.strategy import running
 from bench.streams import torch_stream
 from bench.training.average import Average
 from bench.training.batching import BatchOrder
-from bench.training.counted import count_built
+from bench.training.counted import count_built, made_of, sgd_passes
 from bench.training.draws import LentGenerators
 from bench.training.evaluate import Evaluation
 from bench.training.gradients import mean_gradient
 from bench.training.grid import scratch_steps, trial_steps
 from bench.training.heads import body_before_head, fit_head
+from bench.training.holdout import holdout_steps, image_losses, irreducible_losses
 from bench.training.losses import ImageLosses
 from bench.training.objectives import Hooks
 from bench.training.phases import Inputs, Phase, keep_features, plan_phases, set_modes
@@ -89,7 +89,8 @@ class Learner:
         self.total_steps = trial_steps(self.scratch_steps, spec.horizon)
         self._rates = self._learning_rates()
         self._average = Average(strategy.averaging, self._model, self.total_steps)
-        self._parts = Parts(self._model, find_stages(self._model, head_keys(name, channels, update.head, height)))
+        stages = find_stages(self._model, head_keys(name, channels, update.head, height))
+        self._parts = Parts(self._model, stages, made_of(name, (channels, height, width), update.head))
         self._heads = [self._model.get_submodule(module) for module in self._parts.stages[-1].modules]
         self.phases = plan_phases(
             strategy.freezing,
@@ -148,6 +149,11 @@ class Learner:
             self._model, self._heads, update.classes, self._training.precision, device, recorder, world
         )
         self._stream = lambda *names: torch_stream(spec.stream_seed, "strategy", *names)
+        self._holdout_epochs: int = getattr(strategy.selection, "holdout_epochs", 0)
+        self._fresh = lambda number: build_model(
+            spec.scenario.model.name, channels, update.head, spec.stream_seed, f"holdout {number}", height
+        ).to(device)
+        self._seed = spec.stream_seed
         if self._hooks is not None:
             with self._step.pretending():
                 self._step.count_hooks(self._hooks)
@@ -231,6 +237,8 @@ class Learner:
             images, precision = self._update.train, self._training.precision
             self._old.predict(self._model, images, old_weights, precision, self.ledger.charge_scoring)
             self._tell_old_losses()
+        if self._holdout_epochs:
+            self._measure_irreducible_losses()
         with running(strategy.start):
             weights = dict(strategy.start.weights(base, fresh, names, self.ledger.charge_parameters))
             self._model.load_state_dict(weights)
@@ -256,6 +264,24 @@ class Learner:
         if self._old is not None and getattr(self._strategy.selection, "needs_old_loss", False):
             self._pool = replace(self._pool, old_loss=self._old.losses())
             self._order.tell(self._pool)
+
+    def _measure_irreducible_losses(self) -> None:
+        images, classes, asker = self._update.train, self._update.classes, type(self._strategy.selection).__name__
+        length, ledger = self._holdout_epochs, self.ledger
+        with self._draws.lent():
+            found = irreducible_losses(self._fresh, images, classes, self._training, length, self._seed, ledger, asker)
+        self._tell_irreducible(found)
+
+    def _tell_irreducible(self, losses: Tensor) -> None:
+        self._pool = replace(self._pool, irreducible_loss=losses, present_loss=self._present_loss)
+        self._order.tell(self._pool)
+
+    def _present_loss(self, chosen: Tensor) -> Tensor:
+        """Return the network's loss on each chosen image, float32 (count,), on the CPU, and charge the passes."""
+        update, precision = self._update, self._training.precision
+        found = image_losses(self._model, update.train, chosen, update.classes, precision, self.ledger)
+        set_modes(self.phases[self._at], self._model)
+        return found
 
     def _old_weights(self) -> Mapping[str, Tensor]:
         """Return the weights of the old model that the start is given; none if there is no old model."""
@@ -311,7 +337,7 @@ class Learner:
 
         Assumes what expected_share does. Not in it: what the start and the fit of a head charge, once, besides their passes.
         """
-        passes = _sgd_passes(self._training) + self._passes
+        passes = sgd_passes(self._training) + self._passes
         trained = [(steps, sum(each.numel() for each in phase.parameters)) for phase, steps in self._phase_steps()]
         averaging = self._average.steps * self._average.flops
         return self._expected_model_flops() + averaging + passes * sum(steps * count for steps, count in trained)
@@ -323,6 +349,11 @@ class Learner:
             total += len(self._update.pool) * self.flops.step
         if self._old is not None:
             total += int((~self._update.pool.new).sum()) * self.flops.forward
+        if self._holdout_epochs:
+            steps = holdout_steps(len(self._update.pool), self._training, self._holdout_epochs)
+            total += steps * (size * self.flops.step + self.flops.batch)
+            scored = len(self._update.pool) + self.total_steps * size * getattr(self._strategy.selection, "scored", 0)
+            total += round(scored * self.flops.forward)
         variants = 2 if self._training.flip else 1
         for number, (phase, steps) in enumerate(self._phase_steps()):
             total += steps * (size * phase.step.image + phase.step.batch + self.hook_flops(number))
@@ -402,7 +433,7 @@ class Learner:
         self._step(self._at, inputs, labels, indices)
         self.ledger.charge_averaging(self._average.update(self.ledger.steps))
         self.ledger.charge_step(
-            self._training.batch_size, _sgd_passes(self._training), self._strategy.regularizer.passes
+            self._training.batch_size, sgd_passes(self._training), self._strategy.regularizer.passes
         )
         self.ledger.charge_objective(self.hook_flops(self._at), self._strategy.objective.passes)
 
@@ -475,6 +506,7 @@ class Learner:
             "losses": self._losses.state() if self._losses else {},
             "before_decay": self._before_decay,
             "old": self._old.state() if self._old else {},
+            "irreducible": self._pool.irreducible_loss,
             "objective": self._hooks.state() if self._hooks else {},
             "seen": self._step.seen,
             "loss": self._step.loss,
@@ -504,6 +536,8 @@ class Learner:
         if self._old is not None:
             self._old.restore(saved["old"])
             self._tell_old_losses()
+        if self._holdout_epochs:
+            self._tell_irreducible(saved["irreducible"].cpu())
         if self._hooks is not None:
             self._hooks.restore(saved["objective"])
         self._order.resume(*saved["order"])
@@ -518,12 +552,6 @@ class Learner:
 def _first_fall(rates: Sequence[float]) -> int:
     """Return the first step whose learning rate is below the one before; their number if there is none."""
     return next((step for step in range(1, len(rates)) if rates[step] < rates[step - 1]), len(rates))
-
-
-def _sgd_passes(training: TrainingPart) -> int:
-    """Return SGD's FLOPs per parameter and step: two each for the update, weight decay, momentum and Nesterov."""
-    momentum = training.momentum > 0
-    return 2 * (1 + (training.weight_decay > 0) + momentum + (momentum and training.nesterov))
 
 
 def _compiled_graphs() -> int:

@@ -14,10 +14,11 @@ from bench.data.feed.augment import Augmentation, PaddedCrop
 from bench.data.feed.batches import TrainingImages
 from bench.data.feed.features import FeatureShape, KeptFeatures
 from bench.errors import StrategyError
-from bench.metering.flops import StepFlops, count_pass, count_step
+from bench.metering.flops import StepFlops
 from bench.models.stages import Parts, as_features
 from bench.strategies.freezing import Features, Freezing
 from bench.strategies.strategy import running
+from bench.training.counted import count_part_pass, count_part_step
 from bench.training.device import autocast
 
 Inputs = TrainingImages | KeptFeatures
@@ -174,13 +175,14 @@ def _frozen_phase(
     compiled: bool,
 ) -> Phase:
     parts.model.eval()
-    prefix = parts.between(before.frozen if before else 0, frozen)
+    first = before.frozen if before else 0
+    prefix = parts.between(first, frozen)
     parts.model.train()
     trained = parts.between(frozen)
     parameters = parts.parameters(frozen)
     entering = before.inputs if before else images.image_shape
-    flops, features = count_pass(prefix, entering)
-    step = count_step(trained, features)
+    flops, features = count_part_pass(parts, prefix, first, frozen, entering)
+    step = count_part_step(parts, trained, frozen, features)
     if not keeps:
         both = _BehindFrozen(prefix, trained)
         behind = StepFlops(step.image + flops, step.batch)
@@ -192,7 +194,7 @@ def _frozen_phase(
     margin = 2 * padding if padded else 0
     whole = before.kept.whole if before and before.kept else (channels, height + margin, width + margin)
     try:
-        pass_flops, kept = count_pass(prefix, whole)
+        pass_flops, kept = count_part_pass(parts, prefix, first, frozen, whole)
     except (RuntimeError, AssertionError, ValueError) as cause:  # a model's own ways to refuse a size
         raise StrategyError(
             f"freezing: {type(parts.model).__name__} takes no padded images, so their features cannot be kept. "

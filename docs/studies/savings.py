@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 HORIZONS = (1.0, 0.6, 0.35, 0.2, 0.1)
 CLASSES = 47
+EPOCHS = 14
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ PANELS = {
     "domain": "A new domain of known classes",
     "memory": "Old images still at hand, %",
     "chain": "Update of a chain, 5 new classes each",
+    "base": "Epochs of the old model, % of scratch's",
 }
 
 
@@ -70,6 +72,11 @@ def points() -> Iterator[Point]:
     stages = [{"classes": CLASSES - 6 * 5}, *({"classes": 5} for _ in range(6))]
     for update in range(1, 7):
         yield Point("chain", "savings-chain", {"stages": stages}, update, f"{update}", update)
+    for share in (50, 100, 200):
+        stages = [{"classes": CLASSES - 15}, {"classes": 15}]
+        changes = {"stages": stages} | ({"training": {"base_epochs": EPOCHS * share // 100}} if share != 100 else {})
+        name = "savings-classes-15" if share == 100 else f"savings-base-{share}"
+        yield Point("base", name, changes, share, f"{share}")
 
 
 _DOMAINS = {
@@ -104,7 +111,8 @@ def write_domains(folder: Path) -> None:
 def scenario_of(point: Point, root: Path) -> bench.Scenario:
     """Return glyphs-32-15 with the point's changes. root: the folder of the domains' archives."""
     fields = bench.load_scenario("glyphs-32-15").model_dump(exclude={"target"}, exclude_none=True)
-    fields |= {"name": point.scenario, "title": f"Glyphs, map of savings: {point.scenario}"} | point.changes
+    changes = {"training": fields["training"] | point.changes.get("training", {})}
+    fields |= {"name": point.scenario, "title": f"Glyphs, map of savings: {point.scenario}"} | point.changes | changes
     if point.panel == "domain":
         fields["data"] = {"validation_share": 0.3125, "test_share": 0.2, "image_size": 12}
     made = bench.Scenario.model_validate(fields)

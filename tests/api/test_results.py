@@ -95,7 +95,7 @@ def test_a_comparison_is_of_each_common_horizon(results: bench.Results):
     ):
         results.compare("naive", "four-aspects", "cifar100-70-30-lite")
     assert (
-        len(results.compare("naive", "four-aspects", "pacs-photo-art").duels) == 1
+        len(results.compare("naive", "four-aspects", "fashion-mnist-7-3").duels) == 1
     )  # one each, though of unlike lengths
 
 

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bench.cli.main import main
+from tests.cli.test_main import QUICK
 from tests.records.made_up import finished
 
 
@@ -28,7 +29,7 @@ def readers(results: Path) -> list[list[object]]:
     return [
         ["leaderboard", "--format", "csv", "--results", results],
         ["compare", "scratch", "short", "--scenario", "made-up", "--results", results],
-        ["report", "--results", results, "--reports", results.parent / "reports"],
+        ["report", "--results", results, "--reports", results.parent / "reports", *QUICK],
     ]
 
 

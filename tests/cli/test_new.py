@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,14 +10,12 @@ from click.testing import CliRunner, Result
 from bench.cli.main import main
 from bench.scenario import load_scenario
 
-_ROOT = Path(__file__).resolve().parents[2]
-
 
 def say(*words: object) -> Result:
     return CliRunner().invoke(main, list(map(str, words)))
 
 
-def test_what_is_written_passes_its_own_tests_and_each_other(tmp_path: Path):
+def test_what_is_written_passes_its_own_tests_and_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for kind, name in (("strategy", "my-way"), ("scenario", "my-set"), ("model", "net")):
         result = say("new", kind, name, "--folder", tmp_path)
         assert result.exit_code == 0, result.output
@@ -33,11 +28,22 @@ def test_what_is_written_passes_its_own_tests_and_each_other(tmp_path: Path):
         "test_scenario_my_set.py",
         "test_strategy_my_way.py",
     ]
-    environment = {**os.environ, "PYTHONPATH": str(_ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
-    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stdout
-    assert "6 passed" in ran.stdout
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    passed = Passed()
+    assert pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(tmp_path)], plugins=[passed]) == 0
+    assert len(passed.names) == 6
+
+
+class Passed:
+    """A plugin of pytest that remembers which tests passed."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" and report.passed:
+            self.names.append(report.nodeid)
 
 
 def test_a_scenario_start_differs_from_the_shipped_one_in_its_name_and_title_alone(tmp_path: Path):

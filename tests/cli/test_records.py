@@ -14,7 +14,7 @@ from bench.records.collect import collect
 from bench.reporting.figures.sheet import NO_PICTURES
 from bench.reporting.page import write_page
 from bench.reporting.report import write_reports
-from tests.cli.test_main import bench, refused
+from tests.cli.test_main import QUICK, bench, refused
 from tests.records.made_up import change
 
 NAME = "fashion-mnist-7-3"
@@ -208,7 +208,7 @@ def test_one_trial_alone_has_a_target_and_no_spread(results: Path, tmp_path: Pat
     assert "Target: validation accuracy 0.9307, provisional (mean of scratch's 1 seed)" in printed.stdout
     assert "±" not in printed.stdout
     assert "nan" not in printed.stdout
-    assert bench("report", "--results", results, "--reports", tmp_path / "reports").exit_code == 0
+    assert bench("report", "--results", results, "--reports", tmp_path / "reports", *QUICK).exit_code == 0
 
 
 @pytest.mark.parametrize("command", ["leaderboard", "report"])

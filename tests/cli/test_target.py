@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_main import bench, refused
+from tests.cli.test_main import QUICK, bench, refused
 from tests.cli.test_records import NAME, change, row_of, trial
 
 _RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -113,7 +113,7 @@ def test_a_published_target_is_in_the_table_with_its_guard_and_its_seeds_are_not
     assert "published (5 seeds, there)" in bench("leaderboard", "--results", results, "--format", "md").stdout
     compared = bench("compare", "naive", "scratch", "--wide", "--scenario", NAME, "--results", results).stdout
     assert "Target: validation accuracy 0.9311, the published (5 seeds)" in compared
-    drawn = bench("report", "--results", results, "--reports", tmp_path / "reports")
+    drawn = bench("report", "--results", results, "--reports", tmp_path / "reports", *QUICK)
     assert drawn.exit_code == 0, drawn.output
     assert "published (5 seeds, there)" in (tmp_path / "reports" / NAME / "leaderboard.md").read_text()
 

@@ -38,7 +38,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("glyphs-32-15", "digits-7-3"):
         file = rooms["scenarios"] / f"{name}.toml"
         text = file.read_text(encoding="utf-8")
-        for key, value in {"epochs": 1, "points": 2, "test_every": 2}.items():
+        for key, value in {"epochs": 3, "points": 2, "test_every": 2}.items():
             text = re.sub(rf"^{key} = .*", f"{key} = {value}", text, flags=re.MULTILINE)
         file.write_text(text, encoding="utf-8")
     for name in ("cifar100-70-30-lite", "fashion-mnist-7-3", "mnist-usps"):

@@ -137,6 +137,51 @@ def test_what_slurm_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.Monk
     assert _options(script)["cpus-per-task"] == "1"
 
 
+@needs_submitit
+def test_a_job_that_slurm_no_longer_lists_and_that_left_no_result_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Without accounting, sacct knows nothing. squeue lists 77_0 while it waits, runs, or is queued again."""
+    listed = tmp_path / "listed"
+    said = {
+        "sbatch": "echo Submitted batch job 77",
+        "sacct": "echo 'JobID|State|NodeList'",
+        "srun": "",
+        "squeue": f"cat {listed}",
+    }
+    for name, does in said.items():
+        path = tmp_path / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{does}\n")
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    now = [0.0]
+    monkeypatch.setattr(on_slurm.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(on_slurm.time, "sleep", lambda seconds: None)
+    graph = graph_of([(run_at(tmp_path / "apart", BASELINES[:2]), None)], (0,))
+    executor, log = Slurm(place_of(tmp_path / "apart"), None, {}, Log()), Log()
+    executor._listener = log
+    executor.submit(graph.due[:2])
+
+    def poll_at(seconds: float, ids: str | None) -> list[Ended]:
+        listed.unlink(missing_ok=True)  # squeue then fails
+        if ids is not None:
+            listed.write_text(ids)
+        now[0] = seconds
+        return executor.poll()
+
+    assert poll_at(0, "77_0\n77_1\n") == []
+    assert poll_at(40, "77_1\n") == []
+    assert poll_at(80, None) == []
+    assert poll_at(120, "77_0\n77_1\n") == []  # queued again
+    assert poll_at(160, "77_1\n99\n") == []
+    assert poll_at(279, "77_1\n") == []
+    (ended,) = poll_at(310, "77_1\n")
+    assert ended.id == graph.due[0].id
+    assert str(ended.reason).startswith("Slurm ended it without a word, and it left no result for 120 s; see ")
+    assert [job.id for job, _ in executor._running] == [graph.due[1].id]
+
+
 def _options(script: str) -> dict[str, Any]:
     pairs = [
         line.removeprefix("#SBATCH --").partition("=") for line in script.splitlines() if line.startswith("#SBATCH")

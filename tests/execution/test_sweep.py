@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from bench.records.store import find_trials, read_trial, trial_folder
 from bench.strategies.strategy import load_strategy
 from bench.strategies.texts import as_text_or_pickle
 from tests.execution.test_jobs import Here, learned, place_of, run_at
-from tests.execution.test_local import Log
+from tests.execution.test_local import BASELINES, Log
 from tests.held import Gate
 
 
@@ -109,6 +110,33 @@ def test_the_executor_is_cancelled_whatever_happens():
     with pytest.raises(ZeroDivisionError):
         drive(Graph((job("a"),)), executor, Log(), retries=0)
     assert executor.cancelled
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_disk_that_is_full_for_a_while_costs_one_job_a_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retries: int
+):
+    graph, place = graph_of([(run_at(tmp_path, BASELINES[:2]), None)], (0,)), place_of(tmp_path)
+    plain, failed = os.write, list[str]()
+
+    def write(handle: int, content: bytes) -> int:
+        path = os.readlink(f"/proc/self/fd/{handle}")  # noqa: PTH115
+        if path.endswith("short/scratch/1/seed-0/evals.jsonl") and not failed:
+            failed.append(path)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return plain(handle, content)
+
+    monkeypatch.setattr(os, "write", write)
+    left = drive(graph, Here(place, 1, Log()), Log(), retries=retries)
+    line = (
+        f"{failed[0]}: cannot be written (No space left on device). Free some space, or name another folder, and run "
+    )
+    assert left.failed == ({} if retries else {"short/scratch/1/seed-0": f"{line}the command again."})
+    monkeypatch.undo()
+    if not retries:  # nothing is lost
+        drive(graph_of([(run_at(tmp_path, BASELINES[:2]), None)], (0,)), Here(place, 1, Log()), Log(), retries=0)
+    run_at(tmp_path / "whole", BASELINES[:2]).run(Log())
+    assert learned(tmp_path / "results") == learned(tmp_path / "whole" / "results")
 
 
 def test_processes_learn_what_one_run_learns_and_one_that_is_killed_is_replaced(tmp_path: Path):

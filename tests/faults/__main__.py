@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tests.faults.kills import Found
 
@@ -47,7 +47,7 @@ def main() -> None:
 
     from tests.faults.clocks import set_back
     from tests.faults.commands import import_everything
-    from tests.faults.crowd import crowd
+    from tests.faults.crowd import alone, crowd
     from tests.faults.kills import kill_all
     from tests.faults.writes import WRITERS, fail_each
 
@@ -57,7 +57,7 @@ def main() -> None:
         "fuzz": lambda place: _fuzz(asked.mutations, asked.seed),
         "soak": lambda place: _soak(asked.trials, place),
         "kills": lambda place: kill_all(asked.kills, place, asked.seed),
-        "concurrency": lambda place: _crowds(crowd, asked.runs, place),
+        "concurrency": lambda place: _crowds(alone, crowd, asked.runs, place),
         "clocks": set_back,
     }
     rows = [row for row in work if {row, row.split()[0]} & only]
@@ -126,9 +126,10 @@ def _fuzz(mutations: int, seed: int) -> Found:
     return found
 
 
-def _crowds(crowd: Callable[..., Found], runs: int, place: Path) -> Found:
-    found = crowd(runs, 2, place / "all")
-    found.add(crowd(runs, 2, place / "killed", killed=2))
+def _crowds(alone: Callable[..., Any], crowd: Callable[..., Found], runs: int, place: Path) -> Found:
+    undisturbed = alone(2, place / "alone")
+    found = crowd(runs, 2, place / "all", undisturbed)
+    found.add(crowd(runs, 2, place / "killed", undisturbed, killed=2))
     users = " and two users" if os.geteuid() == 0 else ""
     found.notes = f"{runs} runs under {runs} TMPDIRs{users}; again with 2 of them killed"
     return found

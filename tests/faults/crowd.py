@@ -7,6 +7,7 @@ import random
 import re
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.commands import Command, Ended, Forked, _ran, _training, checkpoint_always, leftovers, scenario_file
@@ -24,18 +25,33 @@ def _command(seeds: int) -> Command:
     return Command("crowd", words, _ran)
 
 
-def crowd(runs: int, seeds: int, place: Path, *, killed: int = 0, seed: int = 0) -> Found:
+@dataclass(frozen=True)
+class Alone:
+    """What one run makes by itself, and how long it takes."""
+
+    made: dict
+    seconds: float
+
+
+def alone(seeds: int, place: Path) -> Alone:
+    """Run the command once, by itself."""
+    place.mkdir(parents=True)
+    scenario_file(place)
+    command = _command(seeds)
+    ended = Forked(command.words(place), checkpoint_always).wait()
+    assert ended.code == 0, ended.stderr
+    return Alone(command.outputs(place), ended.seconds)
+
+
+def crowd(runs: int, seeds: int, place: Path, undisturbed: Alone, *, killed: int = 0, seed: int = 0) -> Found:
     """Start `runs` runs at once, each with a TMPDIR of its own and, as root, every second one as another user; kill some.
 
     Each trial must be trained once, or by a killed run and one that goes on from it, and all must be finished.
     """
-    whole, folder = place / "whole", place / "shared"
-    for each in (whole, folder):
-        each.mkdir(parents=True)
-        scenario_file(each)
+    folder = place / "shared"
+    folder.mkdir(parents=True)
+    scenario_file(folder)
     command = _command(seeds)
-    alone = Forked(command.words(whole), checkpoint_always).wait()
-    assert alone.code == 0, alone.stderr
     for path in (place, folder):
         path.chmod(0o777)
     draws, started = random.Random(f"{seed} crowd"), []
@@ -55,10 +71,10 @@ def crowd(runs: int, seeds: int, place: Path, *, killed: int = 0, seed: int = 0)
 
         started.append(Forked(command.words(folder), before))
     for number in draws.sample(range(runs), killed):
-        time.sleep(draws.random() * alone.seconds)
+        time.sleep(draws.random() * undisturbed.seconds)
         started[number].kill()
     ended = [run.wait() for run in started]
-    return _judge(ended, command.outputs(whole), command.outputs(folder), [] if killed else leftovers(folder), killed)
+    return _judge(ended, undisturbed.made, command.outputs(folder), [] if killed else leftovers(folder), killed)
 
 
 def _judge(ended: list[Ended], expected: dict, made: dict, left: list[str], killed: int) -> Found:

@@ -51,7 +51,7 @@ def calls() -> dict[str, object]:
 
 
 def fail_each(command: Command, place: Path, *, every: int = 1) -> Found:
-    """Fail call 1, 1 + every, ... of a command until it makes fewer calls; each time, run it again without a failure.
+    """Fail call 1, 1 + every, ... of those that a command makes; each time, run it again without a failure.
 
     Promised: it does its work nevertheless (what failed was a precaution), or ends with one line and exit code 1 or 2; no
     temporary file stays; and the next run makes what an undisturbed one makes.
@@ -59,11 +59,16 @@ def fail_each(command: Command, place: Path, *, every: int = 1) -> Found:
     folder = place / "at"  # always the same: a scenario of one's own folders holds their paths
     folder.mkdir(parents=True)
     command.set_up(folder)
-    undisturbed = Forked(command.words(folder), checkpoint_always).wait()
+
+    def count() -> None:
+        checkpoint_always()
+        arm(folder, 0, 0)
+
+    undisturbed = Forked(command.words(folder), count, calls).wait()
     assert undisturbed.code == 0, undisturbed.stderr
-    expected, found, number = command.outputs(folder), Found(), 1
+    expected, found = command.outputs(folder), Found()
     shutil.rmtree(folder)
-    while True:
+    for number in range(1, undisturbed.facts["calls"] + 1, every):
         folder.mkdir()
         command.set_up(folder)
         error = ERRORS[number // every % len(ERRORS)]
@@ -73,10 +78,6 @@ def fail_each(command: Command, place: Path, *, every: int = 1) -> Found:
             arm(folder, number, error)
 
         ended = Forked(command.words(folder), before, calls).wait()
-        if ended.code == 0 and ended.facts["calls"] < number:
-            shutil.rmtree(folder)
-            found.notes = f"{number - 1} calls of {command.name}" + (f", every {every}th" if every > 1 else "")
-            return found
         found.points += 1
         parts = [str(path) for path in folder.rglob("*.part*")]
         again = Forked(command.words(folder), checkpoint_always).wait()
@@ -91,4 +92,5 @@ def fail_each(command: Command, place: Path, *, every: int = 1) -> Found:
                 f"{again.code}, left {parts + leftovers(folder)}: {ended.stderr[-500:]} / {again.stderr[-300:]}"
             )
         shutil.rmtree(folder)
-        number += every
+    found.notes = f"{undisturbed.facts['calls']} calls of {command.name}" + (f", every {every}th" if every > 1 else "")
+    return found

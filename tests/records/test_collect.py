@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from itertools import combinations
@@ -184,6 +186,25 @@ def test_collecting_waits_until_the_last_record_is_older_than_a_clocks_tick(
         assert len(slept) == waits
 
 
+def test_records_from_the_future_are_records(results: Path):
+    """Of a machine whose clock is ahead; of two clocks, nobody can say which is right."""
+    for path in results.rglob("*.json*"):
+        os.utime(path, (time.time() + 86_400,) * 2)
+    path = results / "made-up/scratch/1/seed-0/trial.json"
+    content = json.loads(path.read_text())
+    content["provenance"]["started"] = "2999-01-01T00:00:00+00:00"
+    path.write_text(json.dumps(content))
+    directly = collect(results, never)
+    assert directly.unreadable == ()
+    assert "2999-01-01T00:00:00+00:00" in set(directly.trials["started"])
+    write_collected(results)
+    assert_same(collect(results, never), directly)
+    touch(path)
+    notes: list[str] = []
+    assert_same(collect(results, notes.append), directly)
+    assert "is outdated" in notes[0]
+
+
 def test_a_record_that_changes_while_it_is_collected_makes_the_file_outdated(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -244,6 +265,46 @@ def test_exchanged_columns_are_seen(results: Path):
     assert "was changed since it was written" in notes[0]
 
 
+def test_trials_lie_in_parts_so_that_a_texts_limit_is_none_of_their_number(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+):
+    directly = collect(results, never)
+    write_collected(results)
+    monkeypatch.setattr(parquet, "_MOST_BYTES", 10_000)  # 13 trials take more
+    notes: list[str] = []
+    assert_same(collect(results, notes.append), directly)
+    assert "its trials are cut off, or too many" in notes[0]
+    monkeypatch.setattr(rows, "_PART_TRIALS", 3)
+    path = write_collected(results).path
+    assert_same(collect(results, never), directly)
+    assert len(list(parquet._parts(path, {b"bench.format": b"8"}))) == 5
+    assert path.read_bytes()[:4] == b"PAR1"
+    assert len(pd.read_parquet(path)) == len(directly.evals)
+    for engine in (pq.read_table, pq.ParquetDataset):
+        assert engine(path)
+
+
+def test_a_file_of_the_format_before_is_still_read(results: Path, monkeypatch: pytest.MonkeyPatch):
+    """In format 7, Records.trials was one text in the metadata."""
+    directly, path = collect(results, never), write_collected(results).path
+    table = pq.read_table(path)
+    (packed,) = parquet._parts(path, table.schema.metadata)
+    facts = {
+        **table.schema.metadata,
+        b"bench.format": b"7",
+        b"bench.trials": base64.b64encode(packed),
+        b"bench.digest": b"0" * 64,
+    }
+    pq.write_table(table.replace_schema_metadata(facts), path)
+    with path.open("r+b") as file:
+        place = parquet._place_of_digest(file)
+        digest = parquet._digest(file, place)
+        file.seek(place)
+        file.write(digest)
+    monkeypatch.setattr(rows, "read_trial", never)
+    assert_same(collect(results, never), directly)
+
+
 @pytest.mark.parametrize(("name", "value"), [("FORMAT", 0), ("READABLE_VERSIONS", (1,)), ("RULES_VERSION", 0)])
 def test_a_file_of_another_version_is_not_used(
     results: Path, name: str, value: object, monkeypatch: pytest.MonkeyPatch
@@ -277,7 +338,7 @@ def test_columns_of_trials_match_the_version_of_the_format(results: Path):
     evaluate_gpu_joules gpu_use cpu_seconds cpu_joules cpu_joules_reason other_cpu_seconds load_average sittings
     validation_accuracy test_accuracy weights_sha256 selection_seconds regularizer_flops
     feature_flops head_flops feature_bytes may_have_seen tuning_flops division reference"""
-    assert (parquet.FORMAT, sorted(collect(results).trials)) == (7, sorted(columns.split()))
+    assert (parquet.FORMAT, sorted(collect(results).trials)) == (8, sorted(columns.split()))
 
 
 @pytest.mark.parametrize(

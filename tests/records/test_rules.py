@@ -9,20 +9,27 @@ import pytest
 
 from bench.errors import RecordError
 from bench.records.rules import check_results
-from tests.conftest import RunTrial
+from tests.conftest import run_short
 from tests.records.made_up import change, finished, seal
 
 Change = Callable[[dict], None]
 
 
-@pytest.fixture
-def results(run_trial: RunTrial, scratch, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def trained(short, digits, split, updates, scratch, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two seeds of scratch, as from a clean commit."""
+    results = tmp_path_factory.mktemp("trained") / "results"
     for seed in range(2):
-        name = f"results/short/scratch/1/seed-{seed}"
-        run_trial(scratch, name=name, seed=seed)
-        change(tmp_path / name, lambda record: record["provenance"].update(commit="c" * 40, modified=False))
-    return tmp_path / "results"
+        folder = results / f"short/scratch/1/seed-{seed}"
+        run_short(updates, digits, split, scratch, folder, scenario=short, seed=seed)
+        change(folder, lambda record: record["provenance"].update(commit="c" * 40, modified=False))
+    return results
+
+
+@pytest.fixture
+def results(trained: Path, tmp_path: Path) -> Path:
+    """A copy of them, to be changed."""
+    return shutil.copytree(trained, tmp_path / "results")
 
 
 def broken(results: Path) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import matplotlib as mpl
@@ -12,12 +13,19 @@ import pytest
 from PIL import Image
 
 from bench.errors import BenchError
+from bench.reporting.figures import gallery
 from bench.reporting.figures.sheet import EVERY_PRINT, NO_PICTURES, Prints, prints_of, read_table
 from bench.reporting.figures.words import Facts, caption
 from bench.reporting.report import write_report, write_reports
 from tests.reporting.made_up import made_up
 
 PICTURES = (".pdf", ".svg", ".png")
+
+
+def draw_only(monkeypatch: pytest.MonkeyPatch, figures: int) -> None:
+    """Let a report have its first figures alone: a file of pixels or of letters takes half a second."""
+    sheets = gallery.sheets
+    monkeypatch.setattr(gallery, "sheets", lambda *given: islice(sheets(*given), figures))
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +68,17 @@ def test_figures_are_as_wide_as_a_page_or_a_column(written: dict[str, Path]):
     assert Image.open(written["accuracy-flops.png"]).size[0] == 2025  # 6.75 inches at 300 dpi
 
 
-def test_the_same_records_give_the_same_bytes(written: dict[str, Path], tmp_path: Path):
-    for path in write_report(made_up(5, ablation=True, joules=True), tmp_path, Prints(("svg", "png"), ("pdf",))):
+def test_the_same_records_give_the_same_bytes_whatever_a_users_own_settings_are(
+    written: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    records = made_up(5, ablation=True, joules=True)
+    with mpl.rc_context({"font.size": 30, "text.usetex": True, "axes.facecolor": "red", "font.family": "serif"}):
+        paths = write_report(records, tmp_path / "every-figure", Prints(("svg",), ()))
+        draw_only(monkeypatch, 2)
+        paths += write_report(records, tmp_path / "every-format")
+    assert {path.suffix for path in paths} >= {*PICTURES, ".csv", ".txt", ".md"}
+    assert {path.name for path in paths} >= {name for name in written if name.endswith((".svg", ".csv"))}
+    for path in paths:
         assert path.read_bytes() == written[path.name].read_bytes(), path.name
 
 
@@ -151,7 +168,8 @@ def test_a_published_target_is_in_captions_and_its_seeds_are_in_no_figure(tmp_pa
     assert {name: set(rows["n"]) for name, rows in tables.items()} == {name: {3} for name in tables}
 
 
-def test_several_scenarios_have_a_profile_with_its_table_and_caption(tmp_path: Path):
+def test_several_scenarios_have_a_profile_with_its_table_and_caption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    draw_only(monkeypatch, 1)
     parts = [made_up(name=name, draw=draw, title=name) for draw, name in enumerate(("one", "two"))]
     paths = {path.name: path for path in write_reports(parts, tmp_path, Prints(("png",), ()))}
     profile = paths["performance-profile.csv"]
@@ -196,9 +214,3 @@ def test_a_png_is_small_with_a_white_background(written: dict[str, Path]):
 def test_reports_are_drawn_without_torch():
     code = "import sys, bench.reporting.report; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-
-
-def test_a_users_own_settings_do_not_change_a_figure(written: dict[str, Path], tmp_path: Path):
-    with mpl.rc_context({"font.size": 30, "text.usetex": True, "axes.facecolor": "red", "font.family": "serif"}):
-        write_report(made_up(5, ablation=True, joules=True), tmp_path, Prints(("svg",), ()))
-    assert (tmp_path / "old-new.svg").read_bytes() == written["old-new.svg"].read_bytes()

@@ -30,6 +30,9 @@ CASES = {
     "many horizons": {"horizons": (0.25, 0.5, 0.75)},
     "ten seeds": {"seeds": 10},
 }
+# Figures that differ from accuracy-flops in their axis alone, and the cases that draw them nevertheless.
+_ALIKE = {"accuracy-steps", "accuracy-images", "accuracy-device-seconds", "accuracy-gpu-joules"}
+EVERY_CURRENCY = {"three strategies", "twelve long titles"}
 _SLACK = 1.5  # pixels at 300 dpi by which glyphs' boxes may overlap
 
 
@@ -86,6 +89,8 @@ def test_nothing_is_cut_off_or_overlaps(case: str, tmp_path: Path):
     ranking = leaderboard(records.trials, records.evals)
     found = {}
     for sheet in sheets(records, ranking):
+        if sheet.name in _ALIKE and case not in EVERY_CURRENCY:
+            continue
         sheet.rows.to_csv(tmp_path / "rows.csv", index=False)
         rows = read_table(tmp_path / "rows.csv")
         for width in (PAGE, COLUMN):
@@ -94,7 +99,7 @@ def test_nothing_is_cut_off_or_overlaps(case: str, tmp_path: Path):
                 found[sheet.name, width.name] = faults(figure)
                 assert figure.get_size_inches()[0] == width.inches
                 plt.close(figure)
-    assert len(found) >= 2 * 6
+    assert len(found) >= 2 * (6 if case in EVERY_CURRENCY else 3)
     assert {name: what for name, what in found.items() if what} == {}
 
 
@@ -122,8 +127,8 @@ def test_faults_are_found():
 def test_a_users_title_is_not_a_formula(tmp_path: Path):
     records = made_up(2, title=r"$\frac{1$: 5 $ an hour, 6 $ a day")
     records.trials["title"] = r"$\bad{$ & <b>"
-    paths = write_report(records, tmp_path, Prints(("png",), ()))
-    assert (tmp_path / "accuracy-flops.png") in paths
+    paths = write_report(records, tmp_path, Prints(("svg",), ()))
+    assert (tmp_path / "accuracy-flops.svg") in paths
 
 
 def test_saving_lays_out_once_and_keeps_the_width(tmp_path: Path):

@@ -2,6 +2,7 @@
 
     python -m tests.scale.ray_nodes              # 4 trials in one epoch; prints what was compared
     python -m tests.scale.ray_nodes --seeds 30   # 60 trials
+    python -m tests.scale.ray_nodes --apart      # nodes that do not see the folders of results and cache
 
 Every trial must have one record, equal to that of the executor `local` in every learned and counted field. Needs the extra `ray`.
 """
@@ -9,6 +10,7 @@ Every trial must have one record, equal to that of the executor `local` in every
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -54,8 +56,11 @@ class _Killing:
         self._inner.cancel()
 
 
-def compare(seeds: int) -> None:
-    """Run the same graph by Ray, with a node killed, and in processes; compare the records."""
+def compare(seeds: int, apart: bool) -> None:
+    """Run the same graph by Ray, with a node killed, and in processes; compare the records.
+
+    apart: name the folders by way of an open file of this process, so that in others they are not there.
+    """
     import ray
     from ray.cluster_utils import Cluster
 
@@ -64,7 +69,7 @@ def compare(seeds: int) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
 
-        def graph_at(name: str) -> tuple[Graph, Place]:
+        def graph_at(name: str, root: Path) -> tuple[Graph, Place]:
             folders = {each: root / name / each for each in ("results", "cache")}
             run = LocalRun(scenario, entrants, (0,), device="cpu", data_root=root, threads=1, **folders)
             place = Place(str(root), str(root), str(folders["results"]), str(folders["cache"]), device="cpu", threads=1)
@@ -72,11 +77,12 @@ def compare(seeds: int) -> None:
 
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         nodes = [cluster.add_node(num_cpus=_CPUS) for _ in range(_NODES)]
-        graph, place = graph_at("ray")
+        seen = Path(f"/proc/self/fd/{os.open(root, os.O_RDONLY)}") if apart else root
+        graph, place = graph_at("ray", seen)
         print(f"{len(graph.due)} jobs; a head and {len(nodes)} nodes of {_CPUS} CPU")
         before = time.monotonic()
         try:
-            inner = open_executor("ray", place, None, {"address": cluster.address}, Silent())
+            inner = open_executor("ray", place, None, {"address": cluster.address}, Silent(), print)
             executor = _Killing(inner, lambda: cluster.remove_node(nodes[0], allow_graceful=False), seeds)
             left = drive(graph, executor, Silent(), retries=3)
         finally:
@@ -89,7 +95,7 @@ def compare(seeds: int) -> None:
         assert left == Left()
         done = [each.id for each in executor.ended if each.outcome == "done"]
         assert sorted(done) == sorted(job.id for job in graph.due)
-        graph, place = graph_at("local")
+        graph, place = graph_at("local", root)
         drive(graph, open_executor("local", place, 2, {}, Silent()), Silent(), retries=0).require_all_ran(0)
         by_ray, by_processes = (learned(root / name / "results") for name in ("ray", "local"))
         assert len(by_ray) == 2 * seeds
@@ -100,4 +106,6 @@ def compare(seeds: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=2)
-    compare(parser.parse_args().seeds)
+    parser.add_argument("--apart", action="store_true")
+    asked = parser.parse_args()
+    compare(asked.seeds, asked.apart)

@@ -3,6 +3,7 @@
     python -m tests.scale.slurm_node                      # prints what was compared; about ten minutes
     python -m tests.scale.slurm_node --without-timeout    # a few
     python -m tests.scale.slurm_node --only-timeout
+    python -m tests.scale.slurm_node --only-killed        # a job that is killed without a word; this cluster has no accounting
 
 As root, with Debian's packages slurmctld, slurmd, slurm-client and munge, and the extra `slurm`. munged, slurmctld and slurmd run
 from a temporary folder, without systemd and cgroups, and end with the script. Every trial must have one record, equal to that of
@@ -123,23 +124,44 @@ def run(
     name: str, folder: Path, environment: dict[str, str], more: Sequence[str], strategies: Sequence[str], seeds: str
 ) -> None:
     """Run the trials with an executor, into a folder of its name."""
+    before = time.monotonic()
+    process = start(name, folder, environment, more, strategies, seeds)
+    said = process.communicate()[1].strip().splitlines()
+    print(
+        f"{name}: {time.monotonic() - before:.0f} s, exit code {process.returncode}; {said[-1] if said else ''}",
+        flush=True,
+    )
+
+
+def start(
+    name: str, folder: Path, environment: dict[str, str], more: Sequence[str], strategies: Sequence[str], seeds: str
+) -> subprocess.Popen[str]:
+    """Begin to run the trials."""
     chosen = [word for each in strategies for word in ("--strategy", each)]
     words = [*chosen, "--scenario", str(folder / "short.toml"), "--seeds", seeds, "--threads", "1", "--device", "cpu"]
     words += ["--results", str(folder / name / "results"), "--cache", str(folder / name / "cache"), *more]
-    before = time.monotonic()
-    done = subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-m", "bench", "run", *words],
         env=environment,
         cwd=ROOT,
-        check=False,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     )
-    said = done.stderr.strip().splitlines()
-    print(
-        f"{name}: {time.monotonic() - before:.0f} s, exit code {done.returncode}; {said[-1] if said else ''}",
-        flush=True,
-    )
+
+
+def killed(folder: Path, environment: dict[str, str], more: Sequence[str]) -> None:
+    """Kill a job in the middle of its trial, and wait until the run has noticed."""
+    scenario(folder, epochs=100)
+    process = start("killed", folder, environment, more, ("scratch",), "0")
+    _until(lambda: list((folder / "killed").rglob("evals.jsonl")), "a trial's first evaluation", 600)
+    (job,) = _told(["squeue", "--noheader", "--format=%i"], environment).split()
+    _told(["scancel", "--signal=KILL", "--full", job], environment)
+    before = time.monotonic()
+    said = process.communicate()[1].strip().splitlines()
+    print(f"killed: noticed after {time.monotonic() - before:.0f} s, exit code {process.returncode}; {said[-1]}")
+    assert process.returncode == 1
+    assert "ended it without a word" in said[-1]
 
 
 def compare(folder: Path, one: str, other: str) -> None:
@@ -152,7 +174,7 @@ def compare(folder: Path, one: str, other: str) -> None:
     )
 
 
-def main(short: bool, timeout: bool) -> None:
+def main(short: bool, timeout: bool, kill: bool) -> None:
     missing = [name for name in _NEEDED if shutil.which(name) is None]
     if missing:
         raise SystemExit(
@@ -177,11 +199,15 @@ def main(short: bool, timeout: bool) -> None:
                 run("Slurm-in-3-minutes", folder, environment, [*on, "--with", "time=3"], ("scratch",), "0")
                 run("local-at-once", folder, environment, ["--executor", "local"], ("scratch",), "0")
                 compare(folder, "Slurm-in-3-minutes", "local-at-once")
+            if kill:
+                killed(folder, environment, on)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--without-timeout", action="store_true")
     parser.add_argument("--only-timeout", action="store_true")
+    parser.add_argument("--only-killed", action="store_true")
     asked = parser.parse_args()
-    main(not asked.only_timeout, not asked.without_timeout)
+    only = asked.only_timeout or asked.only_killed
+    main(not only, asked.only_timeout or not (only or asked.without_timeout), asked.only_killed or not only)

@@ -25,6 +25,7 @@ from bench import (
     OldShareOverTime,
     OneCycle,
     Pool,
+    ReducibleLoss,
     ShrinkAndNoise,
     ShrinkAndPerturb,
     Uniform,
@@ -357,3 +358,42 @@ class TestInfoBatch:
     def test_bad_values_are_refused(self, given, said: str):
         with pytest.raises(StrategyError, match=said):
             InfoBatch(**given)
+
+
+class TestReducibleLoss:
+    @staticmethod
+    def pool(present: list[float], irreducible: list[float], asked: list[list[int]]) -> Pool:
+        def present_loss(indices: torch.Tensor) -> torch.Tensor:
+            asked.append(indices.tolist())
+            return torch.tensor(present)[indices]
+
+        images = len(present)
+        labels, new = torch.zeros(images, dtype=torch.int64), torch.zeros(images, dtype=torch.bool)
+        return Pool(labels, new, None, irreducible_loss=torch.tensor(irreducible), present_loss=present_loss)
+
+    def test_by_hand(self):
+        # Reducible: 1, 0, 2, -3. The highest present loss, of the last image, is noise.
+        pool = self.pool([1.0, 1.0, 4.0, 5.0], [0.0, 1.0, 2.0, 8.0], [])
+        assert sorted(ReducibleLoss(keep=0.5, candidates=4).choose(pool, 0, stream).tolist()) == [0, 2]
+
+    def test_candidates_come_without_replacement_and_in_another_order_each_time(self):
+        asked: list[list[int]] = []
+        pool = self.pool([1.0] * 12, [0.0] * 12, asked)
+        for epoch in range(6):
+            assert len(ReducibleLoss(keep=0.5, candidates=4).choose(pool, epoch, stream)) == 2
+        first, second = ([index for lot in lots for index in lot] for lots in (asked[:3], asked[3:]))
+        assert sorted(first) == sorted(second) == list(range(12))
+        assert first != second
+
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            ({"keep": 1.5}, r"ReducibleLoss: keep 1\.5, expected in 0\.\.1"),
+            ({"candidates": 0}, "ReducibleLoss: candidates 0, expected 1 or more"),
+            ({"holdout_epochs": 0}, "ReducibleLoss: holdout_epochs 0, expected 1 or more"),
+            ({"keep": 0.1, "candidates": 4}, r"ReducibleLoss: keep 0\.1 of 4 candidates, expected one image at least"),
+        ],
+    )
+    def test_bad_values_are_refused(self, given, said: str):
+        with pytest.raises(StrategyError, match=said):
+            ReducibleLoss(**given)

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.metering.flops import count_flops
-from bench.models.build import build_model
+from bench.metering.flops import count_flops, count_pass, count_step
+from bench.models.build import build_model, head_keys
+from bench.models.stages import Parts, find_stages
 from bench.training import counted
-from bench.training.counted import count_built
+from bench.training.counted import count_built, count_part_pass, count_part_step, made_of
 
 # The same head's width and number of parameters, and other costs.
 MODELS = """
@@ -54,3 +55,31 @@ def test_a_model_is_counted_once(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(counted, "count_flops", lambda *about: pytest.fail("counted again"))
     other = build_model("resnet8-narrow", 1, 4, 7, "base", 8)
     assert count_built(other, "resnet8-narrow", (1, 8, 8), 4) == first
+
+
+def parts_of(size: int, classes: int, alike: bool = True) -> Parts:
+    model = build_model("resnet8-narrow", 1, classes, 0, "update", size)
+    stages = find_stages(model, head_keys("resnet8-narrow", 1, classes, size))
+    return Parts(model, stages, made_of("resnet8-narrow", (1, size, size), classes) if alike else None)
+
+
+def test_each_part_of_each_model_has_its_own_count():
+    found = []
+    for size, classes, end in ((8, 2, 1), (8, 2, 2), (8, 3, 2), (12, 2, 2)):
+        parts = parts_of(size, classes)
+        part, rest, shape = parts.between(0, end), parts.between(end), (1, size, size)
+        flops, features = count_part_pass(parts, part, 0, end, shape)
+        assert (flops, features) == count_pass(part, shape)
+        step = count_part_step(parts, rest, end, features)
+        assert step == count_step(rest, features)
+        found += [(flops, step, count_part_pass(parts, part, 0, end, (1, size + 4, size + 4)))]
+    assert len(set(found)) == 4
+
+
+def test_a_part_is_counted_once_unless_nothing_is_known_of_its_model(monkeypatch: pytest.MonkeyPatch):
+    asked: list[object] = []
+    monkeypatch.setattr(counted, "count_step", lambda part, shape: asked.append(part))
+    for alike in (True, True, False, False):
+        parts = parts_of(8, 2, alike)
+        count_part_step(parts, parts.between(1), 1, (8, 8, 8))
+    assert len(asked) == 1 + 2

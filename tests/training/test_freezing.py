@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -182,10 +183,14 @@ def test_kept_and_recomputed_features_learn_alike(run_trial: RunTrial, base: Bas
     assert kept.validation_accuracy == pytest.approx(recomputed.validation_accuracy, abs=0.1)
 
 
-@pytest.mark.parametrize("freezing", [NoFreezing(), DEEPER], ids=["whole", "frozen"])
+# Making code takes most of a minute for three phases, and is tried on the whole network: "eager" is torch.compile without it.
+@pytest.mark.parametrize(
+    ("freezing", "backend"), [(NoFreezing(), "inductor"), (DEEPER, "eager")], ids=["whole", "frozen"]
+)
 def test_compiled_steps_are_the_same_but_for_rounding_and_nothing_compiles_on_the_clock_not_even_when_a_phase_begins(
-    short, updates, base: Base, freezing
+    short, updates, base: Base, freezing, backend: str, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     spec = TrialSpec(short, entrant(freezing=freezing), 1, 0)
     made, plain = (Learner(spec, updates[1], base, CPU, compiled=compiled) for compiled in (True, False))
     made.prepare()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -11,13 +12,24 @@ import torch
 from torch.nn import functional as F
 
 import bench
-from bench import BeforeDecay, DirectionAwareShrink, InfoBatch, Keep, OneCycle, Strategy, WarmupStableDecay
+from bench import (
+    BeforeDecay,
+    DirectionAwareShrink,
+    InfoBatch,
+    Keep,
+    OneCycle,
+    ReducibleLoss,
+    Strategy,
+    WarmupStableDecay,
+)
 from bench.errors import ScenarioError, StrategyError
+from bench.execution.local import LocalRun
 from bench.records.store import read_trial
-from bench.scenario import parse_scenario
+from bench.scenario import Scenario, parse_scenario
 from bench.strategies.strategy import Entrant
 from bench.training.audit import replay
 from bench.training.base import BASE, base_entrant
+from bench.training.holdout import holdout_steps, irreducible_losses
 from bench.training.learner import Learner
 from bench.training.spec import Base, TrialSpec
 from tests.conftest import CPU, RunTrial, shorten
@@ -144,6 +156,94 @@ class TestLosses:
             learner.train(1)
 
 
+class TestReducibleLoss:
+    def test_no_image_is_scored_by_a_network_that_saw_it(
+        self, short, updates, base: Base, monkeypatch: pytest.MonkeyPatch
+    ):
+        seen: list[set[int]] = [set(), set()]
+        scored: list[set[int]] = [set(), set()]
+        at = -1
+
+        def fresh(number: int) -> torch.nn.Module:
+            nonlocal at
+            at = number
+            return made(short, updates, base, PLAIN)._model
+
+        images = updates[1].train
+        batch = images.batch
+        monkeypatch.setattr(
+            images, "batch", lambda part, *drawn: (seen[at].update(part.tolist()), batch(part, *drawn))[1]
+        )
+        monkeypatch.setattr(
+            images,
+            "plain",
+            lambda part: (scored[at].update(part.tolist()), batch(part, *images.augmentation.plain(len(part))))[1],
+        )
+        ledger = made(short, updates, base, PLAIN).ledger
+        found = irreducible_losses(fresh, images, 10, short.training, 2, 0, ledger, "a test")
+        assert found.isfinite().all()
+        for mine, others in zip(seen, scored, strict=True):
+            assert mine
+            assert not mine & others
+        assert scored[0] | scored[1] == set(range(len(images)))
+        assert ledger.images == 64 * holdout_steps(len(images), short.training, 2)
+
+    def test_networks_that_learned_find_most_images_easy_and_a_wrong_label_hard(self, short, updates, base: Base):
+        learner = made(short, updates, base, replace(PLAIN, selection=ReducibleLoss(holdout_epochs=4)))
+        labels = learner._update.train.labels
+        was = labels[0].item()
+        labels[0] = (was + 1) % 10
+        try:
+            learner.start()
+        finally:
+            labels[0] = was
+        found = learner._pool.irreducible_loss
+        assert found.median() < 0.5 * math.log(10)
+        assert found[0] > found.median() + 1
+
+    def test_its_passes_are_charged_as_counted_and_as_expected(self, short, updates, base: Base):
+        # 3 candidates for an image, and 2 batches from each lot.
+        selection = ReducibleLoss(keep=1 / 3, candidates=384, holdout_epochs=1)
+        strategy = replace(PLAIN, selection=selection)
+        _, parts = replay(TrialSpec(short, Entrant("one", strategy), 1, 0), updates[1], base, CPU)
+        assert all(part.agrees for part in parts), parts
+        learner = made(short, updates, base, strategy)
+        learner.start()
+        learner.train(learner.total_steps)
+        ledger, plain = learner.ledger, made(short, updates, base, PLAIN).expected_flops()
+        assert learner.expected_flops() == pytest.approx(ledger.train_flops + ledger.aux_flops, rel=0.01)
+        assert learner.expected_flops() > 1.9 * plain
+
+    def test_it_trains_on_what_it_chose_with_the_modes_of_training(self, short, updates, base: Base):
+        learner = made(short, updates, base, replace(PLAIN, selection=ReducibleLoss(0.5, 256, 1)))
+        learner.start()
+        learner.train(3)  # into the second lot
+        assert learner._order.epoch == 1
+        assert learner._model.training
+        chosen = learner._losses.chosen
+        assert len(chosen) == 128
+        trained = (~learner._losses.last.isnan()).nonzero()[:, 0]
+        assert 128 <= len(trained) <= 3 * 64
+
+    @pytest.mark.parametrize("step", [8, 24])
+    def test_an_interrupted_trial_resumes_bit_identically(self, run_trial: RunTrial, base: Base, step: int):
+        # Three batches from each lot: neither step is at the border of one.
+        entrant = Entrant("mine", replace(PLAIN, selection=ReducibleLoss(0.5, 384, 1)))
+        whole = run_trial(entrant, base=base, name="whole")
+        with pytest.raises(KeyboardInterrupt):
+            run_trial(entrant, base=base, name="cut", observer=Interrupt(step))
+        again = run_trial(entrant, base=base, name="cut")
+        assert again.record.summary.sittings == 2
+        assert again.record.summary.weights_sha256 == whole.record.summary.weights_sha256
+        assert again.record.summary.train_flops == whole.record.summary.train_flops
+
+    def test_half_the_images_must_be_a_batch(self, short, updates, base: Base):
+        large = shorten(short, batch_size=1000)
+        learner = made(large, updates, base, replace(PLAIN, selection=ReducibleLoss()))
+        with pytest.raises(StrategyError, match="ReducibleLoss: half of 1085 images is no batch of 1000, expected one"):
+            learner.start()
+
+
 class TestBeforeDecay:
     def test_a_scenario_without_it_keeps_its_hash_and_its_base_training(self, short):
         assert "base_decay" not in short.model_dump()["training"]
@@ -202,4 +302,52 @@ class TestBeforeDecay:
         content["training"]["base_decay"] = 0.2
         content["model"]["checkpoint"] = "old.pt"
         with pytest.raises(ScenarioError, match=r"training.base_decay: found together with model.checkpoint"):
+            parse_scenario(content, "mine.toml")
+
+
+class TestBaseEpochs:
+    def test_a_scenario_without_it_keeps_its_hash_and_its_base_training(self, short):
+        assert "base_epochs" not in short.model_dump()["training"]
+        assert shorten(short, base_epochs=2).base_hash() != short.base_hash()
+
+    @pytest.mark.parametrize(("epochs", "base_epochs"), [(2, 1), (2, 4), (3, 1)])
+    def test_the_base_takes_so_many_passes_over_the_old_images(
+        self, short, updates, run_trial: RunTrial, epochs: int, base_epochs: int
+    ):
+        scenario = shorten(short, epochs=epochs, base_epochs=base_epochs)
+        finished = run_trial(base_entrant(scenario), name="base", update=0, scenario=scenario)
+        whole_batches = len(updates[0].pool) // scenario.training.batch_size
+        assert finished.record.total_steps == base_epochs * whole_batches
+
+    def test_a_plan_counts_its_steps_and_scratch_s_stay(self, tmp_path: Path, short):
+        def steps(scenario: Scenario) -> tuple[int, int]:
+            entrants = [Entrant("one", PLAIN)]
+            run = LocalRun(
+                scenario,
+                entrants,
+                [0],
+                results=tmp_path,
+                cache=tmp_path,
+                data_root=tmp_path,
+                device="cpu",
+                threads=1,
+            )
+            return run.budget(0), run.budget(1)
+
+        whole, twice = (steps(shorten(short, epochs=2, base_epochs=n)) for n in (None, 4))
+        assert twice == (2 * whole[0], whole[1])
+
+    def test_more_than_ten_times_scratch_s_is_one_line(self, short):
+        content = short.model_dump(mode="json", exclude_none=True)
+        content["training"] |= {"epochs": 2, "base_epochs": 21}
+        with pytest.raises(
+            ScenarioError, match=r"mine.toml: training.base_epochs: found 21, expected at most 10 times"
+        ):
+            parse_scenario(content, "mine.toml")
+
+    def test_a_given_old_model_has_none(self, short):
+        content = short.model_dump(mode="json", exclude_none=True)
+        content["training"]["base_epochs"] = 2
+        content["model"]["checkpoint"] = "old.pt"
+        with pytest.raises(ScenarioError, match=r"training.base_epochs: found together with model.checkpoint"):
             parse_scenario(content, "mine.toml")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -30,6 +30,9 @@ class Pool:
     last_loss: float32, the image's loss when this trial last trained on it, NaN before; None unless the selection asks for it.
     progress: the share of the trial's steps that are done; 0 unless the selection asks for losses.
     old_loss: float32, the old model's loss on each old image, NaN for new ones; None unless the selection asks for it.
+    irreducible_loss: float32, the loss on each image of a network trained without it. present_loss: returns the present network's
+    loss on images, not augmented, float32 (count,), by their indices, int64 (count,); a forward pass of each is charged.
+    Both None unless the selection asks for them.
     """
 
     labels: Tensor
@@ -38,6 +41,8 @@ class Pool:
     last_loss: Tensor | None = None
     progress: float = 0.0
     old_loss: Tensor | None = None
+    irreducible_loss: Tensor | None = None
+    present_loss: Callable[[Tensor], Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

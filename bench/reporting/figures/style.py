@@ -174,10 +174,10 @@ def save(figure: Figure, paths: Sequence[Path]) -> None:
 def _save_png(figure: Figure, path: Path) -> None:
     """Save pixels with a palette: enough colours for lines and letters, in a third of the bytes."""
     pixels = io.BytesIO()
-    figure.savefig(pixels, format="png")
-    with Image.open(pixels) as image:
-        reduced = image.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
-        reduced.save(path, optimize=True, dpi=(_DPI, _DPI))
+    figure.savefig(pixels, format="rgba")
+    image = Image.frombytes("RGBA", figure.canvas.get_width_height(physical=True), pixels.getvalue())
+    reduced = image.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
+    reduced.save(path, optimize=True, dpi=(_DPI, _DPI))
 
 
 def _save_svg(figure: Figure, path: Path) -> None:
