@@ -85,7 +85,7 @@ def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> fl
 def test_ranks_learn_and_cost_what_one_device_does(
     size: int, entrant: Entrant, steps: int, short, updates, base: Base, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(evaluate, "_BATCH", 50)  # several for each rank
+    monkeypatch.setattr(evaluate, "_BATCH", {"cpu": 50})  # several for each rank
     scenario = synchronized(short)
     alone = trained(scenario, entrant, updates[1], base, steps)
     ranks = on_threads(size, lambda world: trained(scenario, entrant, updates[1], base, steps, world))
