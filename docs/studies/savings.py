@@ -46,8 +46,8 @@ PANELS = {
     "images": "New images of known classes, % of all",
     "domain": "A new domain of known classes",
     "memory": "Old images still at hand, %",
-    "chain": "Update of a chain, 5 new classes each",
-    "base": "Epochs of the old model, % of scratch's",
+    "chain": "Update of a chain, 5 classes each",
+    "base": "Epochs of the old model, %",
 }
 
 
