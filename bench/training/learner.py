@@ -514,7 +514,7 @@ class Learner:
             "selection_seconds": self._order.selection_seconds,
             "draws": self._draws.state(),
             "phase": self._at,
-            "charged": [store.charged() for store in self._stores],
+            "charged": [store.passes() for store in self._stores],
             "ledger": self.ledger.state(),
         }
 

@@ -94,7 +94,7 @@ def test_momentum_of_what_stays_trained_goes_on(short, updates, base: Base):
     trained.train(3)
     before = {name: momentum.clone() for name, momentum in trained.state()["momentum"].items()}
     trained.enter(1)
-    after = trained._optimizers[1].state
+    after = trained._step._optimizers[1].state
     assert {id(p) for p in after} == {id(p) for p in trained.phases[1].parameters}
     names = {id(p): name for name, p in trained._model.named_parameters()}
     assert all(torch.equal(state["momentum_buffer"], before[names[id(p)]]) for p, state in after.items())

@@ -78,19 +78,22 @@ def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> fl
     )
 
 
-# 64 images among 3 ranks are 21, 21 and 22. Of the shipped strategy's 8 steps, two are in its second phase.
+# 64 images among 3 ranks are 21, 21 and 22. Of the shipped strategy's 8 steps, two are in its second phase. Its features are
+# kept in float16, where a difference in the last bit of a weight may become one of 2^-11.
 @pytest.mark.parametrize(
-    ("size", "entrant", "steps"), [(3, EVERYTHING, 6), (2, SHIPPED, 8)], ids=["everything", "optimized"]
+    ("size", "entrant", "steps", "apart"),
+    [(3, EVERYTHING, 6, 1e-4), (2, SHIPPED, 8, 2**-11)],
+    ids=["everything", "optimized"],
 )
 def test_ranks_learn_and_cost_what_one_device_does(
-    size: int, entrant: Entrant, steps: int, short, updates, base: Base, monkeypatch: pytest.MonkeyPatch
+    size: int, entrant: Entrant, steps: int, apart: float, short, updates, base: Base, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(evaluate, "_BATCH", {"cpu": 50})  # several for each rank
-    scenario = synchronized(short)
+    scenario = synchronized(short, learning_rate=0.02)
     alone = trained(scenario, entrant, updates[1], base, steps)
     ranks = on_threads(size, lambda world: trained(scenario, entrant, updates[1], base, steps, world))
     for each in ranks:
-        assert distance(each.weights, alone.weights) < 1e-4
+        assert distance(each.weights, alone.weights) < apart
         assert all(torch.equal(value, ranks[0].weights[name]) for name, value in each.weights.items())
         assert each.ledger == alone.ledger
         assert each.accuracies == alone.accuracies

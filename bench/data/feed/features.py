@@ -80,7 +80,9 @@ class KeptFeatures:
         table = _memory((rows, height, width, channels), self.bytes, images.device, folder)
         self._table = table
         self._there = torch.zeros(rows, dtype=torch.bool, device=images.device)
-        self._charged = torch.zeros(rows, dtype=torch.bool, device=images.device)
+        # The pass that first computed and charged each, from 1 on; 0 for none.
+        self._passes = torch.zeros(rows, dtype=torch.int32, device=images.device)
+        self._last_pass = 0
         self._complete = False  # whether all that is asked for from now on has been announced
 
     def __len__(self) -> int:
@@ -144,14 +146,22 @@ class KeptFeatures:
             self._fill(self._places(torch.cat(list(batches)), drawn[2]))
             self._complete = True
 
-    def charged(self) -> Tensor:
-        """Return which features have been charged: bool (images * variants,)."""
-        return self._charged
+    def passes(self) -> Tensor:
+        """Return which pass first computed and charged each feature, from 1 on, 0 for none: int32 (images * variants,)."""
+        return self._passes
 
-    def restore(self, charged: Tensor) -> None:
-        """Compute again, without charging them, what had been charged before an interruption."""
-        self._charged.copy_(charged)
-        self._fill(charged.nonzero()[:, 0].to(self.device))
+    def restore(self, passes: Tensor) -> None:
+        """Compute again, without charging them, what had been computed before an interruption, in the same passes.
+
+        What a network makes of an image may depend, in the last bits, on how many images it is given at once. passes: of older
+        checkpoints, bool, whether each had been charged.
+        """
+        self._passes.copy_(passes)
+        self._last_pass = int(self._passes.max()) if len(self) else 0
+        order = torch.argsort(self._passes, stable=True)
+        counts = torch.bincount(self._passes, minlength=1).tolist()
+        for places in order.split(counts)[1:]:
+            self._fill(places)
 
     def _places(self, indices: Tensor, flips: Tensor) -> Tensor:
         return indices * 2 + flips if self._variants == 2 else indices
@@ -171,8 +181,11 @@ class KeptFeatures:
             )
         self._table[missing.to(self._table.device)] = found.permute(0, 2, 3, 1).to(self._table.device)
         self._there[missing] = True
-        self._charge(int((~self._charged[missing]).sum()))
-        self._charged[missing] = True
+        new = missing[self._passes[missing] == 0]
+        self._charge(len(new))
+        if len(new):
+            self._last_pass += 1
+            self._passes[new] = self._last_pass
 
 
 def _within(places: Tensor, side: int) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -126,11 +128,32 @@ def test_what_was_charged_before_an_interruption_is_computed_again_and_not_charg
     wanted = first.batch(indices, *drawn)
     charged: list[int] = []
     second = kept(images(), charge=charged.append)
-    second.restore(first.charged())
+    second.restore(first.passes())
     assert sum(charged) == 0
     assert torch.equal(second.batch(indices, *drawn), wanted)
     assert sum(charged) == 0
-    assert int(second.charged().sum()) == len({(int(i), bool(f)) for i, f in zip(indices, drawn[2], strict=True)})
+    assert int((second.passes() > 0).sum()) == len({(int(i), bool(f)) for i, f in zip(indices, drawn[2], strict=True)})
+
+
+def test_what_is_computed_again_after_an_interruption_is_computed_in_the_same_passes():
+    """A network may make something else of an image, in the last bits, where it is given another number of images at once."""
+
+    def whole_passes() -> tuple[list[list[float]], Callable[[torch.Tensor], torch.Tensor]]:
+        seen: list[list[float]] = []
+        return seen, lambda x: (seen.append(x[:, 0, 3, 3].tolist()), x)[1]
+
+    seen, compute = whole_passes()
+    first = kept(images(), compute)
+    for count in (10, 25, 3):
+        first.batch(*draws(count))
+    again, compute = whole_passes()
+    second = kept(images(), compute)
+    second.restore(first.passes())
+    assert len(seen) > 1
+    assert again == seen
+    of_older_checkpoints = kept(images())
+    of_older_checkpoints.restore(first.passes() > 0)
+    assert torch.equal(of_older_checkpoints.passes() > 0, first.passes() > 0)
 
 
 def test_a_later_stage_is_computed_from_what_is_kept():
