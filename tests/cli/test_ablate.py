@@ -19,7 +19,7 @@ def command(tiny: Path, tmp_path: Path) -> list[str | Path]:
     other.write_text(tiny.read_text().replace('"tiny"', '"other"'))
     folders = ["--results", tmp_path / "runs", "--cache", tmp_path / "cache", "--device", "cpu", "--seeds", "0-1"]
     scenarios = ["--scenario", tiny, "--scenario", other]
-    return ["ablate", "--strategy", "naive[schedule.warmup=0.3]", *scenarios, *folders]
+    return ["ablate", "--strategy", "naive[schedule.peak=0.02]", *scenarios, *folders]
 
 
 def test_a_dry_run_prints_variants_with_their_costs_and_writes_nothing(command: list[str | Path], tmp_path: Path):
@@ -30,7 +30,7 @@ def test_a_dry_run_prints_variants_with_their_costs_and_writes_nothing(command: 
     assert not (tmp_path / "runs").exists()
     rows = pd.read_csv(io.StringIO(bench(*command, "--dry-run", "--format", "csv").stdout))
     assert set(rows["table"]) == {"ablation_plan"}
-    assert rows["strategy"].tolist() == ["naive[schedule.warmup=0.3]", "naive"] * 2
+    assert rows["strategy"].tolist() == ["naive[schedule.peak=0.02]", "naive"] * 2
     assert_documented(rows)
 
 
@@ -52,7 +52,7 @@ def test_an_ablation_runs_what_is_due_and_says_what_each_piece_is_worth(command:
     for path in (tmp_path / "runs" / "tiny").rglob("trial.json"):
         record = json.loads(path.read_text())
         ends[record["strategy"]["name"], record["seed"]] = record["summary"]["validation_accuracy"]
-    differences = [ends["naive", seed] - ends["naive[schedule.warmup=0.3]", seed] for seed in (0, 1)]
+    differences = [ends["naive", seed] - ends["naive[schedule.peak=0.02]", seed] for seed in (0, 1)]
     assert rows["difference"].iloc[0] == pytest.approx(sum(differences) / 2)
     assert_documented(rows)
     parsed = pd.DataFrame(json.loads(bench(*command, "--format", "json").stdout))

@@ -24,7 +24,7 @@ def test_a_terminal_gets_what_it_can_show_and_columns_stay_aligned(charset: str)
     assert "0.9312 ± 0.0007" in rich
     assert ("0.9312 +- 0.0007" if charset == "ascii" else "0.9312 ± 0.0007") in poor
     rows = [line for line in poor.splitlines() if "(published)  " in line]
-    assert len(rows) == 3
+    assert len(rows) >= 3
     assert len({row.index("0.9") for row in rows}) == 1
 
 

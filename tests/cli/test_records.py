@@ -23,8 +23,8 @@ _RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """Committed records: scratch and naive at horizon 1, four-aspects at 0.5, three seeds each."""
-    shutil.copytree(_RESULTS / NAME, tmp_path / "results" / NAME)
+    """Committed records: scratch and naive at horizon 1, four-aspects at 0.4, three seeds each."""
+    shutil.copytree(_RESULTS / NAME, tmp_path / "results" / NAME, ignore=shutil.ignore_patterns("optimized"))
     return tmp_path / "results"
 
 

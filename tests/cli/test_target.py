@@ -32,7 +32,9 @@ def copy_seed(results: Path, strategy: str, seed: int, to: int, lower: float = 0
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     """Scratch on seeds 0 to 7, naive on 0 to 2 and 5 to 7; seeds from 3 on are copies of the first three."""
-    shutil.copytree(_RESULTS / NAME, tmp_path / "results" / NAME, ignore=shutil.ignore_patterns("four-aspects*"))
+    shutil.copytree(
+        _RESULTS / NAME, tmp_path / "results" / NAME, ignore=shutil.ignore_patterns("four-aspects*", "optimized")
+    )
     found = tmp_path / "results"
     for seed in range(3, 8):
         copy_seed(found, "scratch", seed % 3, seed)

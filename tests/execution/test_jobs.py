@@ -262,7 +262,7 @@ def test_a_strategy_made_in_python_is_sent_to_processes_of_this_machine_and_to_n
 def test_a_fresh_graph_forgets_what_was_recorded_once_and_for_all(tmp_path: Path):
     place = place_of(tmp_path / "here")
     run_at(tmp_path / "here", BASELINES[1:2], name="digits-4-2-2-2").run(Log())
-    before = {folder: record.provenance.started for folder, record in find_trials(tmp_path / "here" / "results")}
+    before = {folder: record.summary.wall_seconds for folder, record in find_trials(tmp_path / "here" / "results")}
     again = run_at(tmp_path / "here", BASELINES[1:2], name="digits-4-2-2-2", fresh=True)
     graph = graph_of([(again, None)], (0,))
     assert len(graph.due) == len(before) == 3
@@ -272,7 +272,7 @@ def test_a_fresh_graph_forgets_what_was_recorded_once_and_for_all(tmp_path: Path
     assert not list((tmp_path / "here" / "cache").rglob("update-*.pt"))
     forget(graph, place)
     drive(graph, Here(place, 1, Log()), Log()).require_all_ran(3)
-    after = {folder: record.provenance.started for folder, record in find_trials(tmp_path / "here" / "results")}
+    after = {folder: record.summary.wall_seconds for folder, record in find_trials(tmp_path / "here" / "results")}
     assert after.keys() == before.keys()
     assert all(after[folder] != before[folder] for folder in before)
 
@@ -363,18 +363,19 @@ def test_a_sweep_takes_fresh_and_log(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(SINKS, "tensorboard", Sink)
     folders = {name: tmp_path / name for name in ("results", "cache", "data_root")}
 
-    def started(fresh: bool) -> str:
+    def measured(fresh: bool) -> float:
         scenario = run_at(tmp_path, ()).scenario
         found = sweep([scenario], ["scratch"], [0], device="cpu", threads=1, fresh=fresh, **folders)
         run_sweep(found, jobs=1, log=["tensorboard"], log_folder=tmp_path / "logs")
         ((_, record),) = find_trials(tmp_path / "results")
-        return record.provenance.started
+        assert record.summary is not None
+        return record.summary.wall_seconds
 
-    first = started(fresh=False)
+    first = measured(fresh=False)
     label = "short/scratch/1/seed-0"
     assert heard == [(tmp_path / "logs", "short"), ("began", label), *[("evaluated", label)] * 2, ("ended", label)]
-    assert started(fresh=False) == first
-    assert started(fresh=True) != first
+    assert measured(fresh=False) == first
+    assert measured(fresh=True) != first
     with pytest.raises(BenchError, match=r"^--log: --executor ray tells no evaluations, expected local"):
         run_sweep(sweep([run_at(tmp_path, ()).scenario], ["scratch"], [0], **folders), "ray", log=["tensorboard"])
 

@@ -463,4 +463,4 @@ def test_a_network_is_as_it_was_before_the_first_step(short, updates, base: Base
     for name, value in before._model.state_dict().items():
         assert torch.equal(counted._model.state_dict()[name], value), name
     assert isinstance(counted._model, nn.Module)
-    assert not counted._seen.any()
+    assert not counted._step.seen.any()

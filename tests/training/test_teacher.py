@@ -99,8 +99,8 @@ def test_it_changes_training_until_it_ends(short, updates, base: Base):
     assert plain.train(1) == taught.train(1)  # the loss that is reported is the labels' alone
     assert not torch.equal(plain.weights()["head.weight"], taught.weights()["head.weight"])
     taught._model.load_state_dict(plain._model.state_dict())
-    for name, momentum in taught._momentum.items():
-        momentum.copy_(plain._momentum[name])
+    for name, momentum in taught._step.momentum.items():
+        momentum.copy_(plain._step.momentum[name])
     assert plain.train(2) == taught.train(2)
     assert torch.equal(plain.weights()["head.weight"], taught.weights()["head.weight"])
 
