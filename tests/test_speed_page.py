@@ -10,7 +10,19 @@ from bench.reporting.speed import harness_cells, speed_cells, throughput_cells
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PAGE = _ROOT / "docs" / "speed.md"
-_COLUMNS = ("model", "image", "images_per_second", "bare", "bare_cpu", "usual", "usual_cpu", "evaluation", "others")
+_COLUMNS = (
+    "model",
+    "image",
+    "step",
+    "processor",
+    "images_per_second",
+    "bare",
+    "bare_cpu",
+    "usual",
+    "usual_cpu",
+    "evaluation",
+    "others",
+)
 
 
 def _table() -> str:

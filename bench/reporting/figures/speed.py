@@ -47,4 +47,6 @@ def write_speed_figure(records: Sequence[SpeedRecord], path: Path) -> None:
 
 
 def _detail(record: SpeedRecord) -> str:
-    return f"{record.provenance.precision}, {record.way}"
+    place = record.provenance
+    threads = f", {place.threads} thread{'s' if place.threads != 1 else ''}" if place.device_type == "cpu" else ""
+    return f"{place.precision}, {record.way}{threads}"
