@@ -72,7 +72,8 @@ def _items(place: Path) -> Iterator[tuple[str, str]]:
         yield f"evaluations {name}", _hash(json.dumps(rows, sort_keys=True))
         _make_up(path.parent)
     for kind, records in (("run", runs), ("committed", ROOT / "results")):
-        names = [path.name for path in sorted(records.iterdir()) if path.is_dir()]
+        # Not of folders that hold results of their own, such as results/savings.
+        names = sorted({path.relative_to(records).parts[0] for path in records.glob("*/*/*/seed-*")})
         for form in FORMATS:
             for scenario in (None, *names):
                 chosen = ("--scenario", scenario) if scenario else ()
