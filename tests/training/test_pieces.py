@@ -297,11 +297,12 @@ class TestBeforeDecay:
         with pytest.raises(ScenarioError, match=r"mine.toml: training.base_decay: found"):
             parse_scenario(content, "mine.toml")
 
-    def test_a_given_old_model_has_none(self, short):
+    @pytest.mark.parametrize(("field", "value"), [("base_decay", 0.2), ("base_epochs", 2)])
+    def test_a_given_old_model_has_none(self, short, field: str, value: float):
         content = short.model_dump(mode="json", exclude_none=True)
-        content["training"]["base_decay"] = 0.2
+        content["training"][field] = value
         content["model"]["checkpoint"] = "old.pt"
-        with pytest.raises(ScenarioError, match=r"training.base_decay: found together with model.checkpoint"):
+        with pytest.raises(ScenarioError, match=rf"training.{field}: found together with model.checkpoint"):
             parse_scenario(content, "mine.toml")
 
 
@@ -343,11 +344,4 @@ class TestBaseEpochs:
         with pytest.raises(
             ScenarioError, match=r"mine.toml: training.base_epochs: found 21, expected at most 10 times"
         ):
-            parse_scenario(content, "mine.toml")
-
-    def test_a_given_old_model_has_none(self, short):
-        content = short.model_dump(mode="json", exclude_none=True)
-        content["training"]["base_epochs"] = 2
-        content["model"]["checkpoint"] = "old.pt"
-        with pytest.raises(ScenarioError, match=r"training.base_epochs: found together with model.checkpoint"):
             parse_scenario(content, "mine.toml")
