@@ -204,8 +204,9 @@ class ReducibleLoss:
     def __post_init__(self) -> None:
         _check_shares("ReducibleLoss", keep=self.keep)
         for name in ("candidates", "holdout_epochs"):
-            if not getattr(self, name) >= 1:
-                raise StrategyError(f"ReducibleLoss: {name} {getattr(self, name)}, expected 1 or more. Raise it.")
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise StrategyError(f"ReducibleLoss: {name} {value}, expected a whole number of 1 or more. Change it.")
         if round(self.keep * self.candidates) < 1:
             raise StrategyError(
                 f"ReducibleLoss: keep {self.keep} of {self.candidates} candidates, expected one image at least. Raise one."

@@ -61,7 +61,8 @@ def irreducible_losses(
 
     fresh: builds a network by number, 0 and 1, on the device. Each trains as scratch does, with the scenario's settings and a
     one-cycle schedule, for `epochs` passes over its half, and is then thrown away. Charges their steps and the passes that score.
-    asker: what asks for them, in words. Raises StrategyError if a half has no whole batch.
+    asker: what asks for them, in words. Raises StrategyError if a half has no whole batch, or if a loss is
+    not finite.
     """
     size, count = training.batch_size, len(images)
     if count // 2 < size:
@@ -75,6 +76,10 @@ def irreducible_losses(
         model = fresh(number)
         _train(model, images, seen, classes, training, epochs, seed, number, ledger)
         found[unseen] = image_losses(model, images, unseen, classes, training.precision, ledger)
+    if not bool(found.isfinite().all()):
+        raise StrategyError(
+            f"{asker}: a network trained on half of the images diverged, expected finite losses. Lower training.learning_rate."
+        )
     return found
 
 

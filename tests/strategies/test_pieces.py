@@ -389,8 +389,8 @@ class TestReducibleLoss:
         ("given", "said"),
         [
             ({"keep": 1.5}, r"ReducibleLoss: keep 1\.5, expected in 0\.\.1"),
-            ({"candidates": 0}, "ReducibleLoss: candidates 0, expected 1 or more"),
-            ({"holdout_epochs": 0}, "ReducibleLoss: holdout_epochs 0, expected 1 or more"),
+            ({"candidates": 0}, "ReducibleLoss: candidates 0, expected a whole number of 1 or more"),
+            ({"holdout_epochs": 1.5}, r"ReducibleLoss: holdout_epochs 1\.5, expected a whole number of 1 or more"),
             ({"keep": 0.1, "candidates": 4}, r"ReducibleLoss: keep 0\.1 of 4 candidates, expected one image at least"),
         ],
     )

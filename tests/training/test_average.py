@@ -15,6 +15,7 @@ from bench.records.store import read_evals
 from bench.strategies.strategy import Entrant, load_strategy
 from bench.training.learner import Learner
 from bench.training.spec import Base, TrialSpec
+from bench.training.trial import Finished
 from tests.conftest import CPU, RunTrial
 from tests.training.tape import record_on_tape
 
@@ -90,17 +91,25 @@ class Interrupt:
             raise KeyboardInterrupt
 
 
+def whole_and_resumed(run_trial: RunTrial, entrant: Entrant, base: Base, step: int) -> tuple[Finished, Finished]:
+    """Run a trial, "whole", and the same again, "cut", interrupted at a step; they must end with the same weights."""
+    whole = run_trial(entrant, base=base, name="whole")
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(entrant, base=base, name="cut", observer=Interrupt(step))
+    again = run_trial(entrant, base=base, name="cut")
+    assert again.record.summary is not None
+    assert whole.record.summary is not None
+    assert again.record.summary.sittings == 2
+    assert again.record.summary.weights_sha256 == whole.record.summary.weights_sha256
+    return whole, again
+
+
 @pytest.mark.parametrize("step", [16, 24])
 def test_an_interrupted_trial_resumes_its_average_bit_identically(
     run_trial: RunTrial, base: Base, tmp_path: Path, step: int
 ):
     entrant = Entrant("mine", replace(PLAIN, averaging=TailDecay(0.9, 0.5)))
-    whole = run_trial(entrant, base=base, name="whole")
-    with pytest.raises(KeyboardInterrupt):
-        run_trial(entrant, base=base, name="cut", observer=Interrupt(step))
-    again = run_trial(entrant, base=base, name="cut")
-    assert again.record.summary.sittings == 2
-    assert again.record.summary.weights_sha256 == whole.record.summary.weights_sha256
+    whole_and_resumed(run_trial, entrant, base, step)
     rows = [[row.validation_accuracy for row in read_evals(tmp_path / name)] for name in ("whole", "cut")]
     assert rows[0] == rows[1]
 

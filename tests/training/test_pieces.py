@@ -34,7 +34,7 @@ from bench.training.learner import Learner
 from bench.training.spec import Base, TrialSpec
 from tests.conftest import CPU, RunTrial, shorten
 from tests.training.tape import Waits, record_on_tape, run_again
-from tests.training.test_average import Interrupt
+from tests.training.test_average import whole_and_resumed
 
 PLAIN = Strategy("Plain", Keep(), OneCycle(0.1))
 SHRUNK = replace(PLAIN, start=DirectionAwareShrink())
@@ -140,13 +140,7 @@ class TestLosses:
 
     @pytest.mark.parametrize("step", [8, 24])  # in the first epoch, and in the second, which losses chose
     def test_an_interrupted_trial_resumes_bit_identically(self, run_trial: RunTrial, base: Base, step: int):
-        entrant = Entrant("mine", PRUNED)
-        whole = run_trial(entrant, base=base, name="whole")
-        with pytest.raises(KeyboardInterrupt):
-            run_trial(entrant, base=base, name="cut", observer=Interrupt(step))
-        again = run_trial(entrant, base=base, name="cut")
-        assert again.record.summary.sittings == 2
-        assert again.record.summary.weights_sha256 == whole.record.summary.weights_sha256
+        whole_and_resumed(run_trial, Entrant("mine", PRUNED), base, step)
 
     @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
     def test_weights_that_are_none_are_refused(self, short, updates, base: Base, weight: float):
@@ -227,15 +221,15 @@ class TestReducibleLoss:
 
     @pytest.mark.parametrize("step", [8, 24])
     def test_an_interrupted_trial_resumes_bit_identically(self, run_trial: RunTrial, base: Base, step: int):
-        # Three batches from each lot: neither step is at the border of one.
-        entrant = Entrant("mine", replace(PLAIN, selection=ReducibleLoss(0.5, 384, 1)))
-        whole = run_trial(entrant, base=base, name="whole")
-        with pytest.raises(KeyboardInterrupt):
-            run_trial(entrant, base=base, name="cut", observer=Interrupt(step))
-        again = run_trial(entrant, base=base, name="cut")
-        assert again.record.summary.sittings == 2
-        assert again.record.summary.weights_sha256 == whole.record.summary.weights_sha256
+        # Five batches from each lot: neither step is at the border of one.
+        entrant = Entrant("mine", replace(PLAIN, selection=ReducibleLoss(0.5, 640, 1)))
+        whole, again = whole_and_resumed(run_trial, entrant, base, step)
         assert again.record.summary.train_flops == whole.record.summary.train_flops
+
+    def test_networks_that_diverge_say_nothing(self, short, updates, base: Base):
+        learner = made(shorten(short, learning_rate=1e30), updates, base, replace(PLAIN, selection=ReducibleLoss()))
+        with pytest.raises(StrategyError, match="ReducibleLoss: a network trained on half of the images diverged, exp"):
+            learner.start()
 
     def test_half_the_images_must_be_a_batch(self, short, updates, base: Base):
         large = shorten(short, batch_size=1000)
