@@ -50,6 +50,7 @@ class _Killing:
         if self._kill and len(self.ended) >= self._after:
             self._kill()
             self._kill = None
+            print(f"one node killed after {len(self.ended)} jobs")
         return found
 
     def cancel(self) -> None:
