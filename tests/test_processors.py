@@ -81,17 +81,20 @@ def test_affinity_and_quotas_of_all_groups_above_limit_the_processors(
 @pytest.mark.parametrize(
     ("program", "set_by_user", "used"),
     [
-        ("import bench.cli.main", None, "PASSIVE False"),
-        ("import bench", None, "PASSIVE False"),
-        ("import bench", "ACTIVE", "ACTIVE False"),
-        ("import sys; sys.modules['torch'] = sys; import bench", None, "None True"),  # too late for OpenMP to heed it
+        ("import bench.cli.main", {}, "PASSIVE 1000 False"),
+        ("import bench", {}, "PASSIVE 1000 False"),
+        ("import bench", {"GOMP_SPINCOUNT": "7"}, "PASSIVE 7 False"),
+        ("import bench", {"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE None False"),
+        ("import bench", {"OMP_WAIT_POLICY": "PASSIVE"}, "PASSIVE None False"),  # at once, as libgomp understands it
+        ("import sys; sys.modules['torch'] = sys; import bench", {}, "None None True"),  # too late for OpenMP to heed it
     ],
 )
-def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise(program: str, set_by_user: str | None, used: str):
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    if set_by_user:
-        environment["OMP_WAIT_POLICY"] = set_by_user
-    program += "; import os, sys; print(os.environ.get('OMP_WAIT_POLICY'), 'torch' in sys.modules)"
+def test_threads_that_wait_spin_briefly_and_sleep_unless_the_user_says_otherwise(
+    program: str, set_by_user: dict[str, str], used: str
+):
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    environment = {name: value for name, value in os.environ.items() if name not in names} | set_by_user
+    program += f"; import os, sys; print(*map(os.environ.get, {names}), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == used
 
