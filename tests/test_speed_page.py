@@ -13,6 +13,7 @@ _PAGE = _ROOT / "docs" / "speed.md"
 _COLUMNS = (
     "model",
     "image",
+    "precision",
     "step",
     "processor",
     "images_per_second",
@@ -31,11 +32,11 @@ def _table() -> str:
 
 
 def _parts() -> tuple[str, str, str]:
-    """Return what is above the table, the table, and what is below it."""
+    """Return what is above the first table, that table, and what is below it."""
     lines = _PAGE.read_text(encoding="utf-8").splitlines()
-    inside = [place for place, line in enumerate(lines) if line.startswith("|")]
-    first, last = inside[0], inside[-1]
-    return "\n".join(lines[:first]), "\n".join(lines[first : last + 1]), "\n".join(lines[last + 1 :])
+    first = next(place for place, line in enumerate(lines) if line.startswith("|"))
+    end = next(place for place, line in enumerate(lines) if place > first and not line.startswith("|"))
+    return "\n".join(lines[:first]), "\n".join(lines[first:end]), "\n".join(lines[end:])
 
 
 def test_the_table_of_speeds_is_what_the_records_give():
