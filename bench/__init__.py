@@ -6,20 +6,13 @@ and the pieces of its nine aspects. docs/python.md and docs/strategies.md show b
 
 from __future__ import annotations
 
-import os
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from bench.processors import let_threads_wait_briefly
 from bench.version import __version__
 
-# OpenMP's threads spin for milliseconds while they wait, unless told otherwise, and so slow down whatever else runs; those that
-# sleep at once wake too late for the next operator of a small network. So they spin for some ten microseconds and then sleep, by
-# libgomp's own variable; other libraries heed the first alone (docs/speed.md has what it brings). Only if none is loaded yet:
-# records hold the variables, and they must not be set where they were not heeded.
-if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+let_threads_wait_briefly()
 
 # Loaded on first use: most of these need torch, `import bench` and `bench leaderboard` do not.
 _PUBLIC = {

@@ -3,8 +3,31 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+
+_BRIEF_WAITS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
+_set_here: set[str] = set()
+
+
+def let_threads_wait_briefly() -> None:
+    """Let OpenMP's threads spin for some ten microseconds while they wait, and then sleep, unless OMP_WAIT_POLICY is set.
+
+    They spin for milliseconds by default, and so slow down whatever else runs; those that sleep at once wake too late for the
+    next operator of a small network (docs/speed.md has what it brings). The second variable is libgomp's own; other libraries
+    heed the first alone. Does nothing once torch is loaded: records hold the variables, which must not be set where they were
+    not heeded.
+    Source: https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html.
+    """
+    if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
+        _set_here.update(name for name in _BRIEF_WAITS if name not in os.environ)
+        os.environ.update({name: _BRIEF_WAITS[name] for name in _set_here})
+
+
+def environment_as_given() -> dict[str, str]:
+    """Return this process's environment without what let_threads_wait_briefly set."""
+    return {name: value for name, value in os.environ.items() if name not in _set_here}
 
 
 def usable_processors(system: Path = Path("/")) -> int:

@@ -86,7 +86,11 @@ def test_affinity_and_quotas_of_all_groups_above_limit_the_processors(
         ("import bench", {"GOMP_SPINCOUNT": "7"}, "PASSIVE 7 False"),
         ("import bench", {"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE None False"),
         ("import bench", {"OMP_WAIT_POLICY": "PASSIVE"}, "PASSIVE None False"),  # at once, as libgomp understands it
-        ("import sys; sys.modules['torch'] = sys; import bench", {}, "None None True"),  # too late for OpenMP to heed it
+        (
+            "import sys; sys.modules['torch'] = sys; import bench",
+            {},
+            "None None True",
+        ),  # too late for OpenMP to heed it
     ],
 )
 def test_threads_that_wait_spin_briefly_and_sleep_unless_the_user_says_otherwise(

@@ -15,7 +15,7 @@ from bench.errors import BenchError
 if TYPE_CHECKING:
     from bench.training.step import StepChoice
 
-# Those of bench.execution.speed.CASES, which needs torch.
+# Those of bench.execution.loops.CASES, which needs torch.
 MODELS = ("mlp", "resnet8-12", "resnet8-28", "resnet8-32", "resnet18-32", "vit-tiny-32")
 _FORMATS = ("pdf", "svg", "png")
 
@@ -101,7 +101,8 @@ def speed_command(
 
 
 def _measure(models: tuple[str, ...], results: Path, seconds: float, *, step: StepChoice, **asked: Any) -> list[Any]:
-    from bench.execution.speed import CASES, measure_speed
+    from bench.execution.loops import CASES
+    from bench.execution.speed import measure_speed
     from bench.records.speed import write_speed
     from bench.records.store import require_writable
 

@@ -17,8 +17,8 @@ import torch
 
 from bench.catalog import REFERENCE
 from bench.errors import BenchError
+from bench.execution.loops import CASES, scenario_of
 from bench.execution.plan import plan_trials
-from bench.execution.speed import CASES, scenario_of
 from bench.metering.flops import FlopCount
 from bench.records.schema import EvalRow, FlopFacts, Provenance, Summary, TrialRecord
 from bench.records.speed import HarnessRecord, Piece

@@ -1,123 +1,36 @@
 """How fast a training step is: ours, a bare loop and the loop that people write, in turns on one machine.
 
-bare: hand-written, on normalized float32 images that lie on the device; each batch is gathered in the order of a permutation, and
-nothing else is done: no crop or flip, no schedule, no count of hits, no loss that is kept.
-usual: a torchvision dataset of arrays, PIL transforms with the same crop and flip, a DataLoader with worker processes, and
-`.item()` at every step, operator by operator.
-Model, batch, precision, learning settings and device are the same in all three; in the first two, so is how steps run.
+bench.execution.loops says what they are. The last runs in a process of its own, as a script of theirs would: without what bench
+sets for OpenMP's threads and for freed memory.
 """
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
-from typing import Any, Literal, Protocol
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Literal
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.profiler import ProfilerActivity, profile
 
 from bench.analysis.speedup.pairs import paired_ratio
-from bench.data.feed.batches import HeldOutImages, Normalization, Pool, TrainingImages, pixel_statistics
-from bench.data.feed.update import Update, augmentation
+from bench.data.feed.update import Update
 from bench.errors import BenchError
+from bench.execution.loops import WARM_UP_STEPS, Bare, Case, Loop, Ours, Spent, made_up_update, ready, scenario_of
+from bench.execution.usual import UsualElsewhere
 from bench.metering.cpu import CpuSeconds
 from bench.metering.peaks import peak_flops
-from bench.models import build_model
 from bench.records.provenance import load_average
 from bench.records.schema import Provenance
-from bench.records.speed import LoopName, LoopSpeed, OperatorShare, PairedRatio, ProfileFacts, SpeedRecord
-from bench.scenario import DataPart, EvaluationPart, ModelPart, Scenario, Stage, TrainingPart
-from bench.streams import numpy_stream
+from bench.records.speed import LoopName, LoopSpeed, PairedRatio, SpeedRecord
 from bench.training.allocator import keep_freed_memory
-from bench.training.base import BASE
-from bench.training.checkpoint import copied
-from bench.training.device import autocast, choose_device, fix_threads
-from bench.training.learner import Learner
 from bench.training.provenance import describe_run
-from bench.training.spec import TrialSpec
-from bench.training.step import CudaRecorder, RecordedStep, StepChoice, StepWay, choose_step, settle
+from bench.training.step import StepChoice, StepWay, choose_step, settle
 
 _IMAGES = 20_000  # an epoch of some 150 steps, as in a small scenario
-_HELD_OUT = 2_000
-_EPOCHS = 50
-_WARM_UP_STEPS = 3
-_USUAL_WARM_UP_STEPS = 8  # until the workers are ahead, as they are most of an epoch
 _PROFILED_STEPS = 20
-_OPERATORS = 8
 _HELD_OUT_SHARE = 0.1
-
-
-@dataclass(frozen=True)
-class Case:
-    """A model and its images. image: (channels, height, width)."""
-
-    model: str
-    image: tuple[int, int, int]
-    batch_size: int
-    classes: int = 10
-
-    @property
-    def padding(self) -> int:
-        """Pixels of padding for random crops: 4 of 32, as is usual, and as large a share of others."""
-        return self.image[1] // 8
-
-
-CASES: dict[str, Case] = {
-    "mlp": Case("mlp", (1, 28, 28), 128),
-    "resnet8-12": Case("resnet8", (1, 12, 12), 128),
-    "resnet8-28": Case("resnet8", (1, 28, 28), 128),
-    "resnet8-32": Case("resnet8", (3, 32, 32), 128),
-    "resnet18-32": Case("resnet18-cifar", (3, 32, 32), 256),
-    "vit-tiny-32": Case("vit-tiny", (3, 32, 32), 128),
-}
-
-
-class Loop(Protocol):
-    """A way to train."""
-
-    def run(self, steps: int) -> Spent:
-        """Take steps, and return what they took, the device's time included."""
-        ...
-
-
-@dataclass(frozen=True)
-class Spent:
-    """Seconds by the clock, and CPU seconds of all threads, and of processes that were started for it and have ended."""
-
-    seconds: float
-    cpu_seconds: float
-
-    def __add__(self, other: Spent) -> Spent:
-        return Spent(self.seconds + other.seconds, self.cpu_seconds + other.cpu_seconds)
-
-
-class _Watch:
-    """Measures from when it is made; waits for the device then and when it is read."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._wait()
-        self._begun, self._cpu = time.perf_counter(), _cpu_seconds()
-
-    def read(self) -> Spent:
-        self._wait()
-        return Spent(time.perf_counter() - self._begun, _cpu_seconds() - self._cpu)
-
-    def _wait(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-
-
-def _cpu_seconds() -> float:
-    times = os.times()  # in hundredths of a second, which is enough for processes
-    return time.process_time() + times.children_user + times.children_system
 
 
 def measure_speed(
@@ -136,15 +49,11 @@ def measure_speed(
     """Return how fast our step is, against the other two loops, over rounds in which the three take turns.
 
     workers: of the usual loop's DataLoader. images: made up, trained on. told: called with what is going on.
-    Raises BenchError for less than two batches of images, DeviceError for what cannot run here, and StepError where that turns
-    out only then.
+    Raises BenchError for less than two batches of images, and if the usual loop's process ends; DeviceError for what cannot run
+    here, and StepError where that turns out only then.
     """
     allocator = keep_freed_memory()
-    fix_threads(threads)
-    chosen = choose_device(device)
-    if chosen.type == "cuda":
-        torch.backends.cudnn.benchmark = True
-        torch.backends.cudnn.allow_tf32 = False
+    chosen = ready(device, threads)
     if images < 2 * case.batch_size:
         raise BenchError(f"--images {images}: expected at least two batches of {case.batch_size}. Raise it.")
     way = choose_step(step, chosen)
@@ -160,19 +69,26 @@ def measure_speed(
         scenario, "made up", "made up", chosen, way.compiled, way.mode, allocator, step_reason=way.reason
     )
     bare = Bare(case, scenario, update, pixels, labels, way, chosen)
-    usual = Usual(case, scenario, update, pixels, labels, workers, chosen)
+    usual = UsualElsewhere(case, precision, images, workers, str(chosen), torch.get_num_threads())
     loops: dict[LoopName, Loop] = {"ours": ours, "bare": bare, "usual": usual}
     meter, begun = CpuSeconds(), time.perf_counter()
     meter.begin("train")
-    speeds = take_turns(loops, pairs, round_seconds, case.batch_size, told)
+    try:
+        speeds = take_turns(loops, pairs, round_seconds, case.batch_size, told)
+    finally:
+        usual.end()
     evaluation = statistics.median(ours.evaluate() for _ in range(max(3, pairs // 2)))
     meter.end("train")
-    wall = time.perf_counter() - begun
+    wall, others = time.perf_counter() - begun, meter.others("train")
     told("profiling")
     return _record(
         case, ours, update, place, speeds, len(update.validation) / evaluation, round_seconds, workers
     ).model_copy(
-        update={"wall_seconds": wall, "other_cpu_seconds": meter.others("train"), "load_average_at_end": load_average()}
+        update={
+            "wall_seconds": wall,
+            "other_cpu_seconds": None if others is None else max(0.0, others - usual.cpu_seconds),
+            "load_average_at_end": load_average(),
+        }
     )
 
 
@@ -246,259 +162,8 @@ def take_turns(
 
 def _steps_in(loop: Loop, seconds: float) -> int:
     """Return how many steps of a loop take so many seconds, which also warms it up."""
-    loop.run(_WARM_UP_STEPS)
+    loop.run(WARM_UP_STEPS)
     steps = 1
     while (spent := loop.run(steps).seconds) < seconds / 4:
         steps *= 2
     return max(1, round(steps * seconds / spent))
-
-
-def scenario_of(case: Case, precision: Literal["fp32", "bf16"]) -> Scenario:
-    """Return a scenario of this model. Its set does not exist: its images are made up."""
-    training = TrainingPart(
-        epochs=_EPOCHS,
-        batch_size=case.batch_size,
-        learning_rate=1e-3,  # on noise: nothing is learned, and nothing diverges
-        momentum=0.9,
-        weight_decay=5e-4,
-        label_smoothing=0.1,
-        precision=precision,
-        crop_padding=case.padding,
-        flip=True,
-    )
-    return Scenario(
-        name="speed",
-        title="Made-up images",
-        kind="data-incremental",
-        data=DataPart(set="made-up", validation_share=0.1),
-        stages=(Stage(share=0.5), Stage(share=0.5)),
-        model=ModelPart(name=case.model),
-        training=training,
-        evaluation=EvaluationPart(points=1, test_every=1),
-    )
-
-
-def made_up_update(
-    case: Case, scenario: Scenario, images: int, device: torch.device
-) -> tuple[Update, np.ndarray, np.ndarray]:
-    """Return an update of noise on the device, and its training images, uint8 (images, height, width, channels), and labels."""
-    channels, height, width = case.image
-    stream = numpy_stream(0, "speed")
-    held_out = min(images, _HELD_OUT)
-    pixels = stream.integers(256, size=(images, height, width, channels), dtype=np.uint8)
-    labels = stream.integers(case.classes, size=images)
-    normalize = Normalization(*pixel_statistics(torch.from_numpy(pixels)), device)
-    raw, truth = torch.from_numpy(pixels).to(device), torch.from_numpy(labels)
-    held = HeldOutImages(raw[:held_out], truth[:held_out], torch.zeros(held_out, dtype=torch.bool), normalize, device)
-    update = Update(
-        number=1,
-        classes=case.classes,
-        old_classes=case.classes,
-        head=case.classes,
-        train=TrainingImages(raw, truth, normalize, augmentation(scenario.training), device),
-        pool=Pool(truth, torch.zeros(images, dtype=torch.bool), None),
-        indices=np.arange(images),
-        reference_images=images,
-        old_share=1.0,
-        validation=held,
-        test=held,
-        new_is_apart=False,
-    )
-    return update, pixels, labels
-
-
-class Ours:
-    """The step of a trial, from the order of images to the counts of hits."""
-
-    def __init__(self, scenario: Scenario, update: Update, way: StepWay, device: torch.device) -> None:
-        """Raises StepError if steps cannot run this way."""
-        recorder = CudaRecorder(device) if way.mode == "graph" else None
-        self._device = device
-        spec = TrialSpec(scenario, BASE, 1, 0)
-        self.learner = Learner(spec, update, None, device, way.compiled, recorder=recorder)
-        self.learner.prepare()
-        self.learner.start()
-        self._beginning = copied(self.learner.state())
-
-    def run(self, steps: int) -> Spent:
-        learner, spent = self.learner, Spent(0.0, 0.0)
-        while steps:
-            left = learner.total_steps - learner.ledger.steps
-            if not left:
-                learner.restore(self._beginning)
-                continue
-            part = min(steps, left)
-            watch = _Watch(self._device)
-            learner.train(part)
-            spent += watch.read()
-            steps -= part
-        return spent
-
-    def evaluate(self) -> float:
-        """Return the seconds of an evaluation on the validation images."""
-        watch = _Watch(self._device)
-        self.learner.evaluate(with_test=False)
-        return watch.read().seconds
-
-    def profile(self, steps: int) -> ProfileFacts:
-        """Profile some steps."""
-        on_gpu = self._device.type == "cuda"
-        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
-        self.run(_WARM_UP_STEPS)
-        with profile(activities=activities) as found:
-            wall = self.run(steps).seconds
-        times = {event.key: (event.self_cpu_time_total, event.self_device_time_total) for event in found.key_averages()}
-        host, device = (sum(each[place] for each in times.values()) / 1e6 for place in (0, 1))
-        total = sum(each[on_gpu] for each in times.values())
-        most = sorted(times, key=lambda key: -times[key][on_gpu])[:_OPERATORS]
-        return ProfileFacts(
-            steps=steps,
-            wall_seconds=wall / steps,
-            host_seconds=host / steps,
-            device_seconds=device / steps if on_gpu else None,
-            operators=tuple(OperatorShare(name=key[:80], share=times[key][on_gpu] / total) for key in most if total),
-        )
-
-
-def _new_model(case: Case, device: torch.device) -> nn.Module:
-    channels, height, _ = case.image
-    return build_model(case.model, channels, case.classes, 0, "speed", height).to(device)
-
-
-def _sgd(scenario: Scenario, model: nn.Module, *, fused: bool | None) -> torch.optim.SGD:
-    training = scenario.training
-    return torch.optim.SGD(
-        model.parameters(),
-        lr=training.learning_rate,
-        momentum=training.momentum,
-        nesterov=training.nesterov,
-        weight_decay=training.weight_decay,
-        fused=fused,
-    )
-
-
-class Bare:
-    """The least that trains: gather, forward, backward, step."""
-
-    def __init__(
-        self,
-        case: Case,
-        scenario: Scenario,
-        update: Update,
-        pixels: np.ndarray,
-        labels: np.ndarray,
-        way: StepWay,
-        device: torch.device,
-    ) -> None:
-        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device)
-        self._images = torch.cat([update.train.normalize(part) for part in images.split(1000)])
-        self._labels = torch.from_numpy(labels).to(device)
-        self._size, self._device = case.batch_size, device
-        model = _new_model(case, device).train()
-        optimizer = _sgd(scenario, model, fused=True)
-        # Compiled as in a trial: a whole graph.
-        forward = torch.compile(model, fullgraph=True) if way.compiled else model
-        precision, smoothing = scenario.training.precision, scenario.training.label_smoothing
-
-        def step(inputs: Tensor, labels: Tensor, _: Tensor) -> None:
-            optimizer.zero_grad()
-            with autocast(device, precision):
-                logits = forward(inputs)
-            F.cross_entropy(logits.float(), labels, label_smoothing=smoothing).backward()
-            optimizer.step()
-
-        self._step = step
-        if way.mode == "graph":
-            first = torch.arange(self._size, device=device)
-            batch = self._images[first], self._labels[first], first
-            for _ in range(_WARM_UP_STEPS):
-                step(*batch)
-            self._step = RecordedStep(step, batch, CudaRecorder(device))
-        self._order = iter(self._batches())
-
-    def _batches(self) -> Iterator[Tensor]:
-        while True:
-            order = torch.randperm(len(self._images), device=self._device)
-            for begin in range(0, len(order) - self._size + 1, self._size):
-                yield order[begin : begin + self._size]
-
-    def run(self, steps: int) -> Spent:
-        watch = _Watch(self._device)
-        for _ in range(steps):
-            chosen = next(self._order)
-            self._step(self._images[chosen], self._labels[chosen], chosen)
-        return watch.read()
-
-
-class Usual:
-    """The loop that people write."""
-
-    def __init__(
-        self,
-        case: Case,
-        scenario: Scenario,
-        update: Update,
-        pixels: np.ndarray,
-        labels: np.ndarray,
-        workers: int,
-        device: torch.device,
-    ) -> None:
-        from torchvision import transforms
-
-        normalize = update.train.normalize
-        transform = transforms.Compose(
-            [
-                transforms.RandomCrop(case.image[1], padding=case.padding),
-                transforms.RandomHorizontalFlip(),
-                transforms.ToTensor(),
-                transforms.Normalize(normalize.unit_mean, normalize.unit_std),
-            ]
-        )
-        self._dataset = partial(_as_dataset, pixels, labels, transform)
-        self._size, self._workers, self._device = case.batch_size, workers, device
-        self._model = _new_model(case, device).to(memory_format=torch.contiguous_format).train()
-        self._optimizer = _sgd(scenario, self._model, fused=None)
-        self._precision, self._smoothing = scenario.training.precision, scenario.training.label_smoothing
-
-    def run(self, steps: int) -> Spent:
-        # A loader of this round's batches: between rounds its workers are gone, so that they disturb no one.
-        whole = watch = _Watch(self._device)
-        loader = torch.utils.data.DataLoader(
-            self._dataset((steps + _USUAL_WARM_UP_STEPS) * self._size),
-            batch_size=self._size,
-            shuffle=True,
-            drop_last=True,
-            num_workers=self._workers,
-            pin_memory=self._device.type == "cuda",
-        )
-        total = 0.0
-        criterion = nn.CrossEntropyLoss(label_smoothing=self._smoothing)
-        for number, (inputs, labels) in enumerate(loader):
-            if number == _USUAL_WARM_UP_STEPS:
-                watch = _Watch(self._device)
-            inputs, labels = inputs.to(self._device), labels.to(self._device)
-            self._optimizer.zero_grad()
-            with autocast(self._device, self._precision):
-                loss = criterion(self._model(inputs), labels)
-            loss.backward()
-            self._optimizer.step()
-            total += loss.item()
-        seconds = watch.read().seconds
-        # The workers have ended, and only now is their CPU time known: that of all steps, those before the clock included.
-        return Spent(seconds, whole.read().cpu_seconds * steps / (steps + _USUAL_WARM_UP_STEPS))
-
-
-def _as_dataset(pixels: np.ndarray, labels: Sequence[int] | np.ndarray, transform: Any, length: int) -> Any:
-    """Return arrays as torchvision's CIFAR10 gives them, begun again after their end: PIL images, transformed, and labels."""
-    from PIL import Image
-    from torchvision.datasets import VisionDataset
-
-    class Arrays(VisionDataset):
-        def __len__(self) -> int:
-            return length
-
-        def __getitem__(self, index: int) -> tuple[Any, int]:
-            image = Image.fromarray(pixels[index % len(pixels)].squeeze())
-            return transform(image), int(labels[index % len(pixels)])
-
-    return Arrays("")

@@ -7,11 +7,15 @@ from click.testing import CliRunner
 
 from bench.cli.main import main
 from bench.cli.speed import MODELS
-from bench.execution import speed
-from bench.execution.speed import CASES, Case, Spent, measure_speed, take_turns
+from bench.errors import BenchError
+from bench.execution import loops
+from bench.execution.loops import CASES, Case, Spent
+from bench.execution.speed import measure_speed, take_turns
+from bench.execution.usual import UsualElsewhere
 from bench.records.speed import SpeedRecord, read_speeds, write_speed
 from bench.records.store import find_trials
 from bench.reporting.speed import profile_cells, speed_cells
+from bench.training.step import choose_step
 
 TINY = Case("mlp", (1, 8, 8), 16)
 
@@ -91,15 +95,38 @@ def test_loops_take_turns_and_alternate_who_begins():
 
 
 def test_a_training_that_is_at_its_end_begins_again(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(speed, "_EPOCHS", 1)
-    scenario = speed.scenario_of(TINY, "fp32")
-    update, _, _ = speed.made_up_update(TINY, scenario, 64, speed.choose_device("cpu"))
-    ours = speed.Ours(
-        scenario, update, speed.choose_step("eager", speed.choose_device("cpu")), speed.choose_device("cpu")
-    )
+    monkeypatch.setattr(loops, "_EPOCHS", 1)
+    device = loops.ready("cpu", 1)
+    scenario = loops.scenario_of(TINY, "fp32")
+    update, _, _ = loops.made_up_update(TINY, scenario, 64, device)
+    ours = loops.Ours(scenario, update, choose_step("eager", device), device)
     assert ours.learner.total_steps == 4
     ours.run(10)
     assert ours.learner.ledger.steps == 2
+
+
+def test_the_usual_loop_runs_elsewhere_and_counts_what_it_spends(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("bench.execution.usual._PROGRAM", _SEEN)
+    monkeypatch.setattr("bench.processors._set_here", {"GOMP_SPINCOUNT"})
+    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")  # by bench
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")  # by the user
+    usual = UsualElsewhere(TINY, "fp32", 64, 0, "cpu", 1)
+    first, second = usual.run(2), usual.run(3)
+    assert first.seconds > 0
+    assert first.cpu_seconds + second.cpu_seconds < usual.cpu_seconds < 600
+    usual.end()
+    assert usual._process is not None
+    assert usual._process.returncode is not None
+
+
+def test_a_usual_loop_whose_process_ends_is_one_line(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("bench.execution.usual._PROGRAM", "raise SystemExit('no room\\n')")
+    usual = UsualElsewhere(TINY, "fp32", 64, 0, "cpu", 1)
+    with pytest.raises(
+        BenchError, match=r"^the usual loop's process ended: no room, expected its time. Run it again.$"
+    ):
+        usual.run(2)
+    usual.end()
 
 
 @pytest.mark.parametrize(
@@ -126,3 +153,14 @@ def test_a_file_that_is_no_record_is_named(tmp_path: Path):
     done = CliRunner().invoke(main, ["speed", "--show", "--results", str(tmp_path)])
     assert done.exit_code == 2
     assert "other.json: model: Field required, expected a record of bench speed. Run it again." in done.stderr
+
+
+_SEEN = """
+import os
+import torch
+from bench.execution import usual
+
+assert "GOMP_SPINCOUNT" not in os.environ
+assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+usual.serve()
+"""
