@@ -18,6 +18,8 @@ _BOOTSTRAP_FROM = 10  # seeds; with fewer, a percentile bootstrap covers too lit
 _RESAMPLES = 2000
 # Evaluations of every resample: NumPy multiplies larger matrices in threads, which spin beside a busy neighbour (10 s for 4 s).
 _AT_ONCE = 16
+# Costs at one evaluation may differ by so small a part of themselves: by the iterations of a head's fit.
+_ONE_EVALUATION = 1e-3
 
 
 @dataclass(frozen=True)
@@ -292,7 +294,7 @@ def _with_t_interval(point: Speedup, scratch: Run, strategy: Run, share: float, 
     if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
         return replace(point, note=f"none: {np.isfinite(ours).sum()} of {n} seeds crossed")
     logs = np.log(theirs / ours)
-    if np.ptp(logs) < 1e-12:
+    if np.ptp(logs) < _ONE_EVALUATION:
         return replace(point, note=f"none: all {n} seeds crossed at one evaluation")
     low, high = paired_interval(logs)
     return replace(point, low=math.exp(low), high=math.exp(high), note=f"t, n = {n}")

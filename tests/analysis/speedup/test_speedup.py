@@ -93,6 +93,15 @@ def test_seeds_that_cross_at_the_same_evaluation_give_no_zero_width_interval():
     assert (found.low, found.note) == (None, "none: all 3 seeds crossed at one evaluation")
 
 
+def test_nor_do_costs_that_differ_there_by_the_fit_of_a_head():
+    scratch, ours = run(*[[0.5, 0.8]] * 3, costs=[50, 100]), run(*[[0.7, 0.8]] * 3, costs=[10, 25])
+    found = compare(scratch, Run(ours.accuracy, ours.cost * [1, 1.0004, 1.0002]))
+    assert (found.low, found.note) == (None, "none: all 3 seeds crossed at one evaluation")
+    apart = compare(scratch, Run(ours.accuracy, ours.cost * [1, 1.04, 1.02]))
+    assert apart.low is not None
+    assert apart.low < apart.value
+
+
 def test_ten_seeds_are_resampled_jointly():
     # In every seed, scratch costs exactly twice as much as ours: paired, the ratio never varies.
     random = np.random.default_rng(1)
