@@ -49,7 +49,10 @@ class UsualElsewhere:
         except BrokenPipeError:
             answer = ""
         if not answer:
-            raise BenchError(f"the usual loop's process ended: {self._last_words()}, expected its time. Run it again.")
+            words = self._last_words()
+            raise BenchError(
+                f"bench speed: the usual loop's process ended ({words}), expected its times. Run it again."
+            )
         found = json.loads(answer)
         self.cpu_seconds = found.pop("in_all")
         return Spent(**found)

@@ -123,7 +123,7 @@ def test_a_usual_loop_whose_process_ends_is_one_line(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("bench.execution.usual._PROGRAM", "raise SystemExit('no room\\n')")
     usual = UsualElsewhere(TINY, "fp32", 64, 0, "cpu", 1)
     with pytest.raises(
-        BenchError, match=r"^the usual loop's process ended: no room, expected its time. Run it again.$"
+        BenchError, match=r"^bench speed: the usual loop's process ended \(no room\), expected its times. Run it"
     ):
         usual.run(2)
     usual.end()
