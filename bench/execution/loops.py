@@ -24,7 +24,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from bench.data.feed.batches import HeldOutImages, Normalization, Pool, TrainingImages, pixel_statistics
 from bench.data.feed.update import Update, augmentation
-from bench.models import build_model
+from bench.models import build_model, lay
 from bench.records.speed import OperatorShare, ProfileFacts
 from bench.scenario import DataPart, EvaluationPart, ModelPart, Scenario, Stage, TrainingPart
 from bench.streams import numpy_stream
@@ -322,7 +322,7 @@ class Usual:
         )
         self._dataset = partial(_as_dataset, pixels, labels, transform)
         self._size, self._workers, self._device = case.batch_size, workers, device
-        self._model = _new_model(case, device).to(memory_format=torch.contiguous_format).train()
+        self._model = lay(_new_model(case, device), torch.contiguous_format).train()
         self._optimizer = _sgd(scenario, self._model, fused=None)
         self._precision, self._smoothing = scenario.training.precision, scenario.training.label_smoothing
 

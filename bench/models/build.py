@@ -14,7 +14,7 @@ from bench.catalog import installed_names
 from bench.errors import ScenarioError
 from bench.extras import optional_package
 from bench.models.own import OwnModel, own_model
-from bench.models.zoo import OWN, SIZED, ZOO
+from bench.models.zoo import OWN, SIZED, ZOO, lay
 from bench.streams import borrowed_generator
 
 # (channels, classes) -> a model on the current default device
@@ -35,7 +35,7 @@ def build_model(
     make = find_model(name, image_size)
     with borrowed_generator(seed, "initialization", stream):
         model = make(channels, classes)
-    return model.to(memory_format=torch.channels_last)
+    return lay(model, torch.channels_last)
 
 
 def head_keys(name: str, channels: int, classes: int, image_size: int | None = None) -> frozenset[str]:
