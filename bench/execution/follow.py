@@ -10,7 +10,7 @@ from bench.interrupts import check, held
 from bench.metering.clock import Phase, PhaseClock
 from bench.metering.meters import open_meters
 from bench.training.device import gpu_uuid
-from bench.training.faults import explained
+from bench.training.faults import explained, release_memory
 from bench.training.learner import Learner
 from bench.training.ranks import Measured, Ranks
 from bench.training.spec import Base
@@ -36,8 +36,9 @@ def follow(run: LocalRun, world: Ranks) -> None:
             while (order := world.hear()) is not None:
                 name, arguments = order
                 if name == "build":
-                    follower = None  # gives back its memory
+                    follower = None
                     stack.close()
+                    release_memory(run.device)
                     follower = _Follower(run, world, stack, *arguments)
                 else:
                     assert follower is not None

@@ -354,10 +354,10 @@ class LocalRun:
         return self._guarded(base_label(seed), obtain)
 
     def _guarded(self, label: str, action: Callable[[], None]) -> str | None:
-        """Do something, and return None, or why it failed."""
+        """Do something, give back the memory that it held, and return None, or why it failed."""
+        failure = None
         try:
             action()
-            return None
         except (
             RuntimeError,
             ArithmeticError,
@@ -373,12 +373,12 @@ class LocalRun:
             reason = (str(known).splitlines() or ["no reason given"])[0]
             failure = f"{type(known).__name__}: {reason}"
             del known
-        if self.world.broken:
+        if failure is not None and self.world.broken:
             raise LostRankError(
                 f"{label} failed on several ranks, which ends the run ({failure}). Run it on one device, or leave it out; the "
                 "same command goes on."
             )
-        release_memory(self.device)  # the exception, whose frames hold the trial's tensors, is gone only here
+        release_memory(self.device)  # an exception, whose frames hold the trial's tensors, is gone only here
         return failure
 
     def require_all_ran(self, failed: Sequence[str]) -> None:

@@ -45,7 +45,10 @@ def explained(cause: BaseException, batch_size: int) -> BenchError | None:
 
 
 def release_memory(device: torch.device) -> None:
-    """Give back what a failed trial held. Call it once nothing refers to its exception, whose frames hold tensors."""
+    """Give back what a trial held, whose parts refer to each other, so that Python alone would find them much later.
+
+    After a failure, call it once nothing refers to the exception, whose frames hold tensors.
+    """
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
