@@ -209,7 +209,8 @@ class Summary(_Record):
     other_cpu_seconds: float | None = None  # CPU seconds of everything else on the machine while training
     load_average: float | None = None  # over the last minute, at the end
     shared: Shared | None = None  # None if it was alone, and in records that do not say
-    # On a GPU, what PyTorch had allocated at most; on a CPU, the process's largest size so far, with what it held before.
+    # On a GPU, what PyTorch had allocated at most; on a CPU, the process's largest size, with what it held before. In records up
+    # to commit d69f3d5 it held the kept features of trials before, too.
     peak_memory_bytes: int | None = None
     sittings: int  # 1 + how often it was interrupted and resumed
     validation_accuracy: float

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import mmap
+import sys
 import warnings
 
 import pytest
 import torch
 
 from bench.errors import DeviceError
-from bench.training.device import autocast, choose_device
+from bench.training.device import autocast, begin_peak_memory, choose_device, peak_memory
 
 
 def test_auto_is_the_cpu_where_there_is_no_cuda(monkeypatch: pytest.MonkeyPatch):
@@ -56,3 +58,15 @@ def test_a_driver_that_does_not_fit_is_one_line_with_what_cuda_says(
 def test_precision_sets_the_dtype_of_products(precision: str, expected: torch.dtype):
     with autocast(torch.device("cpu"), precision):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forgets a process's largest size")
+def test_the_largest_size_is_that_since_it_was_begun():
+    cpu, size = torch.device("cpu"), 300 << 20
+    begin_peak_memory(cpu)
+    before = peak_memory(cpu)
+    with mmap.mmap(-1, size) as pages:
+        torch.frombuffer(pages, dtype=torch.uint8).fill_(1)
+    assert peak_memory(cpu) > before + 0.9 * size
+    begin_peak_memory(cpu)
+    assert peak_memory(cpu) < before + 0.5 * size
