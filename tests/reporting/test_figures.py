@@ -320,6 +320,16 @@ def test_of_many_strategies_scratch_and_the_best_are_drawn(tmp_path: Path):
     assert sum(name.startswith("curve ") and "near" not in name for name in names(figure)) == MOST_DRAWN
 
 
+def test_a_frontier_has_every_horizon_of_the_strategies_that_are_drawn(tmp_path: Path):
+    # cifar100-70-30-lite: with a thirteenth curve, scratch's own frontier had lost its shortest horizon.
+    horizons = (0.1, 0.2, 0.4, 0.5, 0.75)
+    records = made_up(4, horizons=horizons)
+    assert len(ranking_of(records, tmp_path)) > MOST_DRAWN
+    _, rows = draw("frontier-flops", records, tmp_path)
+    found = rows.groupby("strategy")["horizon"].apply(lambda each: tuple(sorted(each))).to_dict()
+    assert found == {"scratch": (1.0,), **dict.fromkeys(("naive", "optimized", "other-03"), horizons)}
+
+
 def test_scratch_always_has_the_same_ink_and_no_other_strategy_has_it():
     ranking = pd.DataFrame({"strategy": ["a", "scratch"], "horizon": [1.0, 1.0], "title": ["A", "Scratch"]})
     assert inks_of(ranking)["scratch", 1.0] == INKS[0]

@@ -28,7 +28,7 @@ from bench.reporting.figures.ablations import draw_ablation
 from bench.reporting.figures.costs import draw_breakdown, draw_energy
 from bench.reporting.figures.crossings import draw_crossings, draw_reached
 from bench.reporting.figures.curves import draw_accuracy
-from bench.reporting.figures.inks import Key, drawn
+from bench.reporting.figures.inks import Key, drawn, drawn_whole
 from bench.reporting.figures.points import draw_frontier, draw_old_and_new
 from bench.reporting.figures.profile import draw_profile
 from bench.reporting.figures.sheet import Prints, Sheet, draw_prints, read_table, write_table
@@ -61,7 +61,8 @@ def write_figures(
 def sheets(records: Records, ranking: pd.DataFrame) -> Iterator[Sheet]:
     """Yield the figures of one update that have data.
 
-    Their tables contain what is drawn; that of accuracy-flops contains every strategy.
+    Their tables contain what is drawn: the best and, in frontier-flops, each of these strategies at all of its horizons; that of
+    accuracy-flops contains every strategy.
     """
     keys = set(drawn(ranking))
     trials, evals = _only(records.trials, keys), _only(records.evals, keys)
@@ -70,7 +71,8 @@ def sheets(records: Records, ranking: pd.DataFrame) -> Iterator[Sheet]:
     speedups = speedups_by_target(trials, evals)
     if _keys(speedups) - {(REFERENCE, 1.0)}:
         yield Sheet("speedup-target", speedups, draw_speedups)
-    points = frontier_points(trials, evals)
+    whole = set(drawn_whole(ranking))
+    points = frontier_points(_only(records.trials, whole), _only(records.evals, whole))
     if len(points):
         yield Sheet("frontier-flops", points, draw_frontier)
     pieces = ablation(trials, evals)

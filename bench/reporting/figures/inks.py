@@ -58,6 +58,13 @@ def drawn(ranking: pd.DataFrame) -> list[Key]:
     return first + sorted(others[: MOST_DRAWN - len(first)], key=_in_order)
 
 
+def drawn_whole(ranking: pd.DataFrame) -> list[Key]:
+    """Return every horizon of the strategies that are drawn: a frontier without one of them would be another one."""
+    there = {strategy for strategy, _ in drawn(ranking)}
+    keys = zip(ranking["strategy"], ranking["horizon"].astype(float), strict=True)
+    return sorted((key for key in keys if key[0] in there), key=_in_order)
+
+
 def inks_of(ranking: pd.DataFrame) -> dict[Key, Ink]:
     """Return the ink of every strategy of a leaderboard that is drawn: the same in all of its figures."""
     keys = drawn(ranking)

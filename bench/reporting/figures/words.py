@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.catalog import REFERENCE
 from bench.records.collect import Records
-from bench.reporting.figures.inks import MOST_DRAWN, drawn
+from bench.reporting.figures.inks import MOST_DRAWN, drawn, drawn_whole
 from bench.reporting.incomplete import incomplete_note
 from bench.reporting.numbers import COST_NAMES
 
@@ -91,12 +91,13 @@ def caption(figure: str, suffix: str, ranking: pd.DataFrame, facts: Facts) -> st
 
     figure: its name. suffix: of a chain's update, after the names of its files. ranking: as returned by leaderboard.
     """
-    keys = drawn(ranking)
+    keys = drawn_whole(ranking) if figure == "frontier-flops" else drawn(ranking)
     shown = ranking[[key in keys for key in zip(ranking["strategy"], ranking["horizon"].astype(float), strict=True)]]
     lines = [f"{heading(ranking)}. {_WHAT[figure]}", _seeds(shown), _target(ranking)]
     if len(ranking) > len(shown):
         others = f"{REFERENCE} and the {MOST_DRAWN - 1} best of {len(ranking) - 1} others"
-        lines.append(f"At most {others} are drawn; leaderboard{suffix}.md lists all.")
+        every = ", each strategy at all of its horizons" if figure == "frontier-flops" else ""
+        lines.append(f"At most {others} are drawn{every}; leaderboard{suffix}.md lists all.")
     lines.append(_origin(shown, facts))
     lines += [facts.incomplete] if facts.incomplete else []
     lines.append(f"Drawn from: {figure}{suffix}.csv, leaderboard{suffix}.csv.")
