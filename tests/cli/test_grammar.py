@@ -265,7 +265,7 @@ def test_no_row_of_a_leaderboard_is_wider_than_the_terminal(width: int):
     for name in ("strategy", "speedup, FLOPs", "seeds", "validation"):
         assert name in headings
     assert ("test at crossing" in headings) == (width == 200)
-    row = next(line for line in lines if line.split()[1:2] == ["naive"] and "1.18" in line)
+    row = next(line for line in lines if line.split()[1:2] == ["naive@1"] and "1.18" in line)
     assert "1.18 (1.08 to 1.26)" in row
 
 
