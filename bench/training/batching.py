@@ -73,9 +73,9 @@ class BatchOrder:
             self._announce(left)
         if not self._ready:
             self._make_ready(1 if left is None else left)
-        *self._taken, pixels, labels = self._ready.pop()
+        *self._taken, cut, labels = self._ready.pop()
         self.position += 1
-        return pixels, labels, self._taken[0]
+        return self._images.normalize(cut), labels, self._taken[0]
 
     def _make_ready(self, left: int) -> None:
         """Cut the next batches, several at once where that is cheaper; at most `left`, and all of the present epoch."""
@@ -88,7 +88,7 @@ class BatchOrder:
                 self._images.require(*planned)
             planned = [torch.cat([batch[self._share] for batch in values.split(self._size)]) for values in planned]
         indices, *drawn = planned
-        made = [indices, *drawn, self._images.batch(indices, *drawn), self._images.labels[indices]]
+        made = [indices, *drawn, self._images.cut(indices, *drawn), self._images.labels[indices]]
         self._ready = list(zip(*(values.split(self._each) for values in made), strict=True))[::-1]
 
     def again(self, images: TrainingImages) -> Tensor:

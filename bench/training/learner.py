@@ -423,7 +423,7 @@ class Learner:
             self.enter(self._at + 1)
             set_modes(self.phases[self._at], self._model)
         inputs, labels, indices = self._order.next(self._phase_end() - self.ledger.steps)
-        self._step.set_rate(self._at, self._rates[self.ledger.steps])
+        self._step.set_rate(self._rates[self.ledger.steps])
         if self._old is not None:
             self._old.strength.fill_(self._teaching[self.ledger.steps])
         if self._hooks is not None:

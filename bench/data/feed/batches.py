@@ -13,10 +13,8 @@ from bench.data.feed.augment import Augmentation, PaddedCrop, mirrored
 from bench.data.feed.streaming import StreamedPixels
 from bench.streams import torch_stream
 
-# Batches that are cut at once take at most so much, in float32, and each begins at a multiple of so much: with other alignments,
-# libraries may add up in another order.
+# Pixels of batches that are cut at once, on a CPU.
 _BYTES_AT_ONCE = 1 << 22
-_ALIGNED_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -109,21 +107,25 @@ class TrainingImages:
 
         indices: int64 (batch,). drawn: this batch's rows of what `draw` returned. All on the device.
         """
+        return self.normalize(self.cut(indices, *drawn))
+
+    def cut(self, indices: Tensor, *drawn: Tensor) -> Tensor:
+        """Cut and flip images, which `normalize` makes a batch of, all or some of them: uint8 or float32, shape as of `batch`."""
         if self._windows is not None:
             assert isinstance(self.augmentation, PaddedCrop)
-            return self.normalize(self.augmentation.choose(self._windows, indices, *drawn))
+            return self.augmentation.choose(self._windows, indices, *drawn)
         raw = self._pixels.take(indices) if isinstance(self._pixels, StreamedPixels) else self._pixels[indices]
-        return self.normalize(self.augmentation.cut(raw, *drawn))
+        return self.augmentation.cut(raw, *drawn)
 
     def at_once(self, size: int) -> int:
         """Return how many batches of `size` images are best cut at once: several if they are small, and views, and on a CPU.
 
         There, a small batch's operators cost more than their work does: the network has pushed their code out of the caches.
+        Normalized at once, though, four times as large, they would lie in slower caches when their turn comes.
         """
-        each = 4 * size * prod(self.image_shape)
-        if self.device.type != "cpu" or self._windows is None or each % _ALIGNED_BYTES:
+        if self.device.type != "cpu" or self._windows is None:
             return 1
-        return max(1, _BYTES_AT_ONCE // each)
+        return max(1, _BYTES_AT_ONCE // (size * prod(self.image_shape)))
 
     def whole(self, indices: Tensor, flips: Tensor, padded: bool) -> Tensor:
         """Return whole images, normalized: float32 (batch, channels, height, width), with 2 * padding more if padded.

@@ -111,6 +111,14 @@ class KeptFeatures:
             taken *= (above[:, :, None] & beside[:, None, :])[..., None]
         return taken.permute(0, 3, 1, 2)
 
+    def cut(self, indices: Tensor, rows: Tensor, columns: Tensor, flips: Tensor) -> Tensor:
+        """Return what `batch` does, which `normalize` leaves as it is."""
+        return self.batch(indices, rows, columns, flips)
+
+    def normalize(self, features: Tensor) -> Tensor:
+        """Return features as they are: made of normalized images."""
+        return features
+
     def require(self, indices: Tensor, rows: Tensor, columns: Tensor, flips: Tensor) -> None:
         """Compute what a batch lacks, of which only a share is asked for here. The arguments are those of `batch`."""
         if not self._complete:

@@ -42,11 +42,11 @@ def test_batches_that_are_cut_at_once_are_those_cut_one_by_one(
     """Over three epochs, at most as many as are asked for, and from the middle of those that were cut at once."""
     _, training = make(count=26, size=4)
     pool = Pool(torch.arange(26), torch.zeros(26, dtype=torch.bool), None)
-    monkeypatch.setattr(batches, "_BYTES_AT_ONCE", at_once * batch * 4 * 4 * 3 * 4)
+    monkeypatch.setattr(batches, "_BYTES_AT_ONCE", at_once * batch * 4 * 4 * 3)
     single, several = (BatchOrder(training, pool, Uniform(), batch, 3) for _ in range(2))
     assert training.at_once(batch) == at_once
-    counted, cut, plain = [], training.batch, []
-    monkeypatch.setattr(training, "batch", lambda indices, *drawn: counted.append(len(indices)) or cut(indices, *drawn))
+    counted, cut, plain = [], training.cut, []
+    monkeypatch.setattr(training, "cut", lambda indices, *drawn: counted.append(len(indices)) or cut(indices, *drawn))
     for left in range(11, 0, -1):
         plain.append(single.next())
         counted.clear()
@@ -60,11 +60,6 @@ def test_batches_that_are_cut_at_once_are_those_cut_one_by_one(
     resumed = BatchOrder(training, pool, Uniform(), batch, 3)
     resumed.seek(0, 1)
     assert all(torch.equal(one, other) for one, other in zip(resumed.next(5), plain[1], strict=True))
-
-
-def test_batches_are_cut_one_by_one_where_they_would_lie_differently_in_memory():
-    assert make(size=4)[1].at_once(8) > 1
-    assert make(size=5)[1].at_once(7) == 1  # 2,100 bytes, no multiple of 64
 
 
 def test_batches_are_channels_last_float32():
