@@ -216,7 +216,7 @@ class TrainStep:
 
     @torch.no_grad()
     def _descend(self, number: int) -> None:
-        """Take SGD's step, as torch.optim.SGD does. Its hooks and lists alone cost an MLP of 784-512-10 some 3 % of a step."""
+        """Take SGD's step, as torch.optim.SGD does after its hooks and lists, which show in the step of a small network."""
         pairs = zip(self.names[number], self._phases[number].parameters, strict=True)
         moved = [(name, parameter, parameter.grad) for name, parameter in pairs if parameter.grad is not None]
         training = self._training
