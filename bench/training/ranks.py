@@ -278,7 +278,12 @@ class Ranks(World):
                 )
 
     def close(self) -> None:
-        """Leave the others, at the very end."""
+        """Leave the others, at the very end.
+
+        Threads of gloo end with the last reference to a group. Left to the interpreter's end, they abort the process ("terminate
+        called without an active exception"): https://github.com/pytorch/pytorch/issues/190489.
+        """
+        del self._near, self._sums
         with suppress(RuntimeError):
             dist.destroy_process_group()
 

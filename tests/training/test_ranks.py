@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -259,6 +262,25 @@ def test_after_a_failure_within_a_step_the_others_are_told_nothing_more():
     assert world.told == (("train", (3,)),)
     with pytest.raises(LostRankError, match="an earlier trial failed"), world.doing("prepare"):
         pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+def test_no_thread_is_left_behind_at_the_end():
+    """One of gloo's that still runs while the interpreter ends aborts the process."""
+    script = """
+import os, torch
+from bench.torchrun import Launch
+from bench.training.ranks import Ranks
+names = lambda: [open(f"/proc/self/task/{each}/comm").read() for each in os.listdir("/proc/self/task")]
+world = Ranks(Launch(rank=0, size=1, local_rank=0, local_size=1))
+world.sum([torch.ones(3)])
+assert any("gloo" in name for name in names()), names()
+world.close()
+assert not any("gloo" in name for name in names()), names()
+"""
+    alone = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "RANK": "0", "WORLD_SIZE": "1"}
+    done = subprocess.run([sys.executable, "-c", script], env={**os.environ, **alone}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_why_a_rank_ended_reaches_the_others(monkeypatch: pytest.MonkeyPatch):
