@@ -81,10 +81,10 @@ def speed_command(
         raise BenchError(f"--figure {figure}: expected a name that ends in .pdf, .svg or .png. Change it.")
     os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # before torch loads: its profiler would report that there is no GPU
     if harness:
-        _harness(results, trials, evaluations)
+        _harness(results, trials, evaluations, show)
         return
     if processes is not None:
-        _processes(results, scenario, processes, asked["pairs"], turn)
+        _processes(results, scenario, processes, asked["pairs"], turn, show)
         return
     from bench.records.speed import read_speeds
     from bench.reporting.speed import profile_cells, speed_cells
@@ -119,33 +119,38 @@ def _measure(models: tuple[str, ...], results: Path, seconds: float, *, step: St
     return found
 
 
-def _harness(results: Path, trials: int, evaluations: int) -> None:
+def _harness(results: Path, trials: int, evaluations: int, show: bool) -> None:
     from bench.execution.harness import measure_harness
-    from bench.records.speed import write_harness
+    from bench.records.speed import read_harnesses, write_harness
     from bench.records.store import require_writable
     from bench.reporting.speed import harness_cells
 
-    require_writable(results)
-    record = measure_harness(trials, evaluations, lambda line: click.echo(f"harness: {line}", err=True))
-    click.echo(f"record: {write_harness(results, record)}", err=True)
-    show_tables([harness_cells(record)], wide=True)
+    if show:
+        records = read_harnesses(results)
+    else:
+        require_writable(results)
+        records = [measure_harness(trials, evaluations, lambda line: click.echo(f"harness: {line}", err=True))]
+        click.echo(f"record: {write_harness(results, records[0])}", err=True)
+    show_tables([harness_cells(record) for record in records], wide=True)
 
 
-def _processes(results: Path, scenario: str, processes: int, pairs: int, trials: int) -> None:
+def _processes(results: Path, scenario: str, processes: int, pairs: int, trials: int, show: bool) -> None:
     from bench.catalog import find_scenario
     from bench.execution.throughput import measure_throughput
     from bench.places import data_folder
-    from bench.records.speed import write_throughput
+    from bench.records.speed import read_throughputs, write_throughput
     from bench.records.store import require_writable
     from bench.reporting.speed import throughput_cells
     from bench.scenario import load_scenario
 
-    require_writable(results)
-
     def told(line: str) -> None:
         click.echo(f"{scenario}: {line}", err=True)
 
-    found = load_scenario(find_scenario(scenario))
-    record = measure_throughput(found, data_folder(), processes, pairs=pairs, trials=trials, told=told)
-    told(f"record: {write_throughput(results, record)}")
-    show_tables([throughput_cells(record)], wide=True)
+    if show:
+        records = read_throughputs(results)
+    else:
+        require_writable(results)
+        found = load_scenario(find_scenario(scenario))
+        records = [measure_throughput(found, data_folder(), processes, pairs=pairs, trials=trials, told=told)]
+        told(f"record: {write_throughput(results, records[0])}")
+    show_tables([throughput_cells(record) for record in records], wide=True)

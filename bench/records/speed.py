@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -13,6 +13,7 @@ from bench.files import write_atomically
 from bench.records.schema import Provenance
 
 FOLDER = "speed"
+_PROCESSES, _HARNESS = "processes", "harness"
 SPEED_VERSION = 2  # of records of version 1, the usual loop ran in the process of the other two, with bench's settings
 
 LoopName = Literal["ours", "bare", "usual"]
@@ -20,6 +21,9 @@ LoopName = Literal["ours", "bare", "usual"]
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+_Kind = TypeVar("_Kind", bound=_Part)
 
 
 class PairedRatio(_Part):
@@ -124,24 +128,8 @@ def write_speed(results: Path, record: SpeedRecord) -> Path:
 
 
 def read_speeds(results: Path) -> list[SpeedRecord]:
-    """Return all records of a results folder, by name. Raises RecordError if there is none, or one is not readable."""
-    found = []
-    for path in sorted((results / FOLDER).glob("*.json")):
-        try:
-            found.append(SpeedRecord.model_validate_json(path.read_bytes()))
-        except OSError as cause:
-            raise RecordError(f"{path}: cannot be read ({cause.strerror}). Fix its permissions.") from cause
-        except ValidationError as cause:
-            error = cause.errors()[0]
-            where = ".".join(map(str, error["loc"])) or "the file"
-            raise RecordError(
-                f"{path}: {where}: {error['msg']}, expected a record of bench speed. Run it again."
-            ) from None
-    if not found:
-        raise RecordError(
-            f"{results / FOLDER}: no records, expected some of bench speed. Run: bench speed --results {results}"
-        )
-    return found
+    """Return all records of steps in a results folder, by name. Raises RecordError if there is none, or one is not readable."""
+    return _read(results / FOLDER, SpeedRecord, f"bench speed --results {results}")
 
 
 Arm = Literal["processes", "threads"]
@@ -175,7 +163,12 @@ class ThroughputRecord(_Part):
 
 def write_throughput(results: Path, record: ThroughputRecord) -> Path:
     """Write a record, in place of an earlier one of the same name, and return its file."""
-    return _write(results / FOLDER / "processes" / f"{record.name}.json", record)
+    return _write(results / FOLDER / _PROCESSES / f"{record.name}.json", record)
+
+
+def read_throughputs(results: Path) -> list[ThroughputRecord]:
+    """Return all records of many trials; see read_speeds."""
+    return _read(results / FOLDER / _PROCESSES, ThroughputRecord, f"bench speed --processes 2 --results {results}")
 
 
 class Piece(_Part):
@@ -203,7 +196,30 @@ class HarnessRecord(_Part):
 
 def write_harness(results: Path, record: HarnessRecord) -> Path:
     """Write a record, in place of an earlier one of the same name, and return its file."""
-    return _write(results / FOLDER / "harness" / f"{record.name}.json", record)
+    return _write(results / FOLDER / _HARNESS / f"{record.name}.json", record)
+
+
+def read_harnesses(results: Path) -> list[HarnessRecord]:
+    """Return all records of the harness' own cost; see read_speeds."""
+    return _read(results / FOLDER / _HARNESS, HarnessRecord, f"bench speed --harness --results {results}")
+
+
+def _read(folder: Path, kind: type[_Kind], command: str) -> list[_Kind]:
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            found.append(kind.model_validate_json(path.read_bytes()))
+        except OSError as cause:
+            raise RecordError(f"{path}: cannot be read ({cause.strerror}). Fix its permissions.") from cause
+        except ValidationError as cause:
+            error = cause.errors()[0]
+            where = ".".join(map(str, error["loc"])) or "the file"
+            raise RecordError(
+                f"{path}: {where}: {error['msg']}, expected a record of bench speed. Run it again."
+            ) from None
+    if not found:
+        raise RecordError(f"{folder}: no records, expected some of bench speed. Run: {command}")
+    return found
 
 
 def _write(path: Path, record: _Part) -> Path:

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager as Context
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from traceback import clear_frames
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
 
 import torch
@@ -281,7 +282,7 @@ class Ranks(World):
         """Leave the others, at the very end.
 
         Threads of gloo end with the last reference to a group. Left to the interpreter's end, they abort the process ("terminate
-        called without an active exception"): https://github.com/pytorch/pytorch/issues/190489.
+        called without an active exception"), as in https://github.com/pytorch/pytorch/issues/190489.
         """
         del self._near, self._sums
         with suppress(RuntimeError):
@@ -293,6 +294,7 @@ class Ranks(World):
         try:
             yield
         except RuntimeError as cause:
+            clear_frames(cause.__traceback__)  # they hold the group, which close could not end otherwise
             said = _line(cause)
             with suppress(RuntimeError):
                 if self._store.check([_REASON]):

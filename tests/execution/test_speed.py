@@ -17,6 +17,7 @@ from bench.records.store import find_trials
 from bench.reporting.speed import profile_cells, speed_cells
 from bench.training.step import choose_step
 
+RESULTS = Path(__file__).resolve().parents[2] / "results"
 TINY = Case("mlp", (1, 8, 8), 16)
 
 
@@ -133,6 +134,11 @@ def test_a_usual_loop_whose_process_ends_is_one_line(monkeypatch: pytest.MonkeyP
     ("words", "complaint"),
     [
         (["--show"], "speed: no records, expected some of bench speed. Run: bench speed --results"),
+        (
+            ["--show", "--harness"],
+            "harness: no records, expected some of bench speed. Run: bench speed --harness --results",
+        ),
+        (["--show", "--processes", "2"], "Run: bench speed --processes 2 --results"),
         (["--figure", "speed.gif"], "--figure speed.gif: expected a name that ends in .pdf, .svg or .png. Change it."),
         (["--step", "graph", "--device", "cpu"], "--step graph: the device is cpu, expected a GPU"),
         (["--images", "100", "--device", "cpu"], "--images 100: expected at least two batches of 128. Raise it."),
@@ -145,6 +151,21 @@ def test_what_cannot_be_is_one_line(words: list[str], complaint: str, tmp_path: 
     assert complaint in done.stderr
     assert done.stderr.strip().count("\n") == 0
     assert not (tmp_path / "speed").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "printed"),
+    [
+        (["--harness"], "10,000 trials of 200 evaluations"),
+        (["--processes", "2"], "digits-7-3: trials of scratch, 10 pairs of turns of 4"),
+        ([], "Speed of the training step"),
+    ],
+)
+def test_what_was_measured_is_shown_again_without_measuring(words: list[str], printed: str):
+    done = CliRunner().invoke(main, ["speed", "--show", *words, "--results", str(RESULTS)])
+    assert done.exit_code == 0, done.stderr
+    assert printed in done.stdout
+    assert not done.stderr
 
 
 def test_a_file_that_is_no_record_is_named(tmp_path: Path):

@@ -283,26 +283,3 @@ def test_a_whole_trial_on_cuda_costs_what_it_costs_on_the_cpu(short, digits, spl
         trained.train(trained.total_steps)
         ledgers.append(trained.ledger.state())
     assert ledgers[0] == ledgers[1]
-
-
-@pytest.mark.parametrize("nesterov", [True, False])
-def test_steps_are_those_of_torchs_sgd(nesterov: bool, short, updates, base: Base):
-    """Also where no gradient reaches a parameter, which then does not decay either."""
-    settings = short.training.model_copy(update={"nesterov": nesterov, "momentum": 0.8, "weight_decay": 0.01})
-    scenario = short.model_copy(update={"training": settings})
-    mine, other = (learner(scenario, updates, base, freezing=NoFreezing()) for _ in range(2))
-    for each in (mine, other):
-        each._model.get_parameter("groups.1.0.bn1.bias").requires_grad_(False)
-    model = other._model.train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.0, momentum=0.8, weight_decay=0.01, nesterov=nesterov)
-    for step in range(4):
-        images, labels, _ = other._order.next()
-        logits = model(images)[:, : updates[1].classes]
-        loss = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
-        optimizer.param_groups[0]["lr"] = other._rates[step]
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    mine.train(4)
-    for name, value in mine.weights().items():
-        assert torch.allclose(value, model.state_dict()[name], rtol=1e-4, atol=1e-6), name

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -264,23 +265,59 @@ def test_after_a_failure_within_a_step_the_others_are_told_nothing_more():
         pass
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
-def test_no_thread_is_left_behind_at_the_end():
-    """One of gloo's that still runs while the interpreter ends aborts the process."""
-    script = """
-import os, torch
-from bench.torchrun import Launch
+_LEAVES = """
+import os, time, torch
+from bench.errors import LostRankError
+from bench.torchrun import Launch, launch
 from bench.training.ranks import Ranks
-names = lambda: [open(f"/proc/self/task/{each}/comm").read() for each in os.listdir("/proc/self/task")]
-world = Ranks(Launch(rank=0, size=1, local_rank=0, local_size=1))
+
+def of_gloo():
+    found = []
+    for each in os.listdir("/proc/self/task"):
+        try:
+            found.append(open(f"/proc/self/task/{each}/comm").read().strip())
+        except OSError:  # it has ended
+            pass
+    return [name for name in found if "gloo" in name]
+
+world = Ranks(launch() or Launch(rank=0, size=1, local_rank=0, local_size=1))
 world.sum([torch.ones(3)])
-assert any("gloo" in name for name in names()), names()
-world.close()
-assert not any("gloo" in name for name in names()), names()
+if world.rank:
+    os._exit(0)
+assert of_gloo()
+try:
+    while world.size > 1:
+        world.sum([torch.ones(3)])
+except LostRankError as cause:
+    lost = cause
+finally:
+    world.close()
+patience = time.monotonic() + 10
+while of_gloo():
+    assert time.monotonic() < patience, of_gloo()
+    time.sleep(0.01)
 """
-    alone = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "RANK": "0", "WORLD_SIZE": "1"}
-    done = subprocess.run([sys.executable, "-c", script], env={**os.environ, **alone}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are listed in /proc")
+@pytest.mark.parametrize("size", [1, 2], ids=["at the end", "after another rank has ended"])
+def test_no_thread_is_left_behind(size: int):
+    """One of gloo's that still runs while the interpreter ends aborts the process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "TORCHELASTIC_RUN_ID": "test"}
+    started = []
+    for rank in range(size):
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+        mine = dict(zip(names, map(str, (rank, size, rank, size)), strict=True))
+        command = [sys.executable, "-c", _LEAVES]
+        started.append(
+            subprocess.Popen(command, env={**os.environ, **place, **mine}, stderr=subprocess.PIPE, text=True)
+        )
+    said = started[0].communicate(timeout=120)[1]
+    for other in started[1:]:
+        other.communicate(timeout=120)
+    assert started[0].returncode == 0, said
 
 
 def test_why_a_rank_ended_reaches_the_others(monkeypatch: pytest.MonkeyPatch):

@@ -57,12 +57,22 @@ class Normalization:
         self.mean, self.std = mean, std
         self.unit_mean: tuple[float, ...] = tuple((mean.double() / 255).tolist())
         self.unit_std: tuple[float, ...] = tuple((std.double() / 255).tolist())
-        self._mean = mean.to(device).view(1, -1, 1, 1)
-        self._scale = 1 / std.to(device).view(1, -1, 1, 1)
+        self._mean, self._scale = mean.to(device), 1 / std.to(device)
+        self._rows: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """(batch, channels, height, width), uint8 or new float32, to float32 of the same shape, channels_last."""
-        return pixels.to(torch.float32, memory_format=torch.channels_last).sub_(self._mean).mul_(self._scale)
+        found = pixels.to(torch.float32, memory_format=torch.channels_last)
+        images, channels, height, width = found.shape
+        mean, scale = self._row(width if channels > 1 else 1)
+        found.permute(0, 2, 3, 1).view(images, height, width * channels).sub_(mean).mul_(scale)
+        return found
+
+    def _row(self, pixels: int) -> tuple[Tensor, Tensor]:
+        """Return mean and scale for so many pixels in a row: vectorized, where those of one pixel would go number by number."""
+        if pixels not in self._rows:
+            self._rows[pixels] = self._mean.repeat(pixels), self._scale.repeat(pixels)
+        return self._rows[pixels]
 
 
 class TrainingImages:
