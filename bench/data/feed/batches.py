@@ -71,7 +71,8 @@ class Normalization:
     def _row(self, pixels: int) -> tuple[Tensor, Tensor]:
         """Return mean and scale for so many pixels in a row: vectorized, where those of one pixel would go number by number."""
         if pixels not in self._rows:
-            self._rows[pixels] = self._mean.repeat(pixels), self._scale.repeat(pixels)
+            with torch.inference_mode(False):  # an evaluation may be the first to ask, training asks later
+                self._rows[pixels] = self._mean.repeat(pixels), self._scale.repeat(pixels)
         return self._rows[pixels]
 
 

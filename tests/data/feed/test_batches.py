@@ -64,6 +64,18 @@ def test_batches_that_are_cut_at_once_are_those_cut_one_by_one(
     assert all(torch.equal(one, other) for one, other in zip(resumed.next(5), plain[1], strict=True))
 
 
+def test_what_an_evaluation_normalizes_first_does_not_mark_what_comes_later():
+    """Tensors of torch.inference_mode cannot be saved for a backward pass."""
+    normalize = Normalization(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 2.0, 4.0]), torch.device("cpu"))
+    pixels = torch.full((2, 3, 5, 5), 9.0)
+    with torch.inference_mode():
+        normalize(pixels.clone())
+    scale = torch.ones(1, requires_grad=True)
+    normalize(pixels * scale).sum().backward()
+    assert scale.grad is not None
+    assert scale.grad.item() == pytest.approx(2 * 25 * 9 * (1 + 1 / 2 + 1 / 4))
+
+
 def test_batches_are_channels_last_float32():
     _, training = make()
     zeros = torch.zeros(4, dtype=torch.long)
